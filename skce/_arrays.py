@@ -1,0 +1,129 @@
+"""Checks of the arrays given to public functions: one sentence names the parameter and what was got."""
+
+import numpy as np
+
+__all__ = [
+    "check_class_weight",
+    "check_labels",
+    "check_logits",
+    "check_proba",
+    "check_row_weight",
+    "check_smoothing",
+    "check_targets",
+    "check_threads",
+    "float_array",
+    "reduction_divisor",
+    "workspace",
+]
+
+
+def float_array(name, values, dtype=None):
+    """Return values as an array of dtype, or float32 if it is that already, else float64."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}.")
+    if dtype is None:
+        dtype = np.float32 if values.dtype == np.float32 else np.float64
+    return values.astype(dtype, copy=False)
+
+
+def check_logits(logits, least=2, most=2):
+    """Return logits as floats, with between least and most axes."""
+    logits = float_array("logits", logits)
+    if logits.ndim < least or (most is not None and logits.ndim > most):
+        wanted = {(2, 2): "(n, K)", (1, 2): "(n,) or (n, K)"}.get((least, most), "(..., K)")
+        raise ValueError(f"logits must have shape {wanted}, got {logits.shape}.")
+    return logits
+
+
+def check_row_weight(sample_weight, n):
+    if sample_weight is None:
+        return np.ones(n)
+    weight = float_array("sample_weight", sample_weight, np.float64)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}.")
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ValueError("sample_weight must be finite and not negative, got other values.")
+    return weight
+
+
+def check_class_weight(name, values, k):
+    values = float_array(name, values, np.float64)
+    if values.shape != (k,):
+        raise ValueError(f"{name} must have shape ({k},), got {values.shape}.")
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError(f"{name} must be finite and not negative, got other values.")
+    return values
+
+
+def check_targets(targets, shape, dtype, upper=np.inf):
+    """Check dense targets (n, K): not negative, at most upper; NaN marks a missing entry."""
+    targets = float_array("targets", targets, dtype)
+    if targets.shape != shape:
+        raise ValueError(f"targets must have shape {shape}, got {targets.shape}.")
+    low, high = np.nanmin(targets, initial=0), np.nanmax(targets, initial=0)
+    if low < 0 or high > upper or not np.isfinite(high):
+        raise ValueError(
+            f"targets must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
+            f"got values from {low} to {high}."
+        )
+    return targets
+
+
+def check_labels(targets, n, k):
+    """Check integer labels (n,)."""
+    if targets.shape != (n,):
+        raise ValueError(f"targets must have shape ({n},) or ({n}, {k}), got {targets.shape}.")
+    if targets.dtype.kind not in "iu":
+        raise ValueError(f"targets of shape ({n},) must be integers, got dtype {targets.dtype}.")
+    if n and (targets.min() < 0 or targets.max() >= k):
+        raise ValueError(
+            f"targets must be labels in 0..{k - 1}, got {targets.min()} to {targets.max()}."
+        )
+    return targets.astype(np.int32)
+
+
+def check_smoothing(label_smoothing):
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing!r}.")
+    return float(label_smoothing)
+
+
+def reduction_divisor(reduction, weight):
+    """Return what the summed loss is divided by."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
+    return (weight.sum() or 1.0) if reduction == "mean" else 1.0
+
+
+def workspace(logits, out):
+    """Return a C-contiguous copy of logits, in out if it is given."""
+    if out is None:
+        return np.array(logits, order="C")
+    if not isinstance(out, np.ndarray) or out.shape != logits.shape or out.dtype != logits.dtype:
+        got = f"{type(out).__name__}, {getattr(out, 'dtype', None)}, {np.shape(out)}"
+        raise ValueError(f"out must be a {logits.dtype} array of shape {logits.shape}, got {got}.")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out must be C-contiguous and writeable, got another layout.")
+    np.copyto(out, logits)
+    return out
+
+
+def check_threads(n_threads):
+    """Return the number of threads in OpenMP's terms: 0 is as many as it allows."""
+    if n_threads is None:
+        return 0
+    if not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
+        raise ValueError(f"n_threads must be None or a positive integer, got {n_threads!r}.")
+    return int(n_threads)
+
+
+def check_proba(proba):
+    proba = float_array("proba", proba)
+    if proba.ndim != 2:
+        raise ValueError(f"proba must be (n, K), got shape {proba.shape}.")
+    if proba.size and not (proba.min() >= 0 and proba.max() <= 1):
+        raise ValueError(
+            f"proba must lie in [0, 1], got values from {proba.min()} to {proba.max()}."
+        )
+    return proba

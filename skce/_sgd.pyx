@@ -1,0 +1,374 @@
+# One epoch of mini-batch gradient descent, for every loss, dense and CSR.
+#
+# 1. An epoch sees arrays and scalars; Python keeps the loop over epochs, schedules, stopping.
+# 2. Dense and CSR differ in two primitives, the logits of a batch and the scatter of its residuals,
+#    and are told apart once a batch.
+# 3. Weights are (p, K): one feature is one contiguous row of K.
+# 4. Columns are centred without being touched: the logits are x W + (c - mean W), the gradient is
+#    Xt R - mean (1t R). With mean = 0 this is the plain model, c its intercept.
+# 5. Rule "sgd" without momentum: a gradient step, metric_j per feature, then the proximal step of the
+#    penalty, w_j / (1 + alpha metric_j step). On CSR the gradient step touches only the batch's
+#    features; the proximal step and the average take a sweep over all of W, so both are made once
+#    every `lazy` steps, for the sum of the step sizes since. The other rules have a state for every
+#    weight and sweep at every step, with the penalty in the gradient.
+# 6. The gradient is sum(w_i r_i x_i) / rows of the batch, weights with mean 1 over the data.
+
+import numpy as np
+from scipy.sparse import issparse
+
+from cython cimport floating
+from libc.math cimport sqrt
+from libc.string cimport memcpy, memset
+
+from skce._blas cimport gemm
+from skce._kernels cimport Loss, xent
+from skce._simd cimport (
+    adagrad, adam, axpy, blend, csr_gather, csr_scatter, gradient, momentum, shrink)
+
+cpdef enum Rule:
+    SGD = 0
+    MOMENTUM = 1
+    ADAGRAD = 2
+    ADAM = 3
+
+
+cdef double BETA1 = 0.9, BETA2 = 0.999, TINY = 1e-8     # Adam's; AdaGrad uses TINY
+
+
+cdef struct Rows:
+    # A dense or CSR matrix of floats or doubles.
+    bint sparse
+    Py_ssize_t columns
+    const void *values      # of a dense matrix row after row
+    const void *indices
+    const long long *indptr
+    int wide                # indices are 64 bits wide
+
+
+cdef class Matrix:
+    """A dense (C-contiguous) or canonical CSR matrix of float32 or float64, checked once."""
+
+    cdef:
+        Rows rows
+        readonly object dtype
+        readonly tuple shape
+        object buffers
+
+    def __init__(self, matrix):
+        cdef:
+            const unsigned char[::1] values, indices
+            const long long[::1] indptr
+            Py_ssize_t i, nnz
+        self.shape = matrix.shape
+        self.dtype = matrix.dtype
+        self.rows.columns = matrix.shape[1]
+        self.rows.sparse = issparse(matrix)
+        values = _bytes(matrix.data if self.rows.sparse else matrix)
+        self.rows.values = &values[0] if values.shape[0] else NULL
+        self.buffers = (values,)
+        if not self.rows.sparse:
+            return
+        nnz = matrix.indices.shape[0]
+        indptr = matrix.indptr.astype(np.int64)
+        if matrix.data.shape[0] != nnz or indptr.shape[0] != matrix.shape[0] + 1 or indptr[0] != 0:
+            raise ValueError("indptr and indices of the CSR matrix must fit its shape and data.")
+        for i in range(matrix.shape[0]):
+            if not indptr[i] <= indptr[i + 1] <= nnz:
+                raise ValueError("indptr of the CSR matrix must not decrease or exceed its data.")
+        if nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
+            raise ValueError(f"indices of the CSR matrix must lie in 0..{matrix.shape[1] - 1}.")
+        indices = _bytes(matrix.indices)
+        self.rows.indices = &indices[0] if nnz else NULL
+        self.rows.indptr = &indptr[0]
+        self.rows.wide = matrix.indices.dtype.itemsize == 8
+        self.buffers = (values, indices, indptr)
+
+
+def _bytes(array):
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+cdef class Problem:
+    """What an epoch fits: X, targets, weights and the loss; all checked here, once.
+
+    Parameters
+    ----------
+    loss : Loss
+        Kernel to use.
+    X : ndarray or CSR matrix of shape (n, p)
+        Features, float32 or float64; this is the dtype of everything but the weights.
+    targets : ndarray of shape (n,) or CSR matrix of shape (n, K)
+        Labels (int32, softmax only), or targets of X's dtype.
+    n_outputs : int
+        K.
+    weights : ndarray of shape (n,)
+        Row weights, float64.
+    pos_weight : ndarray of shape (K,) or None
+        Positive weights, of X's dtype.
+    smoothing : float
+        Label smoothing.
+    """
+
+    cdef:
+        readonly Matrix X
+        readonly Matrix Y
+        Loss loss
+        const int[::1] labels
+        readonly object pos_weight
+        const double[::1] weights
+        double smoothing
+        readonly Py_ssize_t n_outputs
+
+    def __init__(self, Loss loss, X, targets, Py_ssize_t n_outputs, weights, pos_weight, double smoothing):
+        cdef Py_ssize_t i
+        self.X = Matrix(X)
+        self.loss = loss
+        self.n_outputs = n_outputs
+        self.weights = weights
+        self.smoothing = smoothing
+        self.pos_weight = pos_weight
+        if self.weights.shape[0] != X.shape[0] or targets.shape[0] != X.shape[0]:
+            raise ValueError(f"targets and weights must have {X.shape[0]} rows.")
+        if pos_weight is not None and (pos_weight.shape != (n_outputs,) or pos_weight.dtype != X.dtype):
+            raise ValueError(f"pos_weight must be of shape ({n_outputs},) and dtype {X.dtype}.")
+        if issparse(targets):
+            self.Y = Matrix(targets)
+            if targets.shape[1] != n_outputs or targets.dtype != X.dtype:
+                raise ValueError(f"targets must be of shape (n, {n_outputs}) and dtype {X.dtype}.")
+            return
+        if loss != Loss.SOFTMAX:
+            raise ValueError("Labels are for the softmax cross-entropy only.")
+        self.labels = targets
+        for i in range(self.labels.shape[0]):
+            if self.labels[i] < 0 or self.labels[i] >= n_outputs:
+                raise ValueError(f"labels must lie in 0..{n_outputs - 1}, got {self.labels[i]}.")
+
+
+cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
+    """Copy the rows order[:n] of a dense matrix to out (n, p)."""
+    cdef:
+        const floating *values = <const floating *>x.values
+        Py_ssize_t i
+    for i in range(n):
+        memcpy(out + i * x.columns, values + order[i] * x.columns, x.columns * sizeof(floating))
+
+
+cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
+    """Spread the rows order[:n] of a CSR matrix over out (n, k)."""
+    cdef:
+        const floating *values = <const floating *>y.values
+        const int *narrow = <const int *>y.indices
+        const long long *wide = <const long long *>y.indices
+        Py_ssize_t i
+        long long j
+    memset(out, 0, n * y.columns * sizeof(floating))
+    for i in range(n):
+        for j in range(y.indptr[order[i]], y.indptr[order[i] + 1]):
+            out[i * y.columns + (wide[j] if y.wide else narrow[j])] = values[j]
+
+
+cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, const floating *w,
+                       const floating *offset, floating *x_block, floating *logits) noexcept nogil:
+    """logits (n, k) <- the rows order[:n] of x times w (p, k), plus offset (k)."""
+    cdef:
+        const floating *values = <const floating *>x.values
+        const char *indices = <const char *>x.indices
+        Py_ssize_t i, c
+        long long start
+    if x.sparse:
+        for i in range(n):
+            memcpy(logits + i * k, offset, k * sizeof(floating))
+            start = x.indptr[order[i]]
+            csr_gather(x.indptr[order[i] + 1] - start, indices + start * (8 if x.wide else 4), x.wide,
+                       values + start, x.columns, k, w, logits + i * k)
+        return
+    load_dense(x, order, n, x_block)
+    gemm(False, n, k, x.columns, x_block, w, logits)
+    for i in range(n):
+        for c in range(k):
+            logits[i * k + c] += offset[c]
+
+
+cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, floating scale,
+                            const floating *metric, const floating *x_block, const floating *residuals,
+                            floating *out) noexcept nogil:
+    """Dense: out (p, k) <- Xt R. CSR: out += scale * metric * (Xt R), metric NULL being ones."""
+    cdef:
+        const floating *values = <const floating *>x.values
+        const char *indices = <const char *>x.indices
+        Py_ssize_t i
+        long long start
+    if not x.sparse:
+        gemm(True, x.columns, k, n, x_block, residuals, out)
+        return
+    for i in range(n):
+        start = x.indptr[order[i]]
+        csr_scatter(x.indptr[order[i] + 1] - start, indices + start * (8 if x.wide else 4), x.wide,
+                    values + start, x.columns, k, scale, metric, residuals + i * k, out)
+
+
+def sgd_epoch(
+    Problem problem, const Py_ssize_t[::1] order, Py_ssize_t batch_size, const double[::1] steps,
+    floating[:, ::1] W, const floating[::1] mean, const floating[::1] metric, double alpha, Rule rule,
+    double momentum_rate, floating[:, :, ::1] state, long long count, floating[:, ::1] average,
+    const double[::1] blends, Py_ssize_t lazy,
+):
+    """Run one epoch over the rows `order`; update W, state and average; return the summed loss.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data and loss.
+    order : ndarray of shape (m,)
+        Row numbers; batches are its consecutive pieces of batch_size.
+    batch_size : int
+        Rows of a step.
+    steps : ndarray of shape (ceil(m / batch_size),)
+        Step sizes.
+    W : ndarray of shape (p + 1, K)
+        Weights of the centred features, then the intercept.
+    mean, metric : ndarray of shape (p + 1,)
+        Centre (its last entry is 0, all are 0 on CSR) and step factor of each row of W; a last
+        metric of 0 means no intercept.
+    alpha : float
+        L2 penalty.
+    rule : Rule
+        Update rule.
+    momentum_rate : float
+        Rate of MOMENTUM.
+    state : ndarray of shape (s, p + 1, K)
+        s = 0, 1, 1, 2 for the rules in order.
+    count : int
+        Steps made before.
+    average : ndarray of shape (p + 1, K) or None
+        Running average of W: average += blend * (W - average) at each sweep.
+    blends : ndarray like steps
+        Blends of the steps.
+    lazy : int
+        Steps between two sweeps of SGD.
+
+    Returns
+    -------
+    loss : float
+        Sum of the weighted losses, each at the weights its batch met.
+    """
+    cdef:
+        Rows x = problem.X.rows
+        Rows y
+        Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
+        Py_ssize_t n_steps = (m + batch_size - 1) // batch_size, step, first, n, i, c
+        Py_ssize_t size = min(batch_size, m)
+        bint soft = problem.labels is None, centred = np.any(mean), plain = rule == Rule.SGD
+        bint averaging = average is not None
+        double total = 0, weight, pending = 0
+        floating scale, eta, root
+        floating *w
+        floating *gradient_w = NULL
+        floating *block = NULL
+        const floating *positive = NULL
+        const floating[::1] pos_weight
+        floating[:, ::1] gradient_array, x_block, target_block
+        floating[:, ::1] residuals
+        floating[::1] offset, sums
+        double[::1] batch_weights, losses
+        int[::1] batch_labels
+    dtype = np.float32 if floating is float else np.float64
+    if problem.X.dtype != dtype:
+        raise ValueError(f"W must have the dtype of X, {problem.X.dtype}, got {np.dtype(dtype)}.")
+    if W.shape[0] != p + 1 or k != problem.n_outputs:
+        raise ValueError(f"W must have shape ({p + 1}, {problem.n_outputs}), got ({W.shape[0]}, {k}).")
+    if mean.shape[0] != p + 1 or metric.shape[0] != p + 1:
+        raise ValueError(f"mean and metric must have {p + 1} entries.")
+    if batch_size < 1 or lazy < 1 or steps.shape[0] != n_steps or blends.shape[0] != n_steps:
+        raise ValueError(f"steps and blends must have {n_steps} entries.")
+    if state.shape[0] != (0, 1, 1, 2)[rule] or (
+            state.shape[0] and (state.shape[1] != p + 1 or state.shape[2] != k)):
+        raise ValueError("state must have the shape of the rule.")
+    if averaging and (average.shape[0] != p + 1 or average.shape[1] != k):
+        raise ValueError("average must have the shape of W.")
+    if m == 0:
+        return 0.0
+    if np.min(order) < 0 or np.max(order) >= n_all:
+        raise ValueError(f"order must hold rows in 0..{n_all - 1}.")
+    if problem.pos_weight is not None:
+        pos_weight = problem.pos_weight
+        positive = &pos_weight[0]
+    residuals = np.empty((size, k), dtype)
+    offset, sums = np.empty(k, dtype), np.empty(k, dtype)
+    batch_weights, losses = np.empty(size), np.empty(size)
+    batch_labels = np.empty(size, np.intc)
+    target_block = np.empty((size if soft else 1, k), dtype)
+    if soft:
+        y = problem.Y.rows
+    if not x.sparse:
+        x_block = np.empty((size, p), dtype)
+        block = &x_block[0, 0]
+    if not (x.sparse and plain):
+        gradient_array = np.empty((p + 1, k), dtype)
+        gradient_w = &gradient_array[0, 0]
+    w = &W[0, 0]
+    with nogil:
+        for step in range(n_steps):
+            first = step * batch_size
+            n = min(batch_size, m - first)
+            eta = <floating>steps[step]
+            scale = <floating>1 / n
+            weight = 0
+            for i in range(n):
+                batch_weights[i] = problem.weights[order[first + i]]
+                weight += batch_weights[i]
+            if weight > 0:
+                # logits and residuals
+                memcpy(&offset[0], w + p * k, k * sizeof(floating))
+                if centred:
+                    gemm(False, 1, k, p, &mean[0], w, &sums[0])
+                    axpy(k, -1, &sums[0], &offset[0])
+                batch_logits(x, &order[first], n, k, w, &offset[0], block, &residuals[0, 0])
+                if soft:
+                    load_sparse(y, &order[first], n, &target_block[0, 0])
+                else:
+                    for i in range(n):
+                        batch_labels[i] = problem.labels[order[first + i]]
+                total += xent(problem.loss, &residuals[0, 0], NULL if soft else &batch_labels[0],
+                              &target_block[0, 0], positive, &batch_weights[0], problem.smoothing, n, k,
+                              &losses[0])
+                memset(&sums[0], 0, k * sizeof(floating))
+                for i in range(n):
+                    axpy(k, 1, &residuals[i, 0], &sums[0])
+                # gradient
+                if gradient_w != NULL:
+                    if x.sparse:
+                        memset(gradient_w, 0, p * k * sizeof(floating))
+                    scatter_residuals(x, &order[first], n, k, <floating>1, <const floating *>NULL, block,
+                                      &residuals[0, 0], gradient_w)
+                    memcpy(gradient_w + p * k, &sums[0], k * sizeof(floating))
+                    gradient(p, k, gradient_w, w, &mean[0], &sums[0], &metric[0], scale,
+                             <floating>(0 if plain else alpha))
+                    gradient(1, k, gradient_w + p * k, w + p * k, &mean[p], &sums[0], &metric[p], scale,
+                             <floating>0)
+                # update
+                if rule == Rule.SGD:
+                    if x.sparse:
+                        scatter_residuals(x, &order[first], n, k, -eta * scale, &metric[0], block,
+                                          &residuals[0, 0], w)
+                        axpy(k, -eta * scale * metric[p], &sums[0], w + p * k)
+                    else:
+                        axpy((p + 1) * k, -eta, gradient_w, w)
+                    pending += eta
+                elif rule == Rule.MOMENTUM:
+                    momentum((p + 1) * k, eta, <floating>momentum_rate, gradient_w, &state[0, 0, 0], w)
+                elif rule == Rule.ADAGRAD:
+                    adagrad((p + 1) * k, eta, <floating>TINY, gradient_w, &state[0, 0, 0], w)
+                else:
+                    count += 1
+                    root = <floating>(1 / sqrt(1 - BETA2 ** count))
+                    adam((p + 1) * k, <floating>(eta / (1 - BETA1 ** count)), root, <floating>BETA1,
+                         <floating>BETA2, <floating>TINY, gradient_w, &state[0, 0, 0], &state[1, 0, 0], w)
+            # sweep
+            if not plain or (step + 1) % lazy == 0 or step + 1 == n_steps:
+                if plain and alpha > 0 and pending > 0:
+                    shrink(p, k, <floating>(alpha * pending), &metric[0], w)
+                    pending = 0
+                if averaging:
+                    blend((p + 1) * k, <floating>blends[step], w, &average[0, 0])
+    return total
