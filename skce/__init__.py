@@ -1,1 +1,60 @@
-"""x"""
+"""Cross-entropy linear models for scikit-learn."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from skce import losses, metrics, optim
+from skce._multilabel import MultiLabelLogistic
+from skce._multinomial import MultinomialLogistic
+from skce.display import LossCurveDisplay
+
+__all__ = [
+    "LossCurveDisplay",
+    "MultiLabelLogistic",
+    "MultinomialLogistic",
+    "get_include",
+    "losses",
+    "metrics",
+    "optim",
+    "show_versions",
+]
+
+__version__ = version("skce")
+
+
+def get_include():
+    """Return the folder of the C headers and .pxd files, for packages that cimport skce._kernels.
+
+    Returns
+    -------
+    path : str
+        The installed package's folder.
+
+    Examples
+    --------
+    >>> import os
+    >>> from skce import get_include
+    >>> "_simd.h" in os.listdir(get_include())
+    True
+    """
+    return str(Path(__file__).parent)
+
+
+def show_versions():
+    """Print the versions of skce and of what it runs on.
+
+    Examples
+    --------
+    >>> from skce import show_versions
+    >>> show_versions()  # doctest: +ELLIPSIS
+    skce ...
+    """
+    import platform
+
+    import threadpoolctl
+
+    print(f"skce {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn")))
+    for library in threadpoolctl.threadpool_info():
+        parts = (library["internal_api"], library.get("version"), library.get("architecture"))
+        print(" ".join(str(part) for part in parts if part), f"({library['num_threads']} threads)")

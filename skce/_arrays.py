@@ -1,4 +1,4 @@
-"""Checks of the arrays given to public functions: one sentence names the parameter and what was got."""
+"""Checks of the arrays that public functions are given."""
 
 import numpy as np
 
@@ -56,15 +56,15 @@ def check_class_weight(name, values, k):
     return values
 
 
-def check_targets(targets, shape, dtype, upper=np.inf):
+def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
     """Check dense targets (n, K): not negative, at most upper; NaN marks a missing entry."""
-    targets = float_array("targets", targets, dtype)
+    targets = float_array(name, targets, dtype)
     if targets.shape != shape:
-        raise ValueError(f"targets must have shape {shape}, got {targets.shape}.")
+        raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
     low, high = np.nanmin(targets, initial=0), np.nanmax(targets, initial=0)
     if low < 0 or high > upper or not np.isfinite(high):
         raise ValueError(
-            f"targets must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
+            f"{name} must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
             f"got values from {low} to {high}."
         )
     return targets
@@ -118,12 +118,13 @@ def check_threads(n_threads):
     return int(n_threads)
 
 
-def check_proba(proba):
-    proba = float_array("proba", proba)
+def check_proba(proba, name="proba"):
+    """Return probabilities (n, K) as floats."""
+    proba = float_array(name, proba)
     if proba.ndim != 2:
-        raise ValueError(f"proba must be (n, K), got shape {proba.shape}.")
+        raise ValueError(f"{name} must have shape (n, K), got {proba.shape}.")
     if proba.size and not (proba.min() >= 0 and proba.max() <= 1):
         raise ValueError(
-            f"proba must lie in [0, 1], got values from {proba.min()} to {proba.max()}."
+            f"{name} must lie in [0, 1], got values from {proba.min()} to {proba.max()}."
         )
     return proba

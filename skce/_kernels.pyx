@@ -17,7 +17,8 @@ from libc.math cimport INFINITY, NAN
 from skce._simd cimport exp_log1p, exp_rows, shift_rows, skce_vlog_f64, vsum
 
 cdef enum:
-    CHUNK = 512
+    CHUNK = 512         # logits of a piece
+    THREADED = 1 << 16  # logits from which waking threads pays
 
 
 cdef inline Py_ssize_t rows_per_chunk(Py_ssize_t k) noexcept nogil:
@@ -267,6 +268,8 @@ def loss_and_residuals(
         positive = &pos_weight[0]
     rows = 16 * rows_per_chunk(k)
     blocks = (n + rows - 1) // rows
+    if n * k < THREADED:
+        n_threads = 1
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
         xent(loss, &logits[block * rows, 0], NULL if label == NULL else label + block * rows,
              NULL if target == NULL else target + block * rows * k, positive,

@@ -4,13 +4,14 @@
 # 2. Dense and CSR differ in two primitives, the logits of a batch and the scatter of its residuals,
 #    and are told apart once a batch.
 # 3. Weights are (p, K): one feature is one contiguous row of K.
-# 4. Columns are centred without being touched: the logits are x W + (c - mean W), the gradient is
-#    Xt R - mean (1t R). With mean = 0 this is the plain model, c its intercept.
-# 5. Rule "sgd" without momentum: a gradient step, metric_j per feature, then the proximal step of the
+# 4. Dense rows are centred as they are copied into the batch; CSR is never centred. The last row of
+#    W is the intercept of the centred columns.
+# 5. Rule SGD (no momentum): a gradient step, metric_j per feature, then the proximal step of the
 #    penalty, w_j / (1 + alpha metric_j step). On CSR the gradient step touches only the batch's
 #    features; the proximal step and the average take a sweep over all of W, so both are made once
 #    every `lazy` steps, for the sum of the step sizes since. The other rules have a state for every
-#    weight and sweep at every step, with the penalty in the gradient.
+#    weight and sweep at every step, with the penalty in the gradient. AdaGrad and Adam, which undo
+#    the scale of a gradient, work on the columns times metric_j.
 # 6. The gradient is sum(w_i r_i x_i) / rows of the batch, weights with mean 1 over the data.
 
 import numpy as np
@@ -23,7 +24,7 @@ from libc.string cimport memcpy, memset
 from skce._blas cimport gemm
 from skce._kernels cimport Loss, xent
 from skce._simd cimport (
-    adagrad, adam, axpy, blend, csr_gather, csr_scatter, gradient, momentum, shrink)
+    adagrad, adam, axpy, blend, csr_gather, csr_scatter, gradient, momentum, shrink, subtract)
 
 cpdef enum Rule:
     SGD = 0
@@ -52,6 +53,8 @@ cdef class Matrix:
         Rows rows
         readonly object dtype
         readonly tuple shape
+        readonly bint sparse
+        readonly Py_ssize_t nnz
         object buffers
 
     def __init__(self, matrix):
@@ -62,13 +65,13 @@ cdef class Matrix:
         self.shape = matrix.shape
         self.dtype = matrix.dtype
         self.rows.columns = matrix.shape[1]
-        self.rows.sparse = issparse(matrix)
+        self.sparse = self.rows.sparse = issparse(matrix)
         values = _bytes(matrix.data if self.rows.sparse else matrix)
         self.rows.values = &values[0] if values.shape[0] else NULL
         self.buffers = (values,)
         if not self.rows.sparse:
             return
-        nnz = matrix.indices.shape[0]
+        nnz = self.nnz = matrix.indices.shape[0]
         indptr = matrix.indptr.astype(np.int64)
         if matrix.data.shape[0] != nnz or indptr.shape[0] != matrix.shape[0] + 1 or indptr[0] != 0:
             raise ValueError("indptr and indices of the CSR matrix must fit its shape and data.")
@@ -112,6 +115,7 @@ cdef class Problem:
     cdef:
         readonly Matrix X
         readonly Matrix Y
+        readonly bint soft      # targets in Y, not in labels
         Loss loss
         const int[::1] labels
         readonly object pos_weight
@@ -131,7 +135,8 @@ cdef class Problem:
             raise ValueError(f"targets and weights must have {X.shape[0]} rows.")
         if pos_weight is not None and (pos_weight.shape != (n_outputs,) or pos_weight.dtype != X.dtype):
             raise ValueError(f"pos_weight must be of shape ({n_outputs},) and dtype {X.dtype}.")
-        if issparse(targets):
+        self.soft = issparse(targets)
+        if self.soft:
             self.Y = Matrix(targets)
             if targets.shape[1] != n_outputs or targets.dtype != X.dtype:
                 raise ValueError(f"targets must be of shape (n, {n_outputs}) and dtype {X.dtype}.")
@@ -144,13 +149,17 @@ cdef class Problem:
                 raise ValueError(f"labels must lie in 0..{n_outputs - 1}, got {self.labels[i]}.")
 
 
-cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
-    """Copy the rows order[:n] of a dense matrix to out (n, p)."""
+cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
+                     floating *out) noexcept nogil:
+    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, p)."""
     cdef:
         const floating *values = <const floating *>x.values
         Py_ssize_t i
     for i in range(n):
-        memcpy(out + i * x.columns, values + order[i] * x.columns, x.columns * sizeof(floating))
+        if mean == NULL:
+            memcpy(out + i * x.columns, values + order[i] * x.columns, x.columns * sizeof(floating))
+        else:
+            subtract(x.columns, values + order[i] * x.columns, mean, out + i * x.columns)
 
 
 cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
@@ -168,25 +177,26 @@ cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *o
 
 
 cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, const floating *w,
-                       const floating *offset, floating *x_block, floating *logits) noexcept nogil:
-    """logits (n, k) <- the rows order[:n] of x times w (p, k), plus offset (k)."""
+                       const floating *mean, floating *x_block, floating *logits) noexcept nogil:
+    """logits (n, k) <- the rows order[:n] of x, less mean, times w (p, k), plus row p of w."""
     cdef:
         const floating *values = <const floating *>x.values
         const char *indices = <const char *>x.indices
+        const floating *intercept = w + x.columns * k
         Py_ssize_t i, c
         long long start
     if x.sparse:
         for i in range(n):
-            memcpy(logits + i * k, offset, k * sizeof(floating))
+            memcpy(logits + i * k, intercept, k * sizeof(floating))
             start = x.indptr[order[i]]
             csr_gather(x.indptr[order[i] + 1] - start, indices + start * (8 if x.wide else 4), x.wide,
                        values + start, x.columns, k, w, logits + i * k)
         return
-    load_dense(x, order, n, x_block)
+    load_dense(x, order, n, mean, x_block)
     gemm(False, n, k, x.columns, x_block, w, logits)
     for i in range(n):
         for c in range(k):
-            logits[i * k + c] += offset[c]
+            logits[i * k + c] += intercept[c]
 
 
 cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, floating scale,
@@ -227,9 +237,10 @@ def sgd_epoch(
         Step sizes.
     W : ndarray of shape (p + 1, K)
         Weights of the centred features, then the intercept.
-    mean, metric : ndarray of shape (p + 1,)
-        Centre (its last entry is 0, all are 0 on CSR) and step factor of each row of W; a last
-        metric of 0 means no intercept.
+    mean : ndarray of shape (p,) or None
+        Centre of the columns of a dense X.
+    metric : ndarray of shape (p + 1,)
+        Step factor of each row of W; a last one of 0 means no intercept.
     alpha : float
         L2 penalty.
     rule : Rule
@@ -258,7 +269,7 @@ def sgd_epoch(
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
         Py_ssize_t n_steps = (m + batch_size - 1) // batch_size, step, first, n, i, c
         Py_ssize_t size = min(batch_size, m)
-        bint soft = problem.labels is None, centred = np.any(mean), plain = rule == Rule.SGD
+        bint soft = problem.soft, centred = mean is not None, plain = rule == Rule.SGD
         bint averaging = average is not None
         double total = 0, weight, pending = 0
         floating scale, eta, root
@@ -269,7 +280,7 @@ def sgd_epoch(
         const floating[::1] pos_weight
         floating[:, ::1] gradient_array, x_block, target_block
         floating[:, ::1] residuals
-        floating[::1] offset, sums
+        floating[::1] sums
         double[::1] batch_weights, losses
         int[::1] batch_labels
     dtype = np.float32 if floating is float else np.float64
@@ -277,8 +288,8 @@ def sgd_epoch(
         raise ValueError(f"W must have the dtype of X, {problem.X.dtype}, got {np.dtype(dtype)}.")
     if W.shape[0] != p + 1 or k != problem.n_outputs:
         raise ValueError(f"W must have shape ({p + 1}, {problem.n_outputs}), got ({W.shape[0]}, {k}).")
-    if mean.shape[0] != p + 1 or metric.shape[0] != p + 1:
-        raise ValueError(f"mean and metric must have {p + 1} entries.")
+    if metric.shape[0] != p + 1 or (centred and (x.sparse or mean.shape[0] != p)):
+        raise ValueError(f"metric must have {p + 1} entries, and mean {p}, for a dense X only.")
     if batch_size < 1 or lazy < 1 or steps.shape[0] != n_steps or blends.shape[0] != n_steps:
         raise ValueError(f"steps and blends must have {n_steps} entries.")
     if state.shape[0] != (0, 1, 1, 2)[rule] or (
@@ -294,7 +305,7 @@ def sgd_epoch(
         pos_weight = problem.pos_weight
         positive = &pos_weight[0]
     residuals = np.empty((size, k), dtype)
-    offset, sums = np.empty(k, dtype), np.empty(k, dtype)
+    sums = np.empty(k, dtype)
     batch_weights, losses = np.empty(size), np.empty(size)
     batch_labels = np.empty(size, np.intc)
     target_block = np.empty((size if soft else 1, k), dtype)
@@ -319,11 +330,8 @@ def sgd_epoch(
                 weight += batch_weights[i]
             if weight > 0:
                 # logits and residuals
-                memcpy(&offset[0], w + p * k, k * sizeof(floating))
-                if centred:
-                    gemm(False, 1, k, p, &mean[0], w, &sums[0])
-                    axpy(k, -1, &sums[0], &offset[0])
-                batch_logits(x, &order[first], n, k, w, &offset[0], block, &residuals[0, 0])
+                batch_logits(x, &order[first], n, k, w, &mean[0] if centred else NULL, block,
+                             &residuals[0, 0])
                 if soft:
                     load_sparse(y, &order[first], n, &target_block[0, 0])
                 else:
@@ -342,10 +350,8 @@ def sgd_epoch(
                     scatter_residuals(x, &order[first], n, k, <floating>1, <const floating *>NULL, block,
                                       &residuals[0, 0], gradient_w)
                     memcpy(gradient_w + p * k, &sums[0], k * sizeof(floating))
-                    gradient(p, k, gradient_w, w, &mean[0], &sums[0], &metric[0], scale,
-                             <floating>(0 if plain else alpha))
-                    gradient(1, k, gradient_w + p * k, w + p * k, &mean[p], &sums[0], &metric[p], scale,
-                             <floating>0)
+                    gradient(p, k, scale, <floating>(0 if plain else alpha), &metric[0], w, gradient_w)
+                    gradient(1, k, scale, <floating>0, &metric[p], w + p * k, gradient_w + p * k)
                 # update
                 if rule == Rule.SGD:
                     if x.sparse:
@@ -358,12 +364,12 @@ def sgd_epoch(
                 elif rule == Rule.MOMENTUM:
                     momentum((p + 1) * k, eta, <floating>momentum_rate, gradient_w, &state[0, 0, 0], w)
                 elif rule == Rule.ADAGRAD:
-                    adagrad((p + 1) * k, eta, <floating>TINY, gradient_w, &state[0, 0, 0], w)
+                    adagrad(p + 1, k, eta, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0], w)
                 else:
                     count += 1
                     root = <floating>(1 / sqrt(1 - BETA2 ** count))
-                    adam((p + 1) * k, <floating>(eta / (1 - BETA1 ** count)), root, <floating>BETA1,
-                         <floating>BETA2, <floating>TINY, gradient_w, &state[0, 0, 0], &state[1, 0, 0], w)
+                    adam(p + 1, k, <floating>(eta / (1 - BETA1 ** count)), root, <floating>BETA1,
+                         <floating>BETA2, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0], &state[1, 0, 0], w)
             # sweep
             if not plain or (step + 1) % lazy == 0 or step + 1 == n_steps:
                 if plain and alpha > 0 and pending > 0:

@@ -1,0 +1,336 @@
+"""Fitting that both estimators share: epochs, stopping, the polish, partial_fit."""
+
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skce import _kernels, _sgd
+from skce._solvers import SGD, Objective, polish, polishes
+from skce._validation import (
+    Interval,
+    StrOptions,
+    _fit_context,
+    blas_threads,
+    check_X,
+    check_weights,
+)
+
+__all__ = ["BaseCrossEntropy", "Encoded"]
+
+PASSES_BEFORE_POLISH = 2
+STALE_BEFORE_HALVING = 2
+DIVERGED = 3.0  # times the loss at zero weights
+
+
+@dataclass
+class Encoded:
+    """What is fitted: targets are labels (n,) or CSR (n, k); weights include class weights."""
+
+    X: object
+    kind: int
+    targets: object
+    k: int
+    weights: np.ndarray
+    counts: np.ndarray  # weighted class counts of all calls
+    attributes: dict
+    pos_weight: np.ndarray | None = None
+
+
+class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
+    """Base of the estimators; they supply `_encode` and the predictions."""
+
+    _parameter_constraints: dict = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "label_smoothing": [Interval(Real, 0, 1, closed="both")],
+        "solver": [StrOptions({"auto", "sgd", "adagrad", "adam"})],
+        "learning_rate": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+            callable,
+        ],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "average": [StrOptions({"auto"}), "boolean"],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features. float32 is kept, anything else becomes float64; C-ordered arrays and CSR
+            are not copied.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Targets, as the class's docstring tells.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative row weights: a weight of 2 means the same as the row twice.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y, sample_weight or a combination of parameters does not fit; the estimator is
+            then as it was before the call.
+        """
+        with self._unchanged_on_error(), blas_threads():
+            params = self._checked_params()
+            X = check_X(self, X, reset=True)
+            weights = check_weights(sample_weight, X)
+            data = self._encode(X, y, weights, None, 0)
+            if not data.weights.any():
+                raise ValueError(
+                    "sample_weight and class_weight must leave a row with weight, got zero weight "
+                    "for every row."
+                )
+            coef, intercept = self._train(data, params)
+            self._publish(data, coef, intercept)
+            for state in ("_sgd", "_seen_counts"):
+                vars(self).pop(state, None)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Make one pass over a batch of rows, in the order given.
+
+        Always trains by the stochastic solver ("sgd" for "auto"). Rows sorted by class should be
+        shuffled before.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Targets.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever occur; needed in the first call with 1-d labels unless its y
+            holds every one.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative row weights. A call whose weights are all zero changes nothing.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit, or y holds a class that the first call did not announce.
+        """
+        first = not hasattr(self, "coef_")
+        with self._unchanged_on_error(), blas_threads():
+            params = self._checked_params()
+            X = check_X(self, X, reset=first)
+            X = X if first else X.astype(self.coef_.dtype, copy=False)
+            weights = check_weights(sample_weight, X, allow_all_zero=True)
+            data = self._encode(
+                X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
+            )
+            sgd = self._resumed(params, data)
+            if data.weights.any():
+                rows = np.arange(X.shape[0], dtype=np.intp)
+                rng = check_random_state(self.random_state)
+                problem = self._problem(data, data.weights)
+                sgd.prepare(X, data.weights / data.weights.mean(), self._curvature(data), rng)
+                limit = DIVERGED * sgd.loss_at_zero(problem, rows) * len(rows)
+                loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
+                if loss == np.inf:
+                    warnings.warn(
+                        "The loss overflowed in this call, which was undone; learning_rate must be "
+                        f"smaller, got {self.learning_rate!r}.",
+                        ConvergenceWarning,
+                        stacklevel=3,
+                    )
+                    sgd.reduction /= 4
+                self._sgd = sgd
+                loss /= data.weights.sum()
+                curve = [*getattr(self, "loss_curve_", []), loss + sgd.penalty()]
+                self._publish(data, *sgd.result())
+                self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), False
+            elif first:
+                self._publish(data, *sgd.result())
+                self.loss_curve_, self.n_iter_, self.converged_ = [], 0, False
+            self._seen_counts = data.counts
+        return self
+
+    def _encode(self, X, y, weights, known, seen):
+        """Return the Encoded data, for known classes or None, and class counts seen before."""
+        raise NotImplementedError
+
+    def _known(self, classes, first):
+        """Return the classes of partial_fit, None if y is to tell."""
+        given = None if classes is None else np.unique(classes)
+        if first:
+            return given
+        if given is not None and not np.array_equal(given, self.classes_):
+            raise ValueError(
+                f"classes must be those of the first call, {self.classes_}, got {given}."
+            )
+        return self.classes_
+
+    def _checked_params(self):
+        """Return the solver's parameters; raise where they do not go together."""
+        if self.momentum > 0 and self.solver in ("adagrad", "adam"):
+            raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
+        names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
+        params = {name: getattr(self, name) for name in names}
+        params["solver"] = "sgd" if self.solver == "auto" else self.solver
+        return params
+
+    @contextmanager
+    def _unchanged_on_error(self):
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _problem(self, data, weights):
+        return _sgd.Problem(
+            data.kind, data.X, data.targets, data.k, weights, data.pos_weight, self.label_smoothing
+        )
+
+    def _curvature(self, data):
+        """Return the largest curvature of the mean loss in one logit at the class frequencies."""
+        if isinstance(data.targets, np.ndarray):
+            share = np.bincount(data.targets, data.weights, data.k)
+        else:
+            rows = data.targets.copy()
+            rows.data = np.nan_to_num(rows.data)
+            share = rows.T @ data.weights
+        if data.kind == _kernels.Loss.SIGMOID:
+            share = share / data.weights.sum()
+        else:
+            share = share / max(share.sum(), np.finfo(float).tiny)
+        most = np.max(share * (1 - share))
+        if data.pos_weight is not None:
+            most *= max(1.0, data.pos_weight.max())
+        return float(np.clip(most, 1e-3, None))
+
+    def _train(self, data, params):
+        """Run the solver; set the attributes of the run and return coef, intercept."""
+        rng = check_random_state(self.random_state)
+        n, p = data.X.shape
+        weights = data.weights / data.weights.mean()
+        sgd = SGD(params, p, data.k, data.X.dtype)
+        if self.warm_start and hasattr(self, "coef_"):
+            if self.coef_.shape != (data.k, p):
+                raise ValueError(
+                    f"warm_start needs coefficients of shape {(data.k, p)}, got {self.coef_.shape}."
+                )
+            sgd.start_from(self.coef_, self.intercept_)
+        sgd.prepare(data.X, weights, self._curvature(data), rng)
+        small = polishes(self.solver, data.X, data.k)
+        passes = min(PASSES_BEFORE_POLISH, self.max_iter) if small else self.max_iter
+        curve, ended = self._passes(sgd, self._problem(data, weights), passes, rng)
+        coef, intercept = sgd.result()
+        n_iter = len(curve)
+        if small:
+            objective = Objective(
+                data.X,
+                data.kind,
+                data.targets,
+                weights,
+                data.pos_weight,
+                self.label_smoothing,
+                self.alpha,
+                self.fit_intercept,
+            )
+            coef, intercept, polished, evaluations, bounded = polish(
+                objective, coef, intercept, 10 * self.max_iter
+            )
+            ended = (
+                f"{10 * self.max_iter} evaluations (10 * max_iter) were made" if bounded else None
+            )
+            if self.verbose:
+                print(f"polish: {evaluations} evaluations, loss {polished[-1]:.6g}")
+            curve += polished
+            n_iter += evaluations
+        if ended:
+            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=4)
+        self.loss_curve_, self.n_iter_, self.converged_ = curve, n_iter, ended is None
+        return coef, intercept
+
+    def _passes(self, sgd, problem, passes, rng):
+        """Run epochs until the loss stalls; return the loss curve, and why they ended otherwise."""
+        n = problem.X.shape[0]
+        limit = np.inf
+        if sgd.auto:
+            sample = np.sort(rng.permutation(n)[:2000]).astype(np.intp)
+            limit = DIVERGED * n * sgd.loss_at_zero(problem, sample)
+        curve, best, stale = [], np.inf, 0
+        for epoch in range(passes):
+            start = time.perf_counter()
+            loss = sgd.run_pass(problem, rng.permutation(n).astype(np.intp), limit)
+            curve.append(loss / n + sgd.penalty())
+            if self.verbose:
+                seconds = time.perf_counter() - start
+                print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}, {seconds:.3g} s")
+            if loss == np.inf:  # this pass was undone
+                if not sgd.auto:
+                    return curve, f"the loss overflowed with learning_rate={self.learning_rate!r}"
+                sgd.reduction /= 4
+            elif curve[-1] < best - self.tol * abs(best) or best == np.inf:
+                best, stale = curve[-1], 0
+            else:
+                stale += 1
+                if stale >= self.n_iter_no_change:
+                    return curve, None
+                if sgd.auto and stale % STALE_BEFORE_HALVING == 0:
+                    sgd.reduction /= 2
+        return curve, f"max_iter={self.max_iter} was reached"
+
+    def _resumed(self, params, data):
+        """Return the state of partial_fit, or a new one that starts at the fitted coefficients."""
+        sgd = getattr(self, "_sgd", None)
+        keys = ("solver", "momentum", "average", "learning_rate", "fit_intercept")
+        if sgd is not None and all(sgd.params[key] == params[key] for key in keys):
+            sgd.params = params
+            return sgd
+        sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)
+        if hasattr(self, "coef_"):
+            sgd.start_from(self.coef_, self.intercept_)
+        return sgd
+
+    def _publish(self, data, coef, intercept):
+        """Set the fitted attributes."""
+        if data.kind != _kernels.Loss.SIGMOID:
+            intercept = intercept - intercept.mean()
+        self.coef_ = np.ascontiguousarray(coef, dtype=data.X.dtype)
+        self.intercept_ = np.asarray(intercept, dtype=data.X.dtype)
+        for name, value in data.attributes.items():
+            setattr(self, name, value)
+
+    def _logits(self, X):
+        """Return the logits (n, k) of X."""
+        check_is_fitted(self)
+        X = check_X(self, X, reset=False)
+        return np.ascontiguousarray(X @ self.coef_.T + self.intercept_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,312 @@
+"""Multi-label logistic regression."""
+
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+
+from skce import _kernels
+from skce._base import BaseCrossEntropy, Encoded
+from skce._validation import (
+    Interval,
+    StrOptions,
+    check_rows,
+    encode_labels,
+    label_rows,
+    multilabel_rows,
+    read_y,
+)
+from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
+
+__all__ = ["MultiLabelLogistic"]
+
+
+class MultiLabelLogistic(BaseCrossEntropy):
+    """Logistic regression for several labels a row, one model and one pass over X for all.
+
+    Minimises Σ w_i loss_i / Σ w_i + alpha/2 ‖W‖², the intercept not penalised. The loss of a row
+    is the sigmoid cross-entropy summed over the labels ("bce": the same optimum as one
+    ``LogisticRegression(C=1 / (alpha · Σ w_i))`` for each label), or the softmax cross-entropy of
+    the targets divided by their number M ("softmax").
+
+    Parameters
+    ----------
+    loss : {"bce", "softmax"}, default="bce"
+        "bce" gives each label its own probability; "softmax" gives shares that sum to 1 over the
+        labels of a row: they rank labels and are not probabilities of a label.
+    pos_weight : float or array-like of shape (n_labels,), default=None
+        Weight of the positive entries of each label, for "bce".
+    threshold : float or array-like of shape (n_labels,), default=None
+        A label is on where its probability or share is at least this. None is 0.5 for "bce"; for
+        "softmax" a label is on where share · `mean_labels_` is at least 0.5.
+    alpha : float, default=1e-4
+        L2 penalty.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    label_smoothing : float, default=0.0
+        ε in [0, 1]: targets become (1 − ε)·t + ε/2 ("bce"), or after the division
+        (1 − ε)·t + ε·T/K ("softmax").
+    solver : {"auto", "sgd", "adagrad", "adam"}, default="auto"
+        "auto" is "sgd", followed on small problems (n · p · K <= 1e7) by Newton's method or L-BFGS
+        to the optimum, a relative gradient of 1e-10; the others stop as `tol` says.
+    learning_rate : "auto", float or callable, default="auto"
+        "auto" needs neither tuning nor scaled features: steps come from the smoothness of the loss
+        in the scale of the columns, halve when the loss stalls, and the iterates are averaged. A
+        number or a schedule of :mod:`skce.optim` is the textbook step on the features as they are.
+    momentum : float, default=0.0
+        Nesterov momentum of "sgd".
+    average : bool or "auto", default="auto"
+        Whether the result is the average of the iterates, later ones weighing more (like the cube
+        of the step); "auto" is True with ``learning_rate="auto"``.
+    batch_size : int or "auto", default="auto"
+        Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
+    max_iter : int, default=100
+        Most passes over the data; Newton or L-BFGS may add 10 · max_iter evaluations.
+    tol : float, default=1e-3
+        Passes end after `n_iter_no_change` of them without a training loss (averaged over the
+        pass) lower by this share of its best value.
+    n_iter_no_change : int, default=5
+        See `tol`.
+    warm_start : bool, default=False
+        Whether `fit` starts at the coefficients of the previous call.
+    random_state : int, RandomState instance or None, default=None
+        Order of the rows.
+    verbose : int, default=0
+        1 prints a line for each pass.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Numbers of the labels; the labels where y has one dimension.
+    coef_ : ndarray of shape (n_labels, n_features)
+        Weights.
+    intercept_ : ndarray of shape (n_labels,)
+        Intercepts.
+    mean_labels_ : float
+        Mean sum of targets of a training row.
+    n_iter_ : int
+        Passes and evaluations made.
+    loss_curve_ : list of float
+        Objective of each pass (its loss averaged over the pass) and of each Newton or L-BFGS
+        iteration.
+    converged_ : bool
+        Whether the fit ended before a bound did it.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MultinomialLogistic : One label a row.
+
+    Notes
+    -----
+    y of `fit` is an indicator (n, K), array or CSR matrix of any real dtype; for "bce" its values
+    may lie anywhere in [0, 1], for "softmax" anywhere above 0, and NaN marks a missing entry. A
+    row without labels counts K negatives with "bce" and nothing with "softmax". `predict` returns
+    the container and dtype of y (int64 for fractional values or NaN).
+
+    Labels (n,) are read one-vs-rest: `predict` gives the best label, `predict_proba` rows are
+    divided by their sum, two labels are one sigmoid.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_multilabel_classification
+    >>> from skce import MultiLabelLogistic
+    >>> X, Y = make_multilabel_classification(random_state=0)
+    >>> model = MultiLabelLogistic(random_state=0).fit(X, Y)
+    >>> model.predict_proba(X).shape
+    (100, 5)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCrossEntropy._parameter_constraints,
+        "loss": [StrOptions({"bce", "softmax"})],
+        "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", None],
+        "threshold": [Interval(Real, None, None, closed="neither"), "array-like", None],
+    }
+
+    def __init__(
+        self,
+        *,
+        loss="bce",
+        pos_weight=None,
+        threshold=None,
+        alpha=1e-4,
+        fit_intercept=True,
+        label_smoothing=0.0,
+        solver="auto",
+        learning_rate="auto",
+        momentum=0.0,
+        average="auto",
+        batch_size="auto",
+        max_iter=100,
+        tol=1e-3,
+        n_iter_no_change=5,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.loss = loss
+        self.pos_weight = pos_weight
+        self.threshold = threshold
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.label_smoothing = label_smoothing
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.average = average
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _encode(self, X, y, weights, known, seen):
+        y = read_y(y)
+        check_rows(X, y)
+        if y.ndim == 1:
+            classes, labels = encode_labels(y, known)
+            k = 1 if len(classes) == 2 else len(classes)
+            targets, form = label_rows(labels, k, X.dtype), None
+        else:
+            targets = multilabel_rows(y, self.loss, X.dtype)
+            k = targets.shape[1]
+            classes = np.arange(k)
+            if known is not None and not np.array_equal(known, classes):
+                raise ValueError(f"y must have a column for each label {known}, got {k}.")
+            values = y.data if sparse.issparse(y) else y
+            whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
+            form = (values.dtype if whole else np.dtype(np.int64), sparse.issparse(y))
+        softmax_loss = self.loss == "softmax" and not (form is None and k == 1)
+        kind = _kernels.Loss.MULTILABEL_SOFTMAX if softmax_loss else _kernels.Loss.SIGMOID
+        total = np.nansum(targets.data * np.repeat(weights, np.diff(targets.indptr)))
+        attributes = {
+            "classes_": classes,
+            "mean_labels_": float(total / max(weights.sum(), np.finfo(float).tiny)),
+            "_form": form,
+        }
+        pos_weight = self._vector("pos_weight", k, X.dtype)
+        if pos_weight is not None and self.loss == "softmax":
+            raise ValueError('pos_weight must be None for loss="softmax".')
+        self._vector("threshold", k, X.dtype)
+        return Encoded(X, kind, targets, k, weights, seen, attributes, pos_weight)
+
+    def _vector(self, name, k, dtype):
+        """Return a parameter that is None, a number or one number for each label, as an array."""
+        value = getattr(self, name)
+        if value is None:
+            return None
+        value = np.asarray(value, dtype=dtype)
+        if value.shape not in ((), (k,)) or not np.isfinite(value).all():
+            raise ValueError(f"{name} must be a finite number or {k} of them, got {value}.")
+        if name == "pos_weight" and (value < 0).any():
+            raise ValueError(f"pos_weight must not be negative, got {value.min()}.")
+        return np.array(np.broadcast_to(value, (k,)))
+
+    def _shares(self, logits):
+        """Return the probabilities or shares (n, k)."""
+        if self.loss == "softmax" and logits.shape[1] > 1:
+            return softmax(logits)
+        limits = np.finfo(logits.dtype)
+        return np.clip(sigmoid(logits), limits.tiny, 1 - limits.epsneg)
+
+    def decision_function(self, X):
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples, n_labels) or (n_samples,)
+            (n_samples,) if fitted on two labels of one dimension.
+        """
+        logits = self._logits(X)
+        return logits.ravel() if self._form is None and logits.shape[1] == 1 else logits
+
+    def predict(self, X):
+        """Return the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        y : {ndarray, CSR matrix} of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
+            Indicator in the form of the fitted y, or the best label.
+        """
+        logits = self._logits(X)
+        if self._form is None:
+            if logits.shape[1] == 1:
+                return self.classes_[(logits[:, 0] > 0).astype(int)]
+            return self.classes_[logits.argmax(axis=1)]
+        threshold = self._vector("threshold", logits.shape[1], logits.dtype)
+        shares = self._shares(logits)
+        if threshold is None and self.loss == "bce":
+            on = logits >= 0
+        elif threshold is None:
+            on = shares * self.mean_labels_ >= 0.5
+        else:
+            on = shares >= threshold
+        dtype, is_sparse = self._form
+        return sparse.csr_matrix(on.astype(dtype)) if is_sparse else on.astype(dtype)
+
+    def predict_proba(self, X):
+        """Return the probabilities ("bce") or shares ("softmax") of the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_labels)
+            For "bce" strictly between 0 and 1 (clipped there), each label by itself; for "softmax"
+            rows sum to 1, which makes them no probabilities of a label. Labels of one dimension:
+            rows sum to 1.
+        """
+        logits = self._logits(X)
+        if self._form is not None or self.loss == "softmax":
+            if logits.shape[1] > 1 or self._form is not None:
+                return self._shares(logits)
+        if logits.shape[1] == 1:
+            return np.hstack([sigmoid(-logits), sigmoid(logits)])
+        shares = self._shares(logits)
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of `predict_proba`, from the logits: never −inf.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_labels)
+            In nats.
+        """
+        logits = self._logits(X)
+        if self.loss == "softmax" and logits.shape[1] > 1:
+            return log_softmax(logits)
+        if self._form is not None:
+            return log_sigmoid(logits)
+        if logits.shape[1] == 1:
+            return np.hstack([log_sigmoid(-logits), log_sigmoid(logits)])
+        return log_softmax(log_sigmoid(logits))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,271 @@
+"""Multinomial logistic regression."""
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+
+from skce import _kernels
+from skce._base import BaseCrossEntropy, Encoded
+from skce._validation import (
+    StrOptions,
+    check_rows,
+    class_weights,
+    encode_labels,
+    label_rows,
+    probability_rows,
+    read_y,
+)
+from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
+
+__all__ = ["MultinomialLogistic"]
+
+
+class MultinomialLogistic(BaseCrossEntropy):
+    """Multinomial (softmax) logistic regression on labels, one-hot rows or probabilities.
+
+    Minimises Σ w_i loss_i / Σ w_i + alpha/2 ‖W‖², the loss being the softmax cross-entropy and
+    w_i the effective weight of a row, class weight included; the intercept is not penalised.
+    ``alpha = 1 / (C · Σ w_i)`` is ``LogisticRegression(C=C)``. Two classes are fitted as one
+    sigmoid.
+
+    Parameters
+    ----------
+    alpha : float, default=1e-4
+        L2 penalty.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes; "balanced" takes n / (K · count), with weighted counts, in
+        `partial_fit` those seen so far. With probabilities p the weights multiply p.
+    label_smoothing : float, default=0.0
+        ε in [0, 1]: targets become (1 − ε)·t + ε/K.
+    solver : {"auto", "sgd", "adagrad", "adam"}, default="auto"
+        "auto" is "sgd", followed on small problems (n · p · K <= 1e7) by Newton's method or L-BFGS
+        to the optimum, a relative gradient of 1e-10; the others stop as `tol` says.
+    learning_rate : "auto", float or callable, default="auto"
+        "auto" needs neither tuning nor scaled features: steps come from the smoothness of the loss
+        in the scale of the columns, halve when the loss stalls, and the iterates are averaged. A
+        number or a schedule of :mod:`skce.optim` is the textbook step on the features as they are.
+    momentum : float, default=0.0
+        Nesterov momentum of "sgd".
+    average : bool or "auto", default="auto"
+        Whether the result is the average of the iterates, later ones weighing more (like the cube
+        of the step); "auto" is True with ``learning_rate="auto"``.
+    batch_size : int or "auto", default="auto"
+        Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
+    max_iter : int, default=100
+        Most passes over the data; Newton or L-BFGS may add 10 · max_iter evaluations.
+    tol : float, default=1e-3
+        Passes end after `n_iter_no_change` of them without a training loss (averaged over the
+        pass) lower by this share of its best value.
+    n_iter_no_change : int, default=5
+        See `tol`.
+    warm_start : bool, default=False
+        Whether `fit` starts at the coefficients of the previous call.
+    random_state : int, RandomState instance or None, default=None
+        Order of the rows.
+    verbose : int, default=0
+        1 prints a line for each pass.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; 0..K−1 where y has two dimensions.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Weights; one row for two classes.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts; those of a softmax sum to zero.
+    n_iter_ : int
+        Passes and evaluations made.
+    loss_curve_ : list of float
+        Objective of each pass (its loss averaged over the pass) and of each Newton or L-BFGS
+        iteration.
+    converged_ : bool
+        Whether the fit ended before a bound did it.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MultiLabelLogistic : Several labels a row.
+
+    Notes
+    -----
+    y of `fit` is labels (n,) of any type; or an array or CSR matrix (n, K >= 2) whose rows sum to
+    1 within 1e-3: integers must be one-hot, floats are probabilities. With such a y, `predict`
+    gives the column number and `score` the accuracy against the largest entry of each row.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skce import MultinomialLogistic
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MultinomialLogistic(random_state=0).fit(X, y)
+    >>> round(model.score(X, y), 2)
+    0.99
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCrossEntropy._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        alpha=1e-4,
+        fit_intercept=True,
+        class_weight=None,
+        label_smoothing=0.0,
+        solver="auto",
+        learning_rate="auto",
+        momentum=0.0,
+        average="auto",
+        batch_size="auto",
+        max_iter=100,
+        tol=1e-3,
+        n_iter_no_change=5,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.average = average
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _encode(self, X, y, weights, known, seen):
+        y = read_y(y)
+        check_rows(X, y)
+        rows = None
+        if y.ndim == 1:
+            classes, labels = encode_labels(y, known)
+        else:
+            rows = probability_rows(y)
+            classes = np.arange(rows.shape[1])
+            if known is not None and not np.array_equal(known, classes):
+                raise ValueError(
+                    f"y must have a column for each class {known}, got {len(classes)}."
+                )
+            if rows.nnz == rows.shape[0]:  # one-hot
+                rows, labels = None, rows.indices
+        if rows is None:
+            counts = np.bincount(labels, weights, len(classes)) + seen
+            weights = weights * class_weights(self.class_weight, classes, counts)[labels]
+        else:
+            counts = rows.T @ weights + seen
+            rows.data *= class_weights(self.class_weight, classes, counts)[rows.indices]
+            total = rows.sum(axis=1)
+            rows.data /= np.repeat(np.where(total > 0, total, 1), np.diff(rows.indptr))
+            weights = weights * total
+        if len(classes) > 2:
+            targets = labels.astype(np.intc) if rows is None else rows.astype(X.dtype)
+            kind, k = _kernels.Loss.SOFTMAX, len(classes)
+        else:
+            positive = label_rows(labels, 1, X.dtype) if rows is None else rows[:, [1]]
+            targets = positive.astype(X.dtype)
+            kind, k = _kernels.Loss.SIGMOID, 1
+        return Encoded(X, kind, targets, k, weights, counts, {"classes_": classes})
+
+    def decision_function(self, X):
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the one of ``classes_[1]``.
+        """
+        logits = self._logits(X)
+        return logits.ravel() if logits.shape[1] == 1 else logits
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Entries of `classes_`.
+        """
+        logits = self._logits(X)
+        best = logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)
+        return self.classes_[best]
+
+    def predict_proba(self, X):
+        """Return the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1.
+        """
+        logits = self._logits(X)
+        if logits.shape[1] > 1:
+            return softmax(logits)
+        return np.hstack([sigmoid(-logits), sigmoid(logits)])
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of the probabilities, from the logits: never −inf.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            In nats.
+        """
+        logits = self._logits(X)
+        if logits.shape[1] > 1:
+            return log_softmax(logits)
+        return np.hstack([log_sigmoid(-logits), log_sigmoid(logits)])
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Labels; of a row of probabilities the largest counts.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Row weights.
+
+        Returns
+        -------
+        accuracy : float
+            Weighted share of rows predicted right.
+        """
+        y = read_y(y)
+        if y.ndim == 2:
+            y = np.asarray(y.argmax(axis=1)).ravel()
+        return accuracy_score(y, self.predict(X), sample_weight=sample_weight)

@@ -1,0 +1,182 @@
+"""X, y, weights and classes as the solvers take them; the one file with scikit-learn's private names.
+
+Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, class weights as
+part of the row weights.
+"""
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import _fit_context
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.parallel import _get_threadpool_controller
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+__all__ = [
+    "Interval",
+    "Options",
+    "StrOptions",
+    "_fit_context",
+    "blas_threads",
+    "check_X",
+    "check_rows",
+    "check_weights",
+    "class_weights",
+    "encode_labels",
+    "label_rows",
+    "multilabel_rows",
+    "probability_rows",
+    "read_y",
+]
+
+
+def blas_threads():
+    """Return a context in which BLAS runs on one thread."""
+    return _get_threadpool_controller().limit(limits=1, user_api="blas")
+
+
+def check_X(estimator, X, reset):
+    """Return X as a C-contiguous array or canonical CSR matrix of float32 or float64."""
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        accept_large_sparse=True,
+        dtype=[np.float64, np.float32],
+        order="C",
+    )
+    if sparse.issparse(X):
+        X.check_format(full_check=True)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+    return X
+
+
+def check_weights(sample_weight, X, allow_all_zero=False):
+    """Return the row weights in float64."""
+    return _check_sample_weight(
+        sample_weight,
+        X,
+        dtype=np.float64,
+        ensure_non_negative=True,
+        allow_all_zero_weights=allow_all_zero,
+    )
+
+
+def read_y(y):
+    """Return y as a 1-d array of labels, a 2-d array or a CSR matrix; a column becomes 1-d."""
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    if sparse.issparse(y):
+        y = sparse.csr_array(y)
+        y.sum_duplicates()
+        y.check_format(full_check=True)
+        return y
+    y = check_array(
+        y,
+        ensure_2d=False,
+        dtype=None,
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+        input_name="y",
+        allow_nd=False,
+    )
+    return column_or_1d(y, warn=True) if y.ndim == 1 or y.shape[1] == 1 else y
+
+
+def check_rows(X, y):
+    """Raise where X and y differ in length."""
+    if X.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"y must have as many rows as X: Found input variables with inconsistent numbers of "
+            f"samples: [{X.shape[0]}, {y.shape[0]}]."
+        )
+
+
+def encode_labels(y, classes=None):
+    """Return the classes of labels y (n,) and the class number of each row."""
+    check_classification_targets(y)
+    if classes is None:
+        classes, labels = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y must have at least 2 classes, got one class, {classes[0]!r}.")
+        return classes, labels.astype(np.int32)
+    unseen = np.setdiff1d(y, classes)
+    if len(unseen):
+        raise ValueError(f"y must hold classes of the first call only, got {unseen[:5].tolist()}.")
+    return classes, np.searchsorted(classes, y).astype(np.int32)
+
+
+def _real(y, name="y"):
+    values = y.data if sparse.issparse(y) else y
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} of two dimensions must hold numbers, got dtype {values.dtype}.")
+    return values
+
+
+def probability_rows(y):
+    """Return y (n, K), one-hot or probabilities, as a CSR matrix in float64 with rows summing to 1."""
+    values = _real(y)
+    rows = sparse.csr_array(y, dtype=np.float64)
+    if not np.isfinite(rows.data).all():
+        raise ValueError("y must hold finite probabilities, got NaN or infinity.")
+    if (rows.data < 0).any():
+        raise ValueError(f"y must hold probabilities, got the negative value {rows.data.min()}.")
+    total = rows.sum(axis=1)
+    if values.dtype.kind in "biu" and (values.max(initial=0) > 1 or (total > 1).any()):
+        raise ValueError(
+            "y of integers must be one-hot, got rows with several ones or other values; "
+            "for several labels a row use MultiLabelLogistic."
+        )
+    if (np.abs(total - 1) > 1e-3).any():
+        wrong = int(np.argmax(np.abs(total - 1) > 1e-3))
+        raise ValueError(
+            f"y must have rows that sum to 1 within 1e-3, got {total[wrong]:.6g} in row {wrong}."
+        )
+    rows.data /= np.repeat(total, np.diff(rows.indptr))
+    rows.eliminate_zeros()
+    return rows
+
+
+def multilabel_rows(y, loss, dtype):
+    """Return y (n, K), an indicator, weights or NaN for missing, as a CSR matrix of dtype."""
+    _real(y)
+    rows = sparse.csr_array(y, dtype=dtype)
+    rows.eliminate_zeros()
+    low, high = np.nanmin(rows.data, initial=0), np.nanmax(rows.data, initial=0)
+    if low < 0 or not np.isfinite(high):
+        raise ValueError(f"y must hold finite values >= 0 or NaN, got values from {low} to {high}.")
+    if loss == "bce" and high > 1:
+        raise ValueError(f'y must lie in [0, 1] for loss="bce", got the value {high}.')
+    return rows
+
+
+def label_rows(labels, k, dtype):
+    """Return labels (n,) as a one-hot CSR matrix (n, K); k = 1 marks the rows of class 1."""
+    if k == 1:
+        rows = np.flatnonzero(labels)
+        columns = np.zeros(len(rows), np.int32)
+    else:
+        rows, columns = np.arange(len(labels)), labels
+    ones = np.ones(len(rows), dtype)
+    return sparse.csr_array((ones, (rows, columns)), shape=(len(labels), k))
+
+
+def class_weights(class_weight, classes, counts):
+    """Return the weight of each class; "balanced" uses the weighted counts, unseen classes get 1."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str):
+        seen = counts > 0
+        balanced = counts.sum() / (seen.sum() * np.where(seen, counts, 1))
+        return np.where(seen, balanced, 1.0)
+    unknown = [c for c in class_weight if c not in set(classes.tolist())]
+    if unknown:
+        raise ValueError(f"class_weight must name classes of y, got {unknown}.")
+    weights = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], dtype=np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"class_weight must be finite and not negative, got {class_weight}.")
+    return weights
