@@ -1,8 +1,11 @@
 """Checks of the arrays that public functions are given."""
 
+from numbers import Real
+
 import numpy as np
 
 __all__ = [
+    "check_apart",
     "check_class_weight",
     "check_labels",
     "check_logits",
@@ -84,7 +87,7 @@ def check_labels(targets, n, k):
 
 
 def check_smoothing(label_smoothing):
-    if not 0 <= label_smoothing <= 1:
+    if not (isinstance(label_smoothing, Real) and 0 <= label_smoothing <= 1):
         raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing!r}.")
     return float(label_smoothing)
 
@@ -107,6 +110,12 @@ def workspace(logits, out):
         raise ValueError("out must be C-contiguous and writeable, got another layout.")
     np.copyto(out, logits)
     return out
+
+
+def check_apart(out, targets):
+    """Raise where the gradient would overwrite the targets."""
+    if isinstance(out, np.ndarray) and np.shares_memory(out, np.asarray(targets)):
+        raise ValueError("out must not share memory with targets.")
 
 
 def check_threads(n_threads):

@@ -4,17 +4,17 @@
 #    The mathematics is here; _simd.h holds vector primitives, none of which knows a loss.
 # 2. Blocks are cut into pieces of CHUNK logits that stay in the first-level cache, and exp runs over
 #    a whole piece: short rows (k = 2, 3, 10) vectorise as well as long ones.
-# 3. Only differences of logits enter a softmax: each row is shifted by its maximum before anything
-#    else, so no finite logit overflows and nothing large cancels.
+# 3. Only differences of logits from the maximum of their row enter a softmax, in the loss taken in
+#    double, so no finite logit overflows and nothing large cancels.
 # 4. A factor that is exactly zero is skipped, not multiplied: 0 * inf is 0 here (zero target on a
 #    logit of -inf; zero weight on any row).
 # 5. Losses are sums of terms that are never negative, accumulated in double.
 
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY
 
-from skce._simd cimport exp_log1p, exp_rows, shift_rows, skce_vlog_f64, vsum
+from skce._simd cimport exp_log1p, exp_rows, row_max, skce_vlog_f64, sum_from
 
 cdef enum:
     CHUNK = 512         # logits of a piece
@@ -32,17 +32,19 @@ cdef void softmax_labels(
     """Softmax cross-entropy of at most CHUNK rows with integer labels."""
     cdef:
         double total[CHUNK]
+        floating top[CHUNK]
         floating *row
-        floating scale, off = <floating>(smoothing / k), on = <floating>(1 - smoothing)
-        floating off_w, w
+        floating scale, off = <floating>(smoothing / k), on = <floating>(1 - smoothing), off_w
         Py_ssize_t i, c
-    shift_rows(n, k, s)
+    row_max(n, k, s, top)
     for i in range(n):
         row = s + i * k
-        loss[i] = -(1 - smoothing) * row[labels[i]] if smoothing < 1 else 0
+        loss[i] = 0
+        if smoothing < 1:
+            loss[i] -= (1 - smoothing) * (<double>row[labels[i]] - top[i])
         if smoothing > 0:
-            loss[i] -= smoothing / k * vsum(k, row)
-    exp_rows(n, k, s, total)
+            loss[i] -= smoothing / k * sum_from(k, row, top[i])
+    exp_rows(n, k, s, top, total)
     for i in range(n):
         row = s + i * k
         scale = <floating>(weight[i] / total[i])
@@ -71,6 +73,7 @@ cdef void softmax_targets(
         double keep[CHUNK]      # smoothed target = keep * target + spread where observed
         double spread[CHUNK]
         double mass[CHUNK]
+        floating top[CHUNK]
         double dot, smoothed
         floating *row
         const floating *t
@@ -93,7 +96,7 @@ cdef void softmax_targets(
         mass[i] *= keep[i]
         keep[i] *= 1 - smoothing
         spread[i] = smoothing * mass[i] / max(observed, 1)
-    shift_rows(n, k, s)
+    row_max(n, k, s, top)
     for i in range(n):
         row = s + i * k
         t = targets + i * k
@@ -101,9 +104,9 @@ cdef void softmax_targets(
         for c in range(k):
             smoothed = keep[i] * t[c] + spread[i]
             if smoothed > 0:  # neither zero nor missing
-                dot += smoothed * row[c]
+                dot += smoothed * (<double>row[c] - top[i])
         loss[i] = -dot
-    exp_rows(n, k, s, total)
+    exp_rows(n, k, s, top, total)
     for i in range(n):
         row = s + i * k
         t = targets + i * k
@@ -210,7 +213,7 @@ cdef void sigmoid_piece(
             if t != t:
                 l[j] = 0
                 s[j] = 0
-        loss[i] += weight[i] * vsum(k, l + i * k)
+        loss[i] += weight[i] * sum_from(k, l + i * k, 0)
 
 
 cdef double xent(
@@ -280,6 +283,7 @@ def softmax_inplace(floating[:, ::1] logits):
     """Replace each row of logits (n, K) by its softmax."""
     cdef:
         double total[CHUNK]
+        floating top[CHUNK]
         Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, block, i, m, c
         floating *s
         floating scale
@@ -290,8 +294,8 @@ def softmax_inplace(floating[:, ::1] logits):
         for block in range((n + rows - 1) // rows):
             m = min(rows, n - block * rows)
             s = &logits[block * rows, 0]
-            shift_rows(m, k, s)
-            exp_rows(m, k, s, total)
+            row_max(m, k, s, top)
+            exp_rows(m, k, s, top, total)
             for i in range(m):
                 scale = <floating>(1 / total[i])
                 for c in range(k):

@@ -6,12 +6,14 @@ from cython cimport floating
 cdef extern from "_simd.h" nogil:
     void skce_exp_log1p_f32(Py_ssize_t n, const float *x, float *e, float *l)
     void skce_exp_log1p_f64(Py_ssize_t n, const double *x, double *e, double *l)
-    double skce_vsum_f32(Py_ssize_t n, const float *x)
-    double skce_vsum_f64(Py_ssize_t n, const double *x)
-    void skce_shift_rows_f32(Py_ssize_t n, Py_ssize_t k, float *x)
-    void skce_shift_rows_f64(Py_ssize_t n, Py_ssize_t k, double *x)
-    void skce_exp_rows_f32(Py_ssize_t n, Py_ssize_t k, float *x, double *sum_n)
-    void skce_exp_rows_f64(Py_ssize_t n, Py_ssize_t k, double *x, double *sum_n)
+    double skce_sum_from_f32(Py_ssize_t n, const float *x, double shift)
+    double skce_sum_from_f64(Py_ssize_t n, const double *x, double shift)
+    void skce_row_max_f32(Py_ssize_t n, Py_ssize_t k, const float *x, float *top_n)
+    void skce_row_max_f64(Py_ssize_t n, Py_ssize_t k, const double *x, double *top_n)
+    void skce_exp_rows_f32(
+        Py_ssize_t n, Py_ssize_t k, float *x, const float *top_n, double *sum_n)
+    void skce_exp_rows_f64(
+        Py_ssize_t n, Py_ssize_t k, double *x, const double *top_n, double *sum_n)
     void skce_csr_gather_f32(
         Py_ssize_t nnz, const void *indices, int wide, const float *values, Py_ssize_t p, Py_ssize_t
         k, const float *w, float *out)
@@ -65,25 +67,27 @@ cdef inline void exp_log1p(
         skce_exp_log1p_f64(n, x, e, l)
 
 
-cdef inline double vsum(Py_ssize_t n, const floating *x) noexcept nogil:
+cdef inline double sum_from(Py_ssize_t n, const floating *x, double shift) noexcept nogil:
     if floating is float:
-        return skce_vsum_f32(n, x)
+        return skce_sum_from_f32(n, x, shift)
     else:
-        return skce_vsum_f64(n, x)
+        return skce_sum_from_f64(n, x, shift)
 
 
-cdef inline void shift_rows(Py_ssize_t n, Py_ssize_t k, floating *x) noexcept nogil:
+cdef inline void row_max(
+        Py_ssize_t n, Py_ssize_t k, const floating *x, floating *top_n) noexcept nogil:
     if floating is float:
-        skce_shift_rows_f32(n, k, x)
+        skce_row_max_f32(n, k, x, top_n)
     else:
-        skce_shift_rows_f64(n, k, x)
+        skce_row_max_f64(n, k, x, top_n)
 
 
-cdef inline void exp_rows(Py_ssize_t n, Py_ssize_t k, floating *x, double *sum_n) noexcept nogil:
+cdef inline void exp_rows(Py_ssize_t n, Py_ssize_t k, floating *x, const floating *top_n,
+        double *sum_n) noexcept nogil:
     if floating is float:
-        skce_exp_rows_f32(n, k, x, sum_n)
+        skce_exp_rows_f32(n, k, x, top_n, sum_n)
     else:
-        skce_exp_rows_f64(n, k, x, sum_n)
+        skce_exp_rows_f64(n, k, x, top_n, sum_n)
 
 
 cdef inline void csr_gather(

@@ -10,6 +10,7 @@ from scipy import special
 
 from skce import _kernels
 from skce._arrays import (
+    check_apart,
     check_class_weight,
     check_labels,
     check_logits,
@@ -55,7 +56,8 @@ def _evaluate(kind, inputs, options):
     threads, smoothing = check_threads(threads), check_smoothing(smoothing)
     work = workspace(logits, out)
     if targets is not None:
-        targets = np.ascontiguousarray(targets).reshape(len(work), -1 if work.size else 0)
+        targets = np.ascontiguousarray(targets)
+        targets = targets if targets.ndim == 2 else targets[:, None]
     losses = np.empty(len(work))
     _kernels.loss_and_residuals(
         kind,
@@ -188,6 +190,7 @@ def softmax_cross_entropy_value_and_grad(
     logits = check_logits(logits, 2)
     n, k = logits.shape
     targets = np.asarray(targets)
+    check_apart(out, targets)
     weight = check_row_weight(sample_weight, n)
     balance = None if class_weight is None else check_class_weight("class_weight", class_weight, k)
     labels = None
@@ -311,6 +314,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     """
     logits = check_logits(logits, 2)
     weight = check_row_weight(sample_weight, len(logits))
+    check_apart(out, targets)
     targets = check_targets(targets, logits.shape, logits.dtype)
     return _evaluate(
         _kernels.Loss.MULTILABEL_SOFTMAX,
@@ -432,6 +436,7 @@ def sigmoid_cross_entropy_value_and_grad(
     """
     logits = check_logits(logits, 1, 2)
     weight = check_row_weight(sample_weight, len(logits))
+    check_apart(out, targets)
     targets = check_targets(targets, logits.shape, logits.dtype, upper=1)
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
@@ -488,7 +493,10 @@ def log_softmax(logits):
     >>> log_softmax([0.0, 1000.0])
     array([-1000.,     0.])
     """
-    return special.log_softmax(check_logits(logits, 1, None), axis=-1)
+    logits = check_logits(logits, 1, None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = logits - logits.max(axis=-1, keepdims=True, initial=-np.inf)
+        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def sigmoid(logits):
@@ -581,6 +589,8 @@ def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean"):
     if targets.ndim == 1:
         targets = np.eye(proba.shape[1], dtype=proba.dtype)[check_labels(targets, *proba.shape)]
     targets = check_targets(targets, proba.shape, proba.dtype)
+    if np.isnan(targets).any():
+        raise ValueError("targets must not hold NaN: probabilities cannot lose a class.")
     return _reduce(-special.xlogy(targets, proba).sum(axis=1), sample_weight, reduction)
 
 

@@ -1,0 +1,398 @@
+"""Laws of the losses, over the registry of loss x targets x options, in float32 and float64."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from registry import INSTANCES, LAYOUTS, TOLERANCE, WRONG, WRONG_ONLY, strided
+
+from skce import losses
+from skce.losses import (
+    sigmoid_cross_entropy,
+    sigmoid_cross_entropy_value_and_grad,
+    softmax_cross_entropy,
+    softmax_cross_entropy_value_and_grad,
+)
+
+REDUCTIONS = ("mean", "sum", "none")
+every_instance = pytest.mark.parametrize("instance", INSTANCES, ids=str)
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+with_labels = pytest.mark.parametrize(
+    "instance", [i for i in INSTANCES if i.kind == "labels"], ids=str
+)
+DENSE = [i for i in INSTANCES if i.kind not in ("labels", "single")]
+with_dense_targets = pytest.mark.parametrize("instance", DENSE, ids=str)
+
+
+def assert_same(actual, expected, dtype=np.float64):
+    for a, e in zip(actual, expected, strict=True):
+        assert_allclose(np.float64(a), np.float64(e), **TOLERANCE[dtype])
+
+
+@every_instance
+@every_dtype
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_value_and_gradient_are_the_reference(instance, dtype, reduction):
+    p = instance.problem(dtype)
+    for sample_weight in (None, p.sample_weight):
+        kwargs = {**p.options, "sample_weight": sample_weight, "reduction": reduction}
+        loss, grad = instance.value_and_grad(p.logits, p.targets, **kwargs)
+        expected = instance.reference(p.logits, p.targets, **kwargs)
+        assert_same((loss, grad), expected, dtype)
+        assert_same([instance.value(p.logits, p.targets, **kwargs)], [loss], dtype)
+        assert grad.dtype == dtype
+        assert grad.shape == p.logits.shape
+        if reduction == "none":
+            assert loss.dtype == np.float64
+            assert loss.shape == (len(p.logits),)
+        else:
+            assert type(loss) is float
+
+
+@every_instance
+@every_dtype
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 33])
+def test_value_and_gradient_are_the_reference_for_any_number_of_classes(instance, dtype, n):
+    for k in {1: (1, 2, 1000), 2: (31, 64, 129), 3: (4, 8, 65, 1000), 7: (6, 9, 33)}.get(
+        n, (3, 17)
+    ):
+        p = instance.problem(dtype, n, k, seed=k)
+        expected = instance.reference(p.logits, p.targets, **p.options, reduction="none")
+        actual = instance.value_and_grad(p.logits, p.targets, **p.options, reduction="none")
+        assert_same(actual, expected, dtype)
+
+
+@every_instance
+@every_dtype
+def test_rows_of_a_large_array_are_those_of_a_small_one(instance, dtype):
+    n = 100_000
+    p = instance.problem(dtype, n=37, k=3)
+    repeats = -(-n // 37)
+    logits = np.concatenate([p.logits] * repeats)[:n]
+    targets = np.concatenate([p.targets] * repeats)[:n]
+    small = instance.reference(p.logits, p.targets, **p.options, reduction="none")
+    large = instance.value_and_grad(logits, targets, **p.options, reduction="none")
+    expected = [np.concatenate([a] * repeats)[:n] for a in small]
+    assert_same(large, expected, dtype)
+    total = instance.value(logits, targets, **p.options, reduction="sum")
+    assert_allclose(total, large[0].sum(), rtol=1e-12 if dtype == np.float64 else 1e-7)
+
+
+@every_instance
+def test_gradient_is_the_derivative_of_the_loss(instance):
+    p = instance.problem()
+    kwargs = {**p.options, "sample_weight": p.sample_weight, "reduction": "sum"}
+    _, grad = instance.value_and_grad(p.logits, p.targets, **kwargs)
+    h = 1e-3
+    for index in np.ndindex(*p.logits.shape):
+        difference = 0.0
+        for step, coefficient in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
+            logits = p.logits.copy()
+            logits[index] += step * h
+            difference += coefficient * instance.value(logits, p.targets, **kwargs)
+        assert abs(difference / (12 * h) - grad[index]) <= 1e-7
+
+
+@every_instance
+def test_weights_mean_repetition(instance):
+    p = instance.problem()
+    weight = np.random.default_rng(1).integers(4, size=12)
+    weighted = instance.value(p.logits, p.targets, **p.options, sample_weight=weight)
+    logits, targets = (np.repeat(a, weight, axis=0) for a in (p.logits, p.targets))
+    assert_allclose(weighted, instance.value(logits, targets, **p.options), rtol=1e-13)
+
+
+@every_instance
+@every_dtype
+def test_nothing_to_average_is_zero(instance, dtype):
+    p = instance.problem(dtype)
+    zeros = np.zeros(12)
+    loss, grad = instance.value_and_grad(p.logits, p.targets, **p.options, sample_weight=zeros)
+    assert loss == 0.0
+    assert_array_equal(grad, np.zeros_like(p.logits))
+    for reduction in REDUCTIONS:
+        loss, grad = instance.value_and_grad(
+            p.logits[:0], p.targets[:0], **p.options, reduction=reduction
+        )
+        assert_array_equal(loss, np.zeros(0) if reduction == "none" else 0.0)
+        assert grad.shape == p.logits[:0].shape
+        assert grad.dtype == dtype
+
+
+@with_labels
+def test_class_weight_is_the_sample_weight_of_the_class(instance):
+    p = instance.problem()
+    c = np.array([0.0, 0.5, 1.0, 2.0, 7.0])
+    smoothing = p.options.get("label_smoothing", 0.0)
+    for reduction in REDUCTIONS:
+        kwargs = {"label_smoothing": smoothing, "reduction": reduction}
+        actual = instance.value_and_grad(
+            p.logits, p.targets, class_weight=c, sample_weight=p.sample_weight, **kwargs
+        )
+        weight = p.sample_weight * c[p.targets]
+        expected = instance.value_and_grad(p.logits, p.targets, sample_weight=weight, **kwargs)
+        assert_same(actual, expected)
+
+
+@with_labels
+def test_labels_are_one_hot_targets(instance):
+    p = instance.problem()
+    one_hot = np.eye(5)[p.targets]
+    for dtype in (np.float64, np.float32, bool, np.int8, np.uint8):
+        actual = instance.value_and_grad(p.logits, one_hot.astype(dtype), **p.options)
+        assert_same(actual, instance.value_and_grad(p.logits, p.targets, **p.options))
+
+
+@pytest.mark.parametrize(
+    "instance",  # without class weights, which come before the smoothing
+    [i for i in DENSE if not (i.with_options and i.loss == "softmax_cross_entropy")],
+    ids=str,
+)
+def test_label_smoothing_is_a_loss_of_the_smoothed_targets(instance):
+    p = instance.problem()
+    if instance.loss == "sigmoid_cross_entropy":
+        smoothed = 0.8 * p.targets + 0.1
+    else:
+        mass, seen = np.nansum(p.targets, axis=1), np.sum(~np.isnan(p.targets), axis=1)
+        smoothed = 0.8 * p.targets + 0.2 * (mass / np.maximum(seen, 1))[:, np.newaxis]
+        if instance.loss == "multilabel_softmax_cross_entropy":  # more non-zeros, counted before
+            positives = np.maximum(np.sum(p.targets > 0, axis=1), 1)
+            smoothed *= (np.sum(smoothed > 0, axis=1) / positives)[:, np.newaxis]
+    options = {**p.options, "label_smoothing": 0.2}
+    actual = instance.value_and_grad(p.logits, p.targets, **options)
+    options["label_smoothing"] = 0.0
+    assert_same(actual, instance.value_and_grad(p.logits, smoothed, **options))
+
+
+@with_dense_targets
+def test_missing_entry_is_as_good_as_removed(instance):
+    p = instance.problem(n=30)
+    targets = p.targets.copy()
+    targets[np.random.default_rng(1).random(targets.shape) < 0.2] = np.nan
+    missing = np.isnan(targets)
+    losses, grad = instance.value_and_grad(p.logits, targets, **p.options, reduction="none")
+    assert_array_equal(grad[missing], 0)
+    for i, seen in enumerate(~missing):
+        options = {k: v if np.isscalar(v) else v[seen] for k, v in p.options.items()}
+        if seen.any():
+            loss, row = instance.value_and_grad(
+                p.logits[i : i + 1, seen], targets[i : i + 1, seen], **options, reduction="none"
+            )
+            assert_same((losses[i], grad[i, seen]), (loss[0], row[0]))
+        else:
+            assert losses[i] == 0
+    for anything in (np.nan, np.inf, -np.inf, 1e300):
+        logits = np.where(missing, anything, p.logits)
+        assert_same(
+            instance.value_and_grad(logits, targets, **p.options, reduction="none"), (losses, grad)
+        )
+    nothing = np.full_like(targets, np.nan)
+    loss, grad = instance.value_and_grad(p.logits, nothing, **p.options)
+    assert loss == 0
+    assert_array_equal(grad, 0)
+
+
+@every_dtype
+def test_two_class_softmax_is_the_sigmoid_of_the_difference(dtype):
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(50, 2)).astype(dtype)
+    t = rng.random(50).astype(dtype)
+    for smoothing in (0.0, 0.3):
+        kwargs = {"label_smoothing": smoothing, "reduction": "none"}
+        loss, grad = softmax_cross_entropy_value_and_grad(s, np.c_[1 - t, t], **kwargs)
+        one = sigmoid_cross_entropy_value_and_grad(s[:, 1] - s[:, 0], t, **kwargs)
+        assert_same((loss, grad[:, 1]), one, dtype)
+        column = sigmoid_cross_entropy_value_and_grad(s[:, 1:] - s[:, :1], t[:, None], **kwargs)
+        assert_same((column[0], column[1][:, 0]), one, dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize("instance", [i for i in INSTANCES if "softmax" in i.loss], ids=str)
+def test_shifting_the_logits_of_a_row_changes_nothing(instance, dtype):
+    p = instance.problem(dtype)
+    logits = np.round(p.logits * 16) / 16  # so that the shifts are exact
+    shifts = 1024 * np.arange(-6, 6, dtype=dtype)[:, np.newaxis]
+    actual = instance.value_and_grad(logits + shifts, p.targets, **p.options)
+    assert_same(actual, instance.value_and_grad(logits, p.targets, **p.options), dtype)
+
+
+def memory_map(a, path):
+    stored = np.memmap(path, dtype=a.dtype, mode="w+", shape=a.shape)
+    stored[...] = a
+    stored.flush()
+    return np.memmap(path, dtype=a.dtype, mode="r", shape=a.shape)
+
+
+@every_instance
+def test_layout_of_the_inputs_does_not_matter(instance, tmp_path):
+    p = instance.problem()
+    arrays = {"logits": p.logits, "targets": p.targets, "sample_weight": p.sample_weight}
+    arrays |= {k: v for k, v in p.options.items() if not np.isscalar(v)}
+    scalars = {k: v for k, v in p.options.items() if np.isscalar(v)}
+    expected = instance.value_and_grad(**arrays, **scalars)
+    for layout in LAYOUTS.values():
+        changed = {name: layout(a) for name, a in arrays.items()}
+        assert_same(instance.value_and_grad(**changed, **scalars), expected)
+    mapped = {name: memory_map(a, tmp_path / name) for name, a in arrays.items()}
+    assert_same(instance.value_and_grad(**mapped, **scalars), expected)
+    lists = {name: a.tolist() for name, a in arrays.items()}
+    assert_same(instance.value_and_grad(**lists, **scalars), expected)
+    constant = {name: np.broadcast_to(a[:1], a.shape) for name, a in arrays.items()}
+    copies = {name: a.copy() for name, a in constant.items()}
+    assert_same(
+        instance.value_and_grad(**constant, **scalars), instance.value_and_grad(**copies, **scalars)
+    )
+
+
+@every_instance
+@pytest.mark.parametrize("dtype", ["i1", "u1", "?", "i4", "i8", "u8", "f2", "longdouble"])
+def test_other_dtypes_are_converted(instance, dtype):
+    p = instance.problem()
+    logits = np.abs(np.round(p.logits)).astype(dtype)
+    targets = p.targets
+    convertible = ["indicator", "one-hot"] + ["labels"] * (dtype[0] in "iu")
+    if instance.kind in convertible:
+        targets = targets.astype(dtype)
+    loss, grad = instance.value_and_grad(logits, targets, **p.options)
+    assert grad.dtype == np.float64
+    expected = instance.value_and_grad(logits.astype(np.float64), p.targets, **p.options)
+    assert_same((loss, grad), expected)
+
+
+@with_dense_targets
+@every_dtype
+def test_targets_may_have_the_other_dtype(instance, dtype):
+    p = instance.problem(dtype)
+    targets = p.targets.astype({np.float32: np.float64, np.float64: np.float32}[dtype])
+    actual = instance.value_and_grad(p.logits, targets, **p.options)
+    assert actual[1].dtype == dtype
+    expected = instance.reference(p.logits, p.targets, **p.options)
+    assert_same(actual, expected, np.float32)
+
+
+@every_instance
+@every_dtype
+def test_out_receives_the_gradient_and_nothing_else_is_written(instance, dtype):
+    p = instance.problem(dtype)
+    arrays = [p.logits, p.targets, p.sample_weight]
+    arrays += [v for v in p.options.values() if not np.isscalar(v)]
+    before = [a.copy() for a in arrays]
+    kwargs = {**p.options, "sample_weight": p.sample_weight}
+    loss, grad = instance.value_and_grad(p.logits, p.targets, **kwargs)
+    out = np.full_like(p.logits, np.nan)
+    again, result = instance.value_and_grad(p.logits, p.targets, **kwargs, out=out)
+    assert result is out
+    assert again == loss
+    assert_array_equal(out, grad)
+    instance.value_and_grad(strided(p.logits), p.targets, **kwargs, out=out)
+    assert_array_equal(out, grad)
+    for a, b in zip(arrays, before, strict=True):
+        assert_array_equal(a, b)
+    again, result = instance.value_and_grad(p.logits, p.targets, **kwargs, out=p.logits)
+    assert result is p.logits
+    assert again == loss
+    assert_array_equal(p.logits, grad)
+
+
+@with_dense_targets
+def test_inputs_other_than_the_logits_are_no_out(instance):
+    p = instance.problem()
+    with pytest.raises(ValueError, match="out"):
+        instance.value_and_grad(p.logits, p.targets, **p.options, out=p.targets)
+
+
+@every_instance
+@every_dtype
+@pytest.mark.parametrize(("n", "k"), [(40_000, 3), (1500, 100), (100, 1500), (30, 5000)])
+def test_number_of_threads_does_not_change_the_bits(instance, dtype, n, k):
+    p = instance.problem(dtype, n, k)
+    one, two, three, default = (
+        instance.value_and_grad(p.logits, p.targets, **p.options, n_threads=n_threads)
+        for n_threads in (1, 2, 3, None)
+    )
+    for other in (two, three, default):
+        assert other[0] == one[0]
+        assert_array_equal(other[1], one[1])
+
+
+INF, NAN = np.inf, np.nan
+SPECIAL = [[-INF, 1, 2], [1, -INF, -INF], [-INF, -INF, -INF], [NAN, 1, 2], [INF, 1, -INF]]
+SPECIAL_TARGETS = [[1, 0, 0], [0, 1, 0], [0, 0.5, 1], [0.2, 0.3, 0.5], [NAN, 1, 0], [NAN, 1, NAN]]
+special_cases = [(row, target) for row in SPECIAL for target in SPECIAL_TARGETS]
+
+
+@every_dtype
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("softmax_cross_entropy", {}),
+        ("softmax_cross_entropy", {"class_weight": np.array([2.0, 1.0, 0.0])}),
+        ("multilabel_softmax_cross_entropy", {}),
+        ("sigmoid_cross_entropy", {}),
+        ("sigmoid_cross_entropy", {"pos_weight": np.array([2.0, 1.0, 0.0])}),
+    ],
+)
+def test_non_finite_logits(loss, options, smoothing, dtype):
+    logits = np.array([r for row, _ in special_cases for r in (row, [0, 1, 2])], dtype=dtype)
+    targets = np.array([t for _, target in special_cases for t in (target, [1, 0, 0])], dtype=dtype)
+    function = getattr(losses, f"{loss}_value_and_grad")
+    options = {**options, "label_smoothing": smoothing}
+    actual = function(logits, targets, **options, reduction="none")
+    expected = getattr(reference, loss)(logits, targets, **options)[:2]
+    assert_same(actual, expected, dtype)
+
+
+def test_non_finite_logits_with_labels():
+    first, second = (softmax_cross_entropy(SPECIAL, [y] * 5, reduction="none") for y in (0, 1))
+    assert_allclose(first, [INF, 0, NAN, NAN, NAN], atol=0)
+    assert_allclose(second, [np.log1p(np.e), INF, NAN, NAN, NAN])
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "wrong"),
+    [(loss, *case) for loss in WRONG_ONLY for case in WRONG + WRONG_ONLY[loss]],
+    ids=lambda v: None if isinstance(v, np.ndarray) else str(v),
+)
+def test_wrong_argument_is_named(loss, name, wrong):
+    targets = [0, 1, 2, 0] if loss == "softmax_cross_entropy" else np.eye(4, 3)
+    kwargs = {"logits": np.zeros((4, 3)), "targets": targets, name: wrong}
+    for function in (loss, f"{loss}_value_and_grad"):
+        if name != "out" or "grad" in function:
+            with pytest.raises(ValueError, match=name):
+                getattr(losses, function)(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("targets", {"logits": np.zeros(4), "targets": np.zeros(3)}),
+        ("targets", {"logits": np.zeros(4), "targets": np.zeros((4, 1))}),
+        ("targets", {"logits": np.zeros(4), "targets": np.full(4, 2.0)}),
+        ("pos_weight", {"logits": np.zeros(4), "targets": np.zeros(4), "pos_weight": np.ones(4)}),
+    ],
+)
+def test_wrong_argument_of_single_logits_is_named(name, kwargs):
+    with pytest.raises(ValueError, match=name):
+        sigmoid_cross_entropy(**kwargs)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("targets", np.eye(5, 3)),
+        ("targets", np.eye(4, 2)),
+        ("targets", np.eye(4, 3) - 1),
+        ("targets", np.eye(4, 3, dtype=complex)),
+        ("proba", np.zeros((4, 3, 1))),
+        ("proba", np.zeros((4, 3), dtype=complex)),
+        ("sample_weight", np.ones(3)),
+        ("sample_weight", -np.ones(4)),
+        ("reduction", "average"),
+    ],
+)
+def test_wrong_argument_of_a_loss_of_probabilities_is_named(loss, name, wrong):
+    kwargs = {"proba": np.full((4, 3), 0.5), "targets": np.eye(4, 3), name: wrong}
+    with pytest.raises(ValueError, match=name):
+        getattr(losses, loss)(**kwargs)
