@@ -41,7 +41,13 @@ def extensions():
     elif DEBUG:
         compile_flags += ["-O1", "-g", "-UNDEBUG"]
     else:
-        compile_flags += ["-O3", "-DNDEBUG", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
+        compile_flags += [
+            "-O3",
+            "-DNDEBUG",
+            "-fopenmp-simd",
+            "-fno-math-errno",
+            "-fno-trapping-math",
+        ]
     headers = ["skce/_simd.h", "skce/_simd.inc"]
     return [
         Extension(
@@ -59,7 +65,7 @@ def extensions():
 setup(
     ext_modules=cythonize(
         extensions(),
-        build_dir="build/cython",
+        build_dir="build/cython-debug" if DEBUG else "build/cython",
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,

@@ -5,8 +5,10 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -19,15 +21,14 @@ from skce._validation import (
     StrOptions,
     _fit_context,
     blas_threads,
-    check_X,
     check_weights,
+    check_X,
 )
 
 __all__ = ["BaseCrossEntropy", "Encoded"]
 
 PASSES_BEFORE_POLISH = 2
 STALE_BEFORE_HALVING = 2
-DIVERGED = 3.0  # times the loss at zero weights
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Encoded:
 class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
@@ -153,8 +154,8 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
                 rng = check_random_state(self.random_state)
                 problem = self._problem(data, data.weights)
                 sgd.prepare(X, data.weights / data.weights.mean(), self._curvature(data), rng)
-                limit = DIVERGED * sgd.loss_at_zero(problem, rows) * len(rows)
-                loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
+                limit = self._limit(data, data.weights) if sgd.auto else np.inf
+                loss = sgd.run_pass(problem, rows, limit)
                 if loss == np.inf:
                     warnings.warn(
                         "The loss overflowed in this call, which was undone; learning_rate must be "
@@ -233,7 +234,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
     def _train(self, data, params):
         """Run the solver; set the attributes of the run and return coef, intercept."""
         rng = check_random_state(self.random_state)
-        n, p = data.X.shape
+        p = data.X.shape[1]
         weights = data.weights / data.weights.mean()
         sgd = SGD(params, p, data.k, data.X.dtype)
         if self.warm_start and hasattr(self, "coef_"):
@@ -245,7 +246,8 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         sgd.prepare(data.X, weights, self._curvature(data), rng)
         small = polishes(self.solver, data.X, data.k)
         passes = min(PASSES_BEFORE_POLISH, self.max_iter) if small else self.max_iter
-        curve, ended = self._passes(sgd, self._problem(data, weights), passes, rng)
+        limit = self._limit(data, weights) if sgd.auto else np.inf
+        curve, ended = self._passes(sgd, self._problem(data, weights), passes, limit, rng)
         coef, intercept = sgd.result()
         n_iter = len(curve)
         if small:
@@ -274,13 +276,21 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         self.loss_curve_, self.n_iter_, self.converged_ = curve, n_iter, ended is None
         return coef, intercept
 
-    def _passes(self, sgd, problem, passes, rng):
+    def _limit(self, data, weights):
+        """Return a summed loss that a pass exceeds only if it diverges: thrice that at W = 0."""
+        if data.kind == _kernels.Loss.SIGMOID:
+            most = 1.0 if data.pos_weight is None else max(1.0, float(data.pos_weight.max()))
+            return 3 * np.log(2) * data.k * most * weights.sum()
+        mass = 1.0
+        if sparse.issparse(data.targets):
+            rows = data.targets.copy()
+            rows.data = np.nan_to_num(rows.data)
+            mass = np.asarray(rows.sum(axis=1)).ravel()
+        return 3 * np.log(data.k) * np.sum(weights * mass)
+
+    def _passes(self, sgd, problem, passes, limit, rng):
         """Run epochs until the loss stalls; return the loss curve, and why they ended otherwise."""
         n = problem.X.shape[0]
-        limit = np.inf
-        if sgd.auto:
-            sample = np.sort(rng.permutation(n)[:2000]).astype(np.intp)
-            limit = DIVERGED * n * sgd.loss_at_zero(problem, sample)
         curve, best, stale = [], np.inf, 0
         for epoch in range(passes):
             start = time.perf_counter()

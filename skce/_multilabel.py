@@ -1,6 +1,7 @@
 """Multi-label logistic regression."""
 
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -93,7 +94,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         Whether the fit ended before a bound did it.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has them.
 
     See Also
@@ -120,7 +121,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
     (100, 5)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCrossEntropy._parameter_constraints,
         "loss": [StrOptions({"bce", "softmax"})],
         "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", None],
@@ -167,6 +168,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
         self.verbose = verbose
 
     def _encode(self, X, y, weights, known, seen):
+        container = None
+        if sparse.issparse(y):
+            container = type(y) if y.format == "csr" else sparse.csr_array
         y = read_y(y)
         check_rows(X, y)
         if y.ndim == 1:
@@ -181,7 +185,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
                 raise ValueError(f"y must have a column for each label {known}, got {k}.")
             values = y.data if sparse.issparse(y) else y
             whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
-            form = (values.dtype if whole else np.dtype(np.int64), sparse.issparse(y))
+            form = (values.dtype if whole else np.dtype(np.int64), container)
         softmax_loss = self.loss == "softmax" and not (form is None and k == 1)
         kind = _kernels.Loss.MULTILABEL_SOFTMAX if softmax_loss else _kernels.Loss.SIGMOID
         total = np.nansum(targets.data * np.repeat(weights, np.diff(targets.indptr)))
@@ -257,8 +261,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
             on = shares * self.mean_labels_ >= 0.5
         else:
             on = shares >= threshold
-        dtype, is_sparse = self._form
-        return sparse.csr_matrix(on.astype(dtype)) if is_sparse else on.astype(dtype)
+        dtype, container = self._form
+        return on.astype(dtype) if container is None else container(on.astype(dtype))
 
     def predict_proba(self, X):
         """Return the probabilities ("bce") or shares ("softmax") of the labels.
@@ -276,11 +280,10 @@ class MultiLabelLogistic(BaseCrossEntropy):
             rows sum to 1.
         """
         logits = self._logits(X)
-        if self._form is not None or self.loss == "softmax":
-            if logits.shape[1] > 1 or self._form is not None:
-                return self._shares(logits)
-        if logits.shape[1] == 1:
+        if self._form is None and logits.shape[1] == 1:
             return np.hstack([sigmoid(-logits), sigmoid(logits)])
+        if self._form is not None or self.loss == "softmax":
+            return self._shares(logits)
         shares = self._shares(logits)
         return shares / shares.sum(axis=1, keepdims=True)
 

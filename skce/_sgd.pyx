@@ -2,7 +2,7 @@
 #
 # 1. An epoch sees arrays and scalars; Python keeps the loop over epochs, schedules, stopping.
 # 2. Dense and CSR differ in two primitives, the logits of a batch and the scatter of its residuals,
-#    and are told apart once a batch.
+#    and are told apart there, once a batch.
 # 3. Weights are (p, K): one feature is one contiguous row of K.
 # 4. Dense rows are centred as they are copied into the batch; CSR is never centred. The last row of
 #    W is the intercept of the centred columns.
@@ -267,7 +267,7 @@ def sgd_epoch(
         Rows x = problem.X.rows
         Rows y
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
-        Py_ssize_t n_steps = (m + batch_size - 1) // batch_size, step, first, n, i, c
+        Py_ssize_t n_steps = (m + batch_size - 1) // batch_size, step, first, n, i
         Py_ssize_t size = min(batch_size, m)
         bint soft = problem.soft, centred = mean is not None, plain = rule == Rule.SGD
         bint averaging = average is not None
@@ -369,7 +369,8 @@ def sgd_epoch(
                     count += 1
                     root = <floating>(1 / sqrt(1 - BETA2 ** count))
                     adam(p + 1, k, <floating>(eta / (1 - BETA1 ** count)), root, <floating>BETA1,
-                         <floating>BETA2, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0], &state[1, 0, 0], w)
+                         <floating>BETA2, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0],
+                         &state[1, 0, 0], w)
             # sweep
             if not plain or (step + 1) % lazy == 0 or step + 1 == n_steps:
                 if plain and alpha > 0 and pending > 0:

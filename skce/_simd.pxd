@@ -82,8 +82,8 @@ cdef inline void row_max(
         skce_row_max_f64(n, k, x, top_n)
 
 
-cdef inline void exp_rows(Py_ssize_t n, Py_ssize_t k, floating *x, const floating *top_n,
-        double *sum_n) noexcept nogil:
+cdef inline void exp_rows(
+        Py_ssize_t n, Py_ssize_t k, floating *x, const floating *top_n, double *sum_n) noexcept nogil:
     if floating is float:
         skce_exp_rows_f32(n, k, x, top_n, sum_n)
     else:
@@ -149,7 +149,8 @@ cdef inline void blend(
 
 
 cdef inline void momentum(
-        Py_ssize_t n, floating step, floating momentum, const floating *g, floating *v, floating *w) noexcept nogil:
+        Py_ssize_t n, floating step, floating momentum, const floating *g, floating *v,
+        floating *w) noexcept nogil:
     if floating is float:
         skce_momentum_f32(n, step, momentum, g, v, w)
     else:

@@ -23,10 +23,11 @@ class SGD:
     """State of stochastic gradient descent; it outlives a call, so that `partial_fit` goes on.
 
     With ``learning_rate="auto"`` steps are taken in the diagonal metric of the (dense: centred)
-    columns: 1 over the smoothness of a batch's loss, that is curvature * lambda + norm / (4 b)
-    with lambda and norm of the second moments and b rows (after Gower et al., 2019, "SGD: General
-    analysis and improved rates"). `reduction` falls when the loss stalls. The result is the average of the iterates. Any other learning rate means the
-    textbook update.
+    columns: 1 over the smoothness of a batch's loss, that is curvature * lambda + norm / (4 b),
+    lambda the largest eigenvalue of the second moments, norm the rest of a row's mean square and
+    b the rows (after Gower et al., 2019, "SGD: General analysis and improved rates"). `reduction`
+    falls when the loss stalls. The result is the average of the iterates. Any other learning rate
+    means the textbook update.
     """
 
     def __init__(self, params, p, k, dtype):
@@ -75,29 +76,6 @@ class SGD:
         found = curvature * largest + ROW_CURVATURE * rest / batch
         self.smoothness = max(found, (self.smoothness + found) / 2)
         self.first_step = (1 - self.params["momentum"]) / self.smoothness
-
-    def loss_at_zero(self, problem, rows):
-        """Return the mean weighted loss of some rows at zero weights."""
-        W = np.zeros_like(self.W)
-        still = np.zeros(1)
-        total = _sgd.sgd_epoch(
-            problem,
-            rows,
-            len(rows),
-            still,
-            W,
-            None,
-            np.ones(len(W), W.dtype),
-            0.0,
-            _sgd.Rule.SGD,
-            0.0,
-            self.state[:0],
-            0,
-            None,
-            still,
-            1,
-        )
-        return total / len(rows)
 
     def run_pass(self, problem, order, limit=np.inf):
         """Run over the rows `order` once; return the sum of their weighted losses.

@@ -1,4 +1,6 @@
-"""X, y, weights and classes as the solvers take them; the one file with scikit-learn's private names.
+"""X, y, weights and classes as the solvers take them.
+
+The one file that uses scikit-learn's private names.
 
 Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, class weights as
 part of the row weights.
@@ -118,7 +120,7 @@ def _real(y, name="y"):
 
 
 def probability_rows(y):
-    """Return y (n, K), one-hot or probabilities, as a CSR matrix in float64 with rows summing to 1."""
+    """Return y (n, K), one-hot or probabilities, as CSR in float64 with rows summing to 1."""
     values = _real(y)
     rows = sparse.csr_array(y, dtype=np.float64)
     if not np.isfinite(rows.data).all():
@@ -166,7 +168,7 @@ def label_rows(labels, k, dtype):
 
 
 def class_weights(class_weight, classes, counts):
-    """Return the weight of each class; "balanced" uses the weighted counts, unseen classes get 1."""
+    """Return the weight of each class; unseen ones get 1 from "balanced"."""
     if class_weight is None:
         return np.ones(len(classes))
     if isinstance(class_weight, str):

@@ -6,7 +6,6 @@ In all of them rows are samples, a loss is summed over the classes or labels of 
 """
 
 import numpy as np
-from scipy import special
 
 from skce import _kernels
 from skce._arrays import (
@@ -14,13 +13,20 @@ from skce._arrays import (
     check_class_weight,
     check_labels,
     check_logits,
-    check_proba,
     check_row_weight,
     check_smoothing,
     check_targets,
     check_threads,
     reduction_divisor,
     workspace,
+)
+from skce._proba import (
+    binary_cross_entropy,
+    cross_entropy,
+    log_sigmoid,
+    log_softmax,
+    sigmoid,
+    softmax,
 )
 
 __all__ = [
@@ -118,10 +124,6 @@ def softmax_cross_entropy(
     ValueError
         If a shape, dtype or value does not fit.
 
-    See Also
-    --------
-    softmax_cross_entropy_value_and_grad : The same with the gradient.
-
     Examples
     --------
     >>> from skce.losses import softmax_cross_entropy
@@ -173,10 +175,6 @@ def softmax_cross_entropy_value_and_grad(
     ------
     ValueError
         If a shape, dtype or value does not fit.
-
-    See Also
-    --------
-    softmax_cross_entropy : The loss alone.
 
     Examples
     --------
@@ -245,10 +243,6 @@ def multilabel_softmax_cross_entropy(
     ValueError
         If a shape, dtype or value does not fit.
 
-    See Also
-    --------
-    multilabel_softmax_cross_entropy_value_and_grad : The same with the gradient.
-
     Examples
     --------
     >>> from skce.losses import multilabel_softmax_cross_entropy
@@ -299,14 +293,10 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     ValueError
         If a shape, dtype or value does not fit.
 
-    See Also
-    --------
-    multilabel_softmax_cross_entropy : The loss alone.
-
     Examples
     --------
-    >>> from skce.losses import multilabel_softmax_cross_entropy_value_and_grad
-    >>> loss, gradient = multilabel_softmax_cross_entropy_value_and_grad([[2.0, 4.0, 0.5]], [[1, 1, 0]])
+    >>> from skce.losses import multilabel_softmax_cross_entropy_value_and_grad as evaluate
+    >>> loss, gradient = evaluate([[2.0, 4.0, 0.5]], [[1, 1, 0]])
     >>> round(loss, 7)
     1.1531782
     >>> gradient.round(3)
@@ -365,10 +355,6 @@ def sigmoid_cross_entropy(
     ValueError
         If a shape, dtype or value does not fit.
 
-    See Also
-    --------
-    sigmoid_cross_entropy_value_and_grad : The same with the gradient.
-
     Examples
     --------
     >>> from skce.losses import sigmoid_cross_entropy
@@ -421,10 +407,6 @@ def sigmoid_cross_entropy_value_and_grad(
     ValueError
         If a shape, dtype or value does not fit.
 
-    See Also
-    --------
-    sigmoid_cross_entropy : The loss alone.
-
     Examples
     --------
     >>> from skce.losses import sigmoid_cross_entropy_value_and_grad
@@ -447,184 +429,3 @@ def sigmoid_cross_entropy_value_and_grad(
         (logits, None, targets, pos_weight, weight, weight),
         (label_smoothing, reduction, n_threads, out),
     )
-
-
-def softmax(logits):
-    """Softmax over the last axis.
-
-    Parameters
-    ----------
-    logits : array-like of shape (..., K)
-        Real scores; float32 is kept, anything else becomes float64.
-
-    Returns
-    -------
-    proba : ndarray of shape (..., K)
-        Non-negative, summing to 1 over the last axis.
-
-    Examples
-    --------
-    >>> from skce.losses import softmax
-    >>> softmax([2.0, 4.0, 0.5]).round(3)
-    array([0.116, 0.858, 0.026])
-    """
-    work = workspace(check_logits(logits, 1, None), None)
-    if work.size:
-        _kernels.softmax_inplace(work.reshape(-1, work.shape[-1]))
-    return work
-
-
-def log_softmax(logits):
-    """Logarithm of the softmax over the last axis; finite for finite logits.
-
-    Parameters
-    ----------
-    logits : array-like of shape (..., K)
-        Real scores; float32 is kept, anything else becomes float64.
-
-    Returns
-    -------
-    log_proba : ndarray of shape (..., K)
-        Not positive.
-
-    Examples
-    --------
-    >>> from skce.losses import log_softmax
-    >>> log_softmax([0.0, 1000.0])
-    array([-1000.,     0.])
-    """
-    logits = check_logits(logits, 1, None)
-    with np.errstate(over="ignore", invalid="ignore"):
-        shifted = logits - logits.max(axis=-1, keepdims=True, initial=-np.inf)
-        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def sigmoid(logits):
-    """Sigmoid of each logit, 1 / (1 + exp(−s)).
-
-    Parameters
-    ----------
-    logits : array-like
-        Real scores; float32 is kept, anything else becomes float64.
-
-    Returns
-    -------
-    proba : ndarray of the shape of logits
-        In [0, 1]; exactly 1 from about s = 37 (float64) or 17 (float32) on.
-
-    Examples
-    --------
-    >>> from skce.losses import sigmoid
-    >>> sigmoid([-2.0, 0.0]).round(3)
-    array([0.119, 0.5  ])
-    """
-    work = workspace(check_logits(logits, 0, None), None)
-    _kernels.sigmoid_inplace(work.reshape(-1))
-    return work
-
-
-def log_sigmoid(logits):
-    """Logarithm of the sigmoid of each logit, −softplus(−s); finite for finite logits.
-
-    Parameters
-    ----------
-    logits : array-like
-        Real scores; float32 is kept, anything else becomes float64.
-
-    Returns
-    -------
-    log_proba : ndarray of the shape of logits
-        Not positive.
-
-    Examples
-    --------
-    >>> from skce.losses import log_sigmoid
-    >>> log_sigmoid([-1000.0, 0.0]).round(2)
-    array([-1.0e+03, -6.9e-01])
-    """
-    return special.log_expit(check_logits(logits, 0, None))
-
-
-def _reduce(losses, sample_weight, reduction):
-    weight = check_row_weight(sample_weight, len(losses))
-    divisor = reduction_divisor(reduction, weight)
-    if reduction == "mean":
-        return float(np.average(losses, weights=weight)) if weight.any() else 0.0
-    losses = weight * losses / divisor
-    return losses if reduction == "none" else float(losses.sum())
-
-
-def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean"):
-    """Cross-entropy of probabilities, −Σ t_c log p_c; no activation inside and no clipping.
-
-    Parameters
-    ----------
-    proba : array-like of shape (n, K)
-        Probabilities in [0, 1].
-    targets : array-like of shape (n,) or (n, K)
-        Integer labels in 0..K−1, or non-negative weights of the classes.
-    sample_weight : array-like of shape (n,), default=None
-        Non-negative row weights.
-    reduction : {"mean", "sum", "none"}, default="mean"
-        "mean" divides by the sum of the weights, "none" returns the weighted loss of each row.
-
-    Returns
-    -------
-    loss : float or ndarray of shape (n,)
-        The reduced loss in nats; inf where a target meets the probability 0 (0·log 0 is 0).
-
-    Raises
-    ------
-    ValueError
-        If a shape, dtype or value does not fit.
-
-    Examples
-    --------
-    >>> from skce.losses import cross_entropy
-    >>> cross_entropy([[0.25, 0.25, 0.25, 0.25], [0.01, 0.01, 0.01, 0.97]], [0, 3])
-    0.7083767843022996
-    """
-    proba = check_proba(proba)
-    targets = np.asarray(targets)
-    if targets.ndim == 1:
-        targets = np.eye(proba.shape[1], dtype=proba.dtype)[check_labels(targets, *proba.shape)]
-    targets = check_targets(targets, proba.shape, proba.dtype)
-    if np.isnan(targets).any():
-        raise ValueError("targets must not hold NaN: probabilities cannot lose a class.")
-    return _reduce(-special.xlogy(targets, proba).sum(axis=1), sample_weight, reduction)
-
-
-def binary_cross_entropy(proba, targets, *, sample_weight=None, reduction="mean"):
-    """Binary cross-entropy of probabilities, summed over labels; no activation, no clipping.
-
-    Parameters
-    ----------
-    proba : array-like of shape (n, K)
-        Probabilities in [0, 1], one for each label.
-    targets : array-like of shape (n, K)
-        In [0, 1]; NaN marks a missing entry, which has loss 0.
-    sample_weight : array-like of shape (n,), default=None
-        Non-negative row weights.
-    reduction : {"mean", "sum", "none"}, default="mean"
-        "mean" divides by the sum of the weights, "none" returns the weighted loss of each row.
-
-    Returns
-    -------
-    loss : float or ndarray of shape (n,)
-        The reduced loss in nats of −Σ [t_c log p_c + (1 − t_c) log(1 − p_c)].
-
-    Raises
-    ------
-    ValueError
-        If a shape, dtype or value does not fit.
-
-    Examples
-    --------
-    >>> from skce.losses import binary_cross_entropy
-    >>> round(binary_cross_entropy([[0.9, 0.2]], [[1, 0]]), 7)
-    0.3285041
-    """
-    proba = check_proba(proba)
-    targets = check_targets(targets, proba.shape, proba.dtype, upper=1)
-    losses = special.xlogy(targets, proba) + special.xlog1py(1 - targets, -proba)
-    return _reduce(-np.nansum(losses, axis=1), sample_weight, reduction)
