@@ -40,7 +40,7 @@ class Encoded:
     targets: object
     k: int
     weights: np.ndarray
-    counts: np.ndarray  # weighted class counts of all calls
+    counts: np.ndarray  # weighted, of all calls of partial_fit
     attributes: dict
     pos_weight: np.ndarray | None = None
 
@@ -153,7 +153,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
                 rows = np.arange(X.shape[0], dtype=np.intp)
                 rng = check_random_state(self.random_state)
                 problem = self._problem(data, data.weights)
-                sgd.prepare(X, data.weights / data.weights.mean(), self._curvature(data), rng)
+                sgd.prepare(X, data.weights, self._curvature(data), rng)
                 limit = self._limit(data, data.weights) if sgd.auto else np.inf
                 loss = sgd.run_pass(problem, rows, limit)
                 if loss == np.inf:

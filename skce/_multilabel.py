@@ -188,17 +188,18 @@ class MultiLabelLogistic(BaseCrossEntropy):
             form = (values.dtype if whole else np.dtype(np.int64), container)
         softmax_loss = self.loss == "softmax" and not (form is None and k == 1)
         kind = _kernels.Loss.MULTILABEL_SOFTMAX if softmax_loss else _kernels.Loss.SIGMOID
-        total = np.nansum(targets.data * np.repeat(weights, np.diff(targets.indptr)))
+        positives = np.nansum(targets.data * np.repeat(weights, np.diff(targets.indptr)))
+        counts = np.array([positives, weights.sum()]) + seen
         attributes = {
             "classes_": classes,
-            "mean_labels_": float(total / max(weights.sum(), np.finfo(float).tiny)),
+            "mean_labels_": float(counts[0] / (counts[1] or 1.0)),
             "_form": form,
         }
         pos_weight = self._vector("pos_weight", k, X.dtype)
         if pos_weight is not None and self.loss == "softmax":
             raise ValueError('pos_weight must be None for loss="softmax".')
         self._vector("threshold", k, X.dtype)
-        return Encoded(X, kind, targets, k, weights, seen, attributes, pos_weight)
+        return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight)
 
     def _vector(self, name, k, dtype):
         """Return a parameter that is None, a number or one number for each label, as an array."""

@@ -58,14 +58,16 @@ class SGD:
         """Learn the scale of X, and with it the metric and the step size, unless they are given."""
         if not self.auto:
             return
-        self.moments.update(X, rng)
+        self.moments.update(X, weights, rng)
+        centre = np.zeros(X.shape[1])
         scale = self.moments.scale()
-        if self.params["fit_intercept"]:
-            for W in self._iterates():  # the same function of uncentred columns as before
-                W[-1] += (self.moments.mean - self.centre) @ W[:-1]
-            self.centre = self.moments.mean.copy()
+        if self.params["fit_intercept"] and not sparse.issparse(X):
+            centre = self.moments.mean.copy()
         else:
             scale = scale + self.moments.mean**2
+        for W in self._iterates():  # the same function of the uncentred columns as before
+            W[-1] += (centre - self.centre) @ W[:-1]
+        self.centre = centre
         if self.rule in FIRST_STEP:
             self.metric[:-1] = 1 / np.sqrt(scale)
             self.first_step = FIRST_STEP[self.rule]
@@ -80,10 +82,10 @@ class SGD:
     def run_pass(self, problem, order, limit=np.inf):
         """Run over the rows `order` once; return the sum of their weighted losses.
 
-        A pass that overflows or whose loss exceeds limit is undone, and returns inf.
+        A pass that overflows or whose loss exceeds limit is undone, and returns inf; averages
+        and moments then start anew.
         """
-        before = [W.copy() for W in self._iterates()]
-        state = self.state.copy()
+        before = self.W.copy()
         batch = self._batch_rows(len(order), problem.X.sparse)
         n_steps = -(-len(order) // batch)
         lazy = self._lazy(problem.X, batch, n_steps)
@@ -108,9 +110,10 @@ class SGD:
             lazy,
         )
         if not (loss <= limit and np.isfinite(self.W).all()):
-            for W, old in zip(self._iterates(), before, strict=True):
-                W[:] = old
-            self.state = state
+            for W in self._iterates():
+                W[:] = before
+            self.state[:] = 0
+            self.sweeps = 0
             return np.inf
         self.steps += n_steps
         self.sweeps = int(sweeps[-1])
@@ -169,7 +172,7 @@ class Objective:
     """
 
     def __init__(self, X, kind, targets, weights, pos_weight, smoothing, alpha, fit_intercept):
-        self.X = X.astype(np.float64)
+        self.X = X.astype(np.float64, copy=False)
         self.kind, self.smoothing = kind, smoothing
         self.labels = None if sparse.issparse(targets) else targets
         self.targets = None if self.labels is not None else targets.toarray().astype(np.float64)

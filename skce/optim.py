@@ -118,14 +118,14 @@ class Moments:
         self.scatter = np.zeros(n_features)
         self.reach = np.zeros(n_features)
 
-    def update(self, X, rng):
-        """Take in the rows of X."""
+    def update(self, X, weights, rng):
+        """Take in the rows of X that have weight."""
         if sparse.issparse(X):
             squares = np.square(X.data, dtype=np.float64)
             self.scatter += np.bincount(X.indices, squares, X.shape[1])
             self.weight += np.bincount(X.indices, minlength=X.shape[1])
             return
-        rows = X[sample_rows(X, rng)].astype(np.float64)
+        rows = X[sample_rows(X, np.flatnonzero(weights), rng)].astype(np.float64)
         mean, n_new, n_old = rows.mean(axis=0), len(rows), self.weight
         delta = mean - self.mean
         self.scatter += rows.var(axis=0) * n_new + delta**2 * n_old * n_new / (n_old + n_new)
@@ -140,21 +140,19 @@ class Moments:
         return np.where(square > 0, square, 1.0)
 
 
-def sample_rows(X, rng):
-    """Return the numbers of at most max(SAMPLE, 10 p) rows of X, drawn without replacement."""
+def sample_rows(X, rows, rng):
+    """Return at most max(SAMPLE, 10 p), for CSR SAMPLE, of the row numbers."""
     size = SAMPLE if sparse.issparse(X) else max(SAMPLE, 10 * X.shape[1])
-    if X.shape[0] <= size:
-        return np.arange(X.shape[0])
-    return np.sort(rng.choice(X.shape[0], size, replace=False))
+    return rows if len(rows) <= size else np.sort(rng.choice(rows, size, replace=False))
 
 
 def smoothness(X, weights, mean, metric, rng):
     """Second moments of (x - mean) * sqrt(metric) and 1, on a sample of the rows.
 
-    Returns the largest eigenvalue of their weighted matrix, by power iteration, and what the mean
-    squared norm of a row has beyond it. Weights have mean 1.
+    Returns the largest eigenvalue of their weighted matrix, by power iteration, and what the
+    squared norm of a weighted row has beyond it, on average.
     """
-    rows = sample_rows(X, rng)
+    rows = sample_rows(X, np.flatnonzero(weights), rng)
     weights = weights[rows]
     scale = np.sqrt(metric)
     if sparse.issparse(X):
