@@ -13,6 +13,7 @@ AVERAGE_POWER = 3  # iterates enter the average with weights growing like step**
 POLISH_SIZE = 1e7  # n * p * K up to which "auto" polishes
 NEWTON_SIZE = 1000  # p * K up to which the polish is Newton's method
 GRADIENT_TOLERANCE = 1e-10
+MOST_METRIC = 1e30  # finite in float32
 ROW_CURVATURE = 0.25  # of the loss of one row in one logit, at most
 RULES = {"sgd": _sgd.Rule.SGD, "adagrad": _sgd.Rule.ADAGRAD, "adam": _sgd.Rule.ADAM}
 STATES = {_sgd.Rule.SGD: 0, _sgd.Rule.MOMENTUM: 1, _sgd.Rule.ADAGRAD: 1, _sgd.Rule.ADAM: 2}
@@ -60,7 +61,8 @@ class SGD:
             return
         self.moments.update(X, weights, rng)
         centre = np.zeros(X.shape[1])
-        scale = self.moments.scale()
+        # where the penalty's curvature exceeds the loss's it sets the scale
+        scale = self.moments.scale() + self.params["alpha"] / curvature
         if self.params["fit_intercept"] and not sparse.issparse(X):
             centre = self.moments.mean.copy()
         else:
@@ -69,10 +71,10 @@ class SGD:
             W[-1] += (centre - self.centre) @ W[:-1]
         self.centre = centre
         if self.rule in FIRST_STEP:
-            self.metric[:-1] = 1 / np.sqrt(scale)
+            self.metric[:-1] = np.minimum(1 / np.sqrt(scale), MOST_METRIC)
             self.first_step = FIRST_STEP[self.rule]
             return
-        self.metric[:-1] = 1 / scale
+        self.metric[:-1] = np.minimum(1 / scale, MOST_METRIC)
         batch = self._batch_rows(X.shape[0], sparse.issparse(X))
         largest, rest = smoothness(X, weights, self.centre, self.metric[:-1], rng)
         found = curvature * largest + ROW_CURVATURE * rest / batch
