@@ -15,14 +15,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels, _sgd
-from skce._solvers import SGD, Objective, polish, polishes
+from skce._polish import Objective, polish, polishes
+from skce._solvers import SGD
 from skce._validation import (
     Interval,
     StrOptions,
     _fit_context,
-    blas_threads,
     check_weights,
     check_X,
+    one_blas_thread,
 )
 
 __all__ = ["BaseCrossEntropy", "Encoded"]
@@ -94,7 +95,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             If X, y, sample_weight or a combination of parameters does not fit; the estimator is
             then as it was before the call.
         """
-        with self._unchanged_on_error(), blas_threads():
+        with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
             X = check_X(self, X, reset=True)
             weights = check_weights(sample_weight, X)
@@ -140,7 +141,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             If the data do not fit, or y holds a class that the first call did not announce.
         """
         first = not hasattr(self, "coef_")
-        with self._unchanged_on_error(), blas_threads():
+        with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self.coef_.dtype, copy=False)
@@ -154,16 +155,13 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
                 rng = check_random_state(self.random_state)
                 problem = self._problem(data, data.weights)
                 sgd.prepare(X, data.weights, self._curvature(data), rng)
-                limit = self._limit(data, data.weights) if sgd.auto else np.inf
-                loss = sgd.run_pass(problem, rows, limit)
+                limit = self._limit(data, data.weights)
+                loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
                 if loss == np.inf:
-                    warnings.warn(
-                        "The loss overflowed in this call, which was undone; learning_rate must be "
-                        f"smaller, got {self.learning_rate!r}.",
-                        ConvergenceWarning,
-                        stacklevel=3,
-                    )
                     sgd.reduction /= 4
+                if loss > limit:
+                    message = f"Not converged: {self._divergence()}."
+                    warnings.warn(message, ConvergenceWarning, stacklevel=3)
                 self._sgd = sgd
                 loss /= data.weights.sum()
                 curve = [*getattr(self, "loss_curve_", []), loss + sgd.penalty()]
@@ -246,7 +244,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         sgd.prepare(data.X, weights, self._curvature(data), rng)
         small = polishes(self.solver, data.X, data.k)
         passes = min(PASSES_BEFORE_POLISH, self.max_iter) if small else self.max_iter
-        limit = self._limit(data, weights) if sgd.auto else np.inf
+        limit = self._limit(data, weights)
         curve, ended = self._passes(sgd, self._problem(data, weights), passes, limit, rng)
         coef, intercept = sgd.result()
         n_iter = len(curve)
@@ -294,30 +292,37 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         curve, best, stale = [], np.inf, 0
         for epoch in range(passes):
             start = time.perf_counter()
-            loss = sgd.run_pass(problem, rng.permutation(n).astype(np.intp), limit)
+            order = rng.permutation(n).astype(np.intp)
+            loss = sgd.run_pass(problem, order, limit if sgd.auto else np.inf)
             curve.append(loss / n + sgd.penalty())
             if self.verbose:
                 seconds = time.perf_counter() - start
                 print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}, {seconds:.3g} s")
             if loss == np.inf:  # this pass was undone
                 if not sgd.auto:
-                    return curve, f"the loss overflowed with learning_rate={self.learning_rate!r}"
+                    return curve, self._divergence()
                 sgd.reduction /= 4
             elif curve[-1] < best - self.tol * abs(best) or best == np.inf:
                 best, stale = curve[-1], 0
             else:
                 stale += 1
                 if stale >= self.n_iter_no_change:
-                    return curve, None
+                    return curve, self._divergence() if loss > limit else None
                 if sgd.auto and stale % STALE_BEFORE_HALVING == 0:
                     sgd.reduction /= 2
+        if loss > limit:
+            return curve, self._divergence()
         return curve, f"max_iter={self.max_iter} was reached"
+
+    def _divergence(self):
+        return f"the loss diverged with learning_rate={self.learning_rate!r}"
 
     def _resumed(self, params, data):
         """Return the state of partial_fit, or a new one that starts at the fitted coefficients."""
-        sgd = getattr(self, "_sgd", None)
+        sgd = getattr(self, "_sgd", None)  # copied, so that an interrupted call changes nothing
         keys = ("solver", "momentum", "average", "learning_rate", "fit_intercept")
         if sgd is not None and all(sgd.params[key] == params[key] for key in keys):
+            sgd = sgd.copy()
             sgd.params = params
             return sgd
         sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)

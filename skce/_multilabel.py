@@ -206,9 +206,12 @@ class MultiLabelLogistic(BaseCrossEntropy):
         value = getattr(self, name)
         if value is None:
             return None
-        value = np.asarray(value, dtype=dtype)
-        if value.shape not in ((), (k,)) or not np.isfinite(value).all():
-            raise ValueError(f"{name} must be a finite number or {k} of them, got {value}.")
+        value = np.asarray(value)
+        if value.dtype.kind not in "biuf" or value.shape not in ((), (k,)):
+            raise ValueError(f"{name} must be a number or {k} of them, got {value}.")
+        value = value.astype(dtype)
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} must be finite, got {value}.")
         if name == "pos_weight" and (value < 0).any():
             raise ValueError(f"pos_weight must not be negative, got {value.min()}.")
         return np.array(np.broadcast_to(value, (k,)))

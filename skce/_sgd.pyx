@@ -78,6 +78,8 @@ cdef class Matrix:
         for i in range(matrix.shape[0]):
             if not indptr[i] <= indptr[i + 1] <= nnz:
                 raise ValueError("indptr of the CSR matrix must not decrease or exceed its data.")
+        if matrix.indices.dtype not in (np.int32, np.int64):
+            raise ValueError(f"indices of the CSR matrix must be int32 or int64, got {matrix.indices.dtype}.")
         if nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
             raise ValueError(f"indices of the CSR matrix must lie in 0..{matrix.shape[1] - 1}.")
         indices = _bytes(matrix.indices)
@@ -267,7 +269,7 @@ def sgd_epoch(
         Rows x = problem.X.rows
         Rows y
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
-        Py_ssize_t n_steps = (m + batch_size - 1) // batch_size, step, first, n, i
+        Py_ssize_t n_steps, step, first, n, i
         Py_ssize_t size = min(batch_size, m)
         bint soft = problem.soft, centred = mean is not None, plain = rule == Rule.SGD
         bint averaging = average is not None
@@ -290,7 +292,10 @@ def sgd_epoch(
         raise ValueError(f"W must have shape ({p + 1}, {problem.n_outputs}), got ({W.shape[0]}, {k}).")
     if metric.shape[0] != p + 1 or (centred and (x.sparse or mean.shape[0] != p)):
         raise ValueError(f"metric must have {p + 1} entries, and mean {p}, for a dense X only.")
-    if batch_size < 1 or lazy < 1 or steps.shape[0] != n_steps or blends.shape[0] != n_steps:
+    if batch_size < 1 or lazy < 1:
+        raise ValueError(f"batch_size and lazy must be positive, got {batch_size} and {lazy}.")
+    n_steps = (m + batch_size - 1) // batch_size
+    if steps.shape[0] != n_steps or blends.shape[0] != n_steps:
         raise ValueError(f"steps and blends must have {n_steps} entries.")
     if state.shape[0] != (0, 1, 1, 2)[rule] or (
             state.shape[0] and (state.shape[1] != p + 1 or state.shape[2] != k)):

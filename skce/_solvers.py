@@ -1,18 +1,16 @@
-"""The stochastic phase and the polish that may follow it; what "auto" chooses."""
+"""The stochastic phase of a fit."""
+
+import copy
 
 import numpy as np
-from scipy import linalg, optimize, sparse
+from scipy import sparse
 
-from skce import _kernels, _sgd
-from skce.losses import sigmoid, softmax
+from skce import _sgd
 from skce.optim import Moments, constant, smoothness
 
-__all__ = ["SGD", "polish", "polishes"]
+__all__ = ["SGD"]
 
 AVERAGE_POWER = 3  # iterates enter the average with weights growing like step**3
-POLISH_SIZE = 1e7  # n * p * K up to which "auto" polishes
-NEWTON_SIZE = 1000  # p * K up to which the polish is Newton's method
-GRADIENT_TOLERANCE = 1e-10
 MOST_METRIC = 1e30  # finite in float32
 ROW_CURVATURE = 0.25  # of the loss of one row in one logit, at most
 RULES = {"sgd": _sgd.Rule.SGD, "adagrad": _sgd.Rule.ADAGRAD, "adam": _sgd.Rule.ADAM}
@@ -48,6 +46,13 @@ class SGD:
         self.reduction = 1.0
         self.smoothness = 0.0
         self.steps = self.sweeps = 0
+
+    def copy(self):
+        """Return a copy that shares no array that is written to."""
+        twin = copy.copy(self)
+        for name in ("W", "state", "centre", "metric", "average", "moments"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name)))
+        return twin
 
     def start_from(self, coef, intercept):
         """Begin at coef (K, p) and intercept (K,)."""
@@ -123,7 +128,9 @@ class SGD:
 
     def penalty(self):
         """Return the penalty at the current weights."""
-        return self.params["alpha"] / 2 * float(np.sum(np.square(self.W[:-1], dtype=np.float64)))
+        with np.errstate(over="ignore"):
+            squares = np.square(self.W[:-1], dtype=np.float64).sum()
+        return self.params["alpha"] / 2 * float(squares)
 
     def result(self):
         """Return coef (K, p) and intercept (K,)."""
@@ -159,200 +166,3 @@ class SGD:
                 f"number, got {steps!r}."
             )
         return steps
-
-
-def polishes(solver, X, k):
-    """Tell whether "auto" goes on to the polish: n * p * K is small."""
-    return solver == "auto" and X.shape[0] * X.shape[1] * k <= POLISH_SIZE
-
-
-class Objective:
-    """The objective in double precision and standardised coordinates z = (x - centre) / scale.
-
-    Its argument V (p + 1, K) holds the weights of z and the intercept. CSR is scaled only. Rows
-    are weighted so that the losses sum to their weighted mean.
-    """
-
-    def __init__(self, X, kind, targets, weights, pos_weight, smoothing, alpha, fit_intercept):
-        self.X = X.astype(np.float64, copy=False)
-        self.kind, self.smoothing = kind, smoothing
-        self.labels = None if sparse.issparse(targets) else targets
-        self.targets = None if self.labels is not None else targets.toarray().astype(np.float64)
-        self.weights = weights / weights.sum()
-        self.pos_weight = None if pos_weight is None else pos_weight.astype(np.float64)
-        self.fit_intercept = fit_intercept
-        if sparse.issparse(X):
-            mean = np.zeros(X.shape[1])
-            variance = np.asarray(self.X.multiply(self.X).T @ self.weights).ravel()
-        else:
-            mean = self.weights @ self.X if fit_intercept else np.zeros(X.shape[1])
-            variance = self.weights @ (self.X - mean) ** 2
-        self.centre, self.scale = mean, np.sqrt(np.where(variance > 0, variance, 1.0))
-        self.decay = alpha / self.scale[:, None] ** 2
-
-    def to_scaled(self, coef, intercept):
-        """Return V for coef (K, p) and intercept (K,)."""
-        return np.vstack([coef.T * self.scale[:, None], intercept + coef @ self.centre])
-
-    def from_scaled(self, V):
-        """Return coef and intercept."""
-        coef = np.ascontiguousarray((V[:-1] / self.scale[:, None]).T)
-        return coef, V[-1] - coef @ self.centre
-
-    def logits(self, V):
-        """Return the logits (n, K)."""
-        coef, intercept = self.from_scaled(V)
-        return np.ascontiguousarray(self.X @ coef.T + intercept)
-
-    def value_and_grad(self, V):
-        """Return the objective and its gradient (p + 1, K)."""
-        residuals = self.logits(V)
-        losses = np.empty(len(residuals))
-        _kernels.loss_and_residuals(
-            self.kind,
-            residuals,
-            self.labels,
-            self.targets,
-            self.pos_weight,
-            self.weights,
-            self.smoothing,
-            losses,
-            1,
-        )
-        total = residuals.sum(axis=0)
-        gradient = (self.X.T @ residuals - np.outer(self.centre, total)) / self.scale[:, None]
-        gradient += self.decay * V[:-1]
-        value = losses.sum() + 0.5 * np.sum(self.decay * V[:-1] ** 2)
-        return value, np.vstack([gradient, total * self.fit_intercept])
-
-    def hessian(self, V):
-        """Return the Hessian ((p + 1) K, (p + 1) K).
-
-        Directions without curvature get the curvature 1: an intercept that is not fitted, and
-        the equal shift of all classes of a softmax, along which the gradient is zero.
-        """
-        q, k = V.shape
-        H = np.zeros((q * k, q * k))
-        logits = self.logits(V)
-        for first in range(0, len(logits), 256):
-            rows = slice(first, first + 256)
-            X = self.X[rows].toarray() if sparse.issparse(self.X) else self.X[rows]
-            intercept = np.full(len(X), float(self.fit_intercept))
-            Z = np.column_stack([(X - self.centre) / self.scale, intercept])
-            diagonal, outer = self._curvature(logits[rows], rows)
-            for c in range(k):
-                H[c::k, c::k] += (Z * diagonal[:, c, None]).T @ Z
-            if outer is not None:
-                part = (Z[:, :, None] * outer[:, None, :]).reshape(len(Z), -1)
-                H -= part.T @ part
-        H[np.diag_indices(q * k)] += np.append(np.repeat(self.decay, k), np.zeros(k))
-        H[-k:, -k:] += (not self.fit_intercept) * np.eye(k)
-        if self.kind != _kernels.Loss.SIGMOID:
-            for j in range(0, q * k, k):
-                H[j : j + k, j : j + k] += 1 / k
-        return H
-
-    def _curvature(self, logits, rows):
-        """Return D and U, the Hessian of row i in its logits being diag(D_i) - U_i U_iT."""
-        weights = self.weights[rows, None]
-        targets = None if self.targets is None else self.targets[rows]
-        if self.kind == _kernels.Loss.SIGMOID:
-            keep = (1 - self.smoothing) * targets + self.smoothing / 2
-            mass = 1 - keep + keep * (1 if self.pos_weight is None else self.pos_weight)
-            return weights * np.nan_to_num(mass) * sigmoid(logits) * sigmoid(-logits), None
-        mass = 1.0
-        if targets is not None:
-            logits = np.where(np.isnan(targets), -np.inf, logits)
-            mass = np.nansum(targets, axis=1, keepdims=True)
-            if self.kind == _kernels.Loss.MULTILABEL_SOFTMAX:
-                observed = (np.nan_to_num(targets) != 0).sum(axis=1, keepdims=True)
-                mass = mass / np.maximum(observed, 1)
-        weights = weights * mass
-        proba = np.where(weights > 0, softmax(logits), 0.0)
-        return weights * proba, np.sqrt(weights) * proba
-
-
-def polish(objective, coef, intercept, max_evaluations):
-    """Minimise the objective from coef, intercept by Newton's method or L-BFGS.
-
-    Ends when the largest entry of the gradient, in standardised coordinates, is at most 1e-10 of
-    what it is at zero, or when rounding admits no more progress.
-
-    Returns
-    -------
-    coef, intercept : ndarray
-        The minimiser.
-    curve : list of float
-        Objective after each evaluation that improved it.
-    evaluations : int
-        Evaluations of objective and gradient.
-    bounded : bool
-        Whether max_evaluations ended the search.
-    """
-    V = objective.to_scaled(coef.astype(np.float64), intercept.astype(np.float64))
-    if objective.kind != _kernels.Loss.SIGMOID:
-        V -= V.mean(axis=1, keepdims=True)
-    at_zero = np.abs(objective.value_and_grad(np.zeros_like(V))[1]).max()
-    goal = GRADIENT_TOLERANCE * at_zero
-    method = newton if (V.shape[0] - 1) * V.shape[1] <= NEWTON_SIZE else lbfgs
-    V, curve, evaluations, bounded = method(objective, V, goal, max_evaluations)
-    return *objective.from_scaled(V), curve, evaluations, bounded
-
-
-def newton(objective, V, goal, max_evaluations):
-    """Newton's method with backtracking and, where the Hessian is singular, a growing ridge."""
-    value, gradient = objective.value_and_grad(V)
-    curve, evaluations, ridge = [value], 1, 0.0
-    while np.abs(gradient).max() > goal:
-        H = objective.hessian(V)
-        diagonal = np.diag_indices(len(H))
-        H[diagonal] *= 1 + ridge
-        H[diagonal] += np.finfo(float).tiny
-        try:
-            step = linalg.cho_solve(linalg.cho_factor(H), gradient.ravel()).reshape(V.shape)
-        except linalg.LinAlgError:
-            ridge = max(10 * ridge, 1e-12)
-            continue
-        slope = np.sum(step * gradient)
-        length, improved = 1.0, False
-        while evaluations < max_evaluations and length > 1e-10:
-            trial = objective.value_and_grad(V - length * step)
-            evaluations += 1
-            # near the optimum the decrease is below rounding: there the gradient decides
-            close = trial[0] <= value + 1e-12 * abs(value) and slope < 1e-9 * abs(value)
-            if trial[0] <= value - 1e-4 * length * slope or (
-                close and np.abs(trial[1]).max() < 0.9 * np.abs(gradient).max()
-            ):
-                V, (value, gradient), improved = V - length * step, trial, True
-                break
-            length /= 2
-        if not improved:
-            return V, curve, evaluations, evaluations >= max_evaluations
-        ridge /= 10
-        curve.append(value)
-    return V, curve, evaluations, False
-
-
-def lbfgs(objective, V, goal, max_evaluations):
-    """SciPy's L-BFGS-B."""
-    curve = []
-
-    def fun(v):
-        value, gradient = objective.value_and_grad(v.reshape(V.shape))
-        return value, gradient.ravel()
-
-    found = optimize.minimize(
-        fun,
-        V.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        callback=lambda intermediate_result: curve.append(float(intermediate_result.fun)),
-        options={
-            "maxfun": max_evaluations,
-            "maxiter": max_evaluations,
-            "gtol": goal,
-            "ftol": 0,
-            "maxcor": 20,
-        },
-    )
-    return found.x.reshape(V.shape), curve or [float(found.fun)], found.nfev, found.status == 1

@@ -6,6 +6,9 @@ Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, c
 part of the row weights.
 """
 
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import _fit_context
@@ -20,7 +23,6 @@ __all__ = [
     "Options",
     "StrOptions",
     "_fit_context",
-    "blas_threads",
     "check_X",
     "check_rows",
     "check_weights",
@@ -28,14 +30,32 @@ __all__ = [
     "encode_labels",
     "label_rows",
     "multilabel_rows",
+    "one_blas_thread",
     "probability_rows",
     "read_y",
 ]
 
 
-def blas_threads():
-    """Return a context in which BLAS runs on one thread."""
-    return _get_threadpool_controller().limit(limits=1, user_api="blas")
+_limit = ExitStack()  # of the fits under way in all Python threads
+_limit_lock = Lock()
+_limited = 0
+
+
+@contextmanager
+def one_blas_thread():
+    """Keep BLAS on one thread, until the last of the fits that overlap has ended."""
+    global _limited
+    with _limit_lock:
+        if _limited == 0:
+            _limit.enter_context(_get_threadpool_controller().limit(limits=1, user_api="blas"))
+        _limited += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limited -= 1
+            if _limited == 0:
+                _limit.close()
 
 
 def check_X(estimator, X, reset):
@@ -83,9 +103,11 @@ def read_y(y):
         dtype=None,
         ensure_all_finite=False,
         ensure_min_samples=0,
+        allow_nd=True,
         input_name="y",
-        allow_nd=False,
     )
+    if y.ndim > 2:
+        raise ValueError(f"y must have one or two dimensions, got shape {y.shape}.")
     return column_or_1d(y, warn=True) if y.ndim == 1 or y.shape[1] == 1 else y
 
 
@@ -100,12 +122,13 @@ def check_rows(X, y):
 
 def encode_labels(y, classes=None):
     """Return the classes of labels y (n,) and the class number of each row."""
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y must hold labels, got NaN or infinity.")
     check_classification_targets(y)
     if classes is None:
-        classes, labels = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(f"y must have at least 2 classes, got one class, {classes[0]!r}.")
-        return classes, labels.astype(np.int32)
+        classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(f"y must have at least 2 classes, got one class, {classes[0]!r}.")
     unseen = np.setdiff1d(y, classes)
     if len(unseen):
         raise ValueError(f"y must hold classes of the first call only, got {unseen[:5].tolist()}.")
@@ -122,6 +145,8 @@ def _real(y, name="y"):
 def probability_rows(y):
     """Return y (n, K), one-hot or probabilities, as CSR in float64 with rows summing to 1."""
     values = _real(y)
+    if y.shape[1] < 2:
+        raise ValueError("y must have at least 2 columns, one for each class, got one.")
     rows = sparse.csr_array(y, dtype=np.float64)
     if not np.isfinite(rows.data).all():
         raise ValueError("y must hold finite probabilities, got NaN or infinity.")

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-def class_weighted(targets, class_weight):
+def _class_weighted(targets, class_weight):
     """Return the targets times their class weights, and what that does to each row's mass."""
     mass = np.nansum(targets, axis=1)
     targets = targets * class_weight.astype(targets.dtype)
@@ -200,7 +200,7 @@ def softmax_cross_entropy_value_and_grad(
     else:
         targets = check_targets(targets, logits.shape, logits.dtype)
         if balance is not None:
-            targets, share = class_weighted(targets, balance)
+            targets, share = _class_weighted(targets, balance)
             effective = weight * share
     return _evaluate(
         _kernels.Loss.SOFTMAX,

@@ -11,6 +11,7 @@ from scipy import sparse
 
 __all__ = ["constant", "cosine", "inverse_scaling"]
 
+BLOCK = 4096  # rows looked at together
 SAMPLE = 2000  # rows from which variances and smoothness are estimated, at least
 
 
@@ -109,34 +110,41 @@ class Moments:
 
     Dense columns are centred: mean and variance of a row sample, and the largest distance from
     the mean over all rows, which bounds the scale of columns lit in a handful of rows. CSR is
-    not centred: the mean square of a column's non-zeros.
+    not centred: the mean square of a column's non-zeros. Rows without weight do not count.
     """
 
     def __init__(self, n_features):
         self.weight = np.zeros(n_features)
         self.mean = np.zeros(n_features)
         self.scatter = np.zeros(n_features)
-        self.reach = np.zeros(n_features)
+        self.low = np.full(n_features, np.inf)
+        self.high = np.full(n_features, -np.inf)
 
     def update(self, X, weights, rng):
         """Take in the rows of X that have weight."""
-        if sparse.issparse(X):
-            squares = np.square(X.data, dtype=np.float64)
-            self.scatter += np.bincount(X.indices, squares, X.shape[1])
-            self.weight += np.bincount(X.indices, minlength=X.shape[1])
-            return
-        rows = X[sample_rows(X, np.flatnonzero(weights), rng)].astype(np.float64)
-        mean, n_new, n_old = rows.mean(axis=0), len(rows), self.weight
-        delta = mean - self.mean
-        self.scatter += rows.var(axis=0) * n_new + delta**2 * n_old * n_new / (n_old + n_new)
-        self.mean += delta * n_new / (n_old + n_new)
-        self.weight = n_old + n_new
-        low, high = X.min(axis=0) - self.mean, X.max(axis=0) - self.mean
-        self.reach = np.maximum(self.reach + np.abs(delta), np.maximum(np.abs(low), np.abs(high)))
+        rows = np.flatnonzero(weights)
+        for first in range(0, len(rows), BLOCK):
+            block = rows[first : first + BLOCK]
+            block = X[block] if len(rows) < X.shape[0] else X[first : first + BLOCK]
+            if sparse.issparse(X):
+                squares = np.square(block.data, dtype=np.float64)
+                self.scatter += np.bincount(block.indices, squares, X.shape[1])
+                self.weight += np.bincount(block.indices, minlength=X.shape[1])
+            else:
+                np.minimum(self.low, block.min(axis=0), out=self.low)
+                np.maximum(self.high, block.max(axis=0), out=self.high)
+        if not sparse.issparse(X):
+            sample = X[sample_rows(X, rows, rng)].astype(np.float64)
+            n_new, n_old = len(sample), self.weight
+            delta = sample.mean(axis=0) - self.mean
+            self.scatter += sample.var(axis=0) * n_new + delta**2 * n_old * n_new / (n_old + n_new)
+            self.mean += delta * n_new / (n_old + n_new)
+            self.weight = n_old + n_new
 
     def scale(self):
         """Return the squared scale of each column, 1 where it has shown nothing but one value."""
-        square = self.scatter / np.maximum(self.weight, 1) + self.reach**2 / (9 * len(self.reach))
+        reach = np.maximum(np.maximum(self.high - self.mean, self.mean - self.low), 0)
+        square = self.scatter / np.maximum(self.weight, 1) + reach**2 / (9 * len(reach))
         return np.where(square > 0, square, 1.0)
 
 

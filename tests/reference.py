@@ -11,6 +11,7 @@ import numpy as np
 __all__ = [
     "multilabel_softmax_cross_entropy",
     "reduced",
+    "sgd_epoch",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
 ]
@@ -97,3 +98,55 @@ def sigmoid_cross_entropy(
 
 def _softplus(s):
     return np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
+
+
+def sgd_epoch(
+    loss, X, order, batch_size, steps, W, mean, metric, alpha, rule, momentum_rate, state, count,
+    average, blends, lazy,
+):  # fmt: skip
+    """One epoch on dense X, as `skce._sgd.sgd_epoch`, which has these arguments.
+
+    loss(logits, rows) returns what the losses above do. `rule` is the name of the update rule.
+    Returns the summed loss, W, state and average.
+    """
+    X = np.asarray(X, FLOAT) if mean is None else np.asarray(X, FLOAT) - np.asarray(mean, FLOAT)
+    X = np.column_stack([X, np.ones(len(X))])  # the last row of W is the intercept
+    W, average = np.array(W, FLOAT), np.array(average, FLOAT)
+    state = [np.array(s, FLOAT) for s in state]
+    metric = np.asarray(metric, FLOAT)[:, np.newaxis]
+    penalised = np.ones_like(metric)
+    penalised[-1] = 0
+    total, pending = FLOAT(0), FLOAT(0)
+    for step, eta in enumerate(steps):
+        rows = order[step * batch_size : (step + 1) * batch_size]
+        losses, residuals, weights = loss(X[rows] @ W, rows)
+        if weights.sum() > 0:
+            total += losses.sum()
+            gradient = X[rows].T @ residuals / len(rows)
+            if rule == "SGD":  # the penalty waits for the sweep
+                W -= eta * metric * gradient
+                pending += eta
+            else:
+                gradient = metric * (gradient + alpha * penalised * W)
+                count += 1
+                W += _update(rule, eta, momentum_rate, metric, gradient, state, count)
+        if rule != "SGD" or (step + 1) % lazy == 0 or step + 1 == len(steps):
+            W /= 1 + pending * alpha * penalised * metric
+            pending = FLOAT(0)
+            average += blends[step] * (W - average)
+    return total, W, state, average
+
+
+def _update(rule, eta, momentum_rate, metric, gradient, state, count):
+    """What a step adds to W. Its state changes."""
+    if rule == "MOMENTUM":  # Nesterov's
+        state[0] = momentum_rate * state[0] - eta * gradient
+        return momentum_rate * state[0] - eta * gradient
+    if rule == "ADAGRAD":
+        state[0] += gradient**2
+        return -eta * metric * gradient / (np.sqrt(state[0]) + 1e-8)
+    state[0] = 0.9 * state[0] + (1 - FLOAT(0.9)) * gradient
+    state[1] = 0.999 * state[1] + (1 - FLOAT(0.999)) * gradient**2
+    mean = state[0] / (1 - FLOAT(0.9) ** count)
+    square = state[1] / (1 - FLOAT(0.999) ** count)
+    return -eta * metric * mean / (np.sqrt(square) + 1e-8)

@@ -1,0 +1,339 @@
+"""MultiLabelLogistic: the forms of y, what the fitted model says, and the errors of y."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.exceptions import DataConversionWarning
+
+from skce import MultiLabelLogistic, MultinomialLogistic
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((90, 4))
+Y = (X @ rng.standard_normal((4, 3)) + rng.logistic(size=(90, 3)) > 0).astype(float)
+LABELS = np.arange(90) * 7 % 3
+DTYPES = ["int8", "uint8", "int16", "int64", "bool", "float32", "float64"]
+CONTAINERS = {
+    "array": np.asarray,
+    "fortran": np.asfortranarray,
+    "csr_array": sparse.csr_array,
+    "csr_matrix": sparse.csr_matrix,
+}
+every_loss = pytest.mark.parametrize("loss", ["bce", "softmax"])
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+every_container = pytest.mark.parametrize("container", CONTAINERS)
+
+
+def fitted(y, **params):
+    return MultiLabelLogistic(random_state=0, **params).fit(X, y)
+
+
+def dense(y):
+    return y.toarray() if sparse.issparse(y) else np.asarray(y)
+
+
+def fractional(y):
+    return 0.9 * y
+
+
+def with_missing(y):
+    y = y.copy()
+    y[::7, 1] = np.nan
+    return y
+
+
+@every_loss
+@every_container
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_prediction_keeps_the_form_of_the_indicator(dtype, container, loss):
+    y = CONTAINERS[container](Y.astype(dtype))
+    model, plain = fitted(y, loss=loss), fitted(Y, loss=loss)
+    assert_array_equal(model.coef_, plain.coef_)
+    assert_array_equal(model.classes_, np.arange(3))
+    predicted = model.predict(X)
+    assert type(predicted) is type(y)
+    assert predicted.dtype == np.dtype(dtype)
+    assert_array_equal(dense(predicted), plain.predict(X))
+    expected = (dense(predicted) == Y).all(axis=1).mean()
+    assert model.score(X, y) == pytest.approx(expected, abs=1e-15)
+
+
+@every_loss
+@every_container
+@pytest.mark.parametrize("change", [fractional, with_missing])
+def test_prediction_is_int64_where_y_is_fractional_or_missing(change, container, loss):
+    y = CONTAINERS[container](change(Y))
+    predicted = fitted(y, loss=loss).predict(X)
+    assert type(predicted) is type(y)
+    assert predicted.dtype == np.int64
+
+
+@every_loss
+@pytest.mark.parametrize("change", [fractional, with_missing])
+def test_container_of_real_targets_does_not_matter(change, loss):
+    expected = fitted(change(Y), loss=loss).coef_
+    for container in (sparse.csr_array, sparse.csr_matrix, sparse.csc_array, np.asfortranarray):
+        assert_allclose(fitted(container(change(Y)), loss=loss).coef_, expected, rtol=1e-12)
+
+
+def test_csr_indicator_is_read_in_any_form():
+    canonical = sparse.csr_array(Y)
+    entries = canonical.tocoo()
+    order = np.random.default_rng(1).permutation(entries.nnz)
+    row, column, half = (np.tile(a[order], 2) for a in (entries.row, entries.col, entries.data / 2))
+    sort = np.argsort(row, kind="stable")
+    parts = (half[sort], column[sort], 2 * canonical.indptr)
+    duplicates = sparse.csr_array(parts, shape=Y.shape)
+    zeros = sparse.csr_array(np.ones_like(Y))
+    zeros.data[:] = Y.ravel()
+    for y in (duplicates, zeros):
+        assert_array_equal(fitted(y).coef_, fitted(canonical).coef_)
+        assert_array_equal(dense(fitted(y).predict(X)), fitted(Y).predict(X))
+
+
+@every_loss
+def test_labels_of_int8_are_counted_without_overflow(loss):
+    # 127 is the largest int8: scikit-learn's OneVsRestClassifier goes wrong beyond it.
+    generator = np.random.default_rng(2)
+    A = generator.standard_normal((60, 3))
+    wide = generator.random((60, 159)) < 0.9
+    small = MultiLabelLogistic(loss=loss, random_state=0).fit(A, wide.astype(np.int8))
+    large = MultiLabelLogistic(loss=loss, random_state=0).fit(A, wide.astype(np.float64))
+    assert_array_equal(small.coef_, large.coef_)
+    assert_array_equal(small.predict_proba(A), large.predict_proba(A))
+    assert_array_equal(small.predict(A), large.predict(A))
+    assert small.mean_labels_ == large.mean_labels_ == pytest.approx(wide.sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@every_dtype
+@every_loss
+def test_predictions_follow_from_the_logits(loss, dtype, storage):
+    A = storage(X.astype(dtype))
+    model = MultiLabelLogistic(loss=loss, random_state=0).fit(A, Y)
+    logits = X @ model.coef_.T.astype(float) + model.intercept_
+    rtol = 1e-12 if dtype == np.float64 else 1e-4
+    proba = expit(logits) if loss == "bce" else softmax(logits, axis=1)
+    log_proba = log_expit(logits) if loss == "bce" else log_softmax(logits, axis=1)
+    assert_allclose(model.decision_function(A), logits, rtol=rtol, atol=rtol)
+    assert_allclose(model.predict_proba(A), proba, rtol=rtol)
+    assert_allclose(model.predict_log_proba(A), log_proba, rtol=rtol)
+    assert model.coef_.shape == (3, 4)
+    assert model.intercept_.shape == (3,)
+    for array in (model.coef_, model.intercept_, model.predict_proba(A)):
+        assert array.dtype == dtype
+    if loss == "bce":
+        assert_array_equal(model.predict(A), model.predict_proba(A) >= 0.5)
+        assert_array_equal(model.predict(A), model.decision_function(A) >= 0)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.2, 1, [0.1, 0.5, 0.9], np.array([0, 0.3, 2])])
+@every_container
+@every_loss
+def test_label_is_on_from_its_threshold(loss, container, threshold):
+    model = fitted(CONTAINERS[container](Y), loss=loss, threshold=threshold)
+    shares = model.predict_proba(X)
+    if threshold is not None:
+        expected = shares >= threshold
+    elif loss == "bce":
+        expected = shares >= 0.5
+    else:
+        expected = shares * Y.sum(axis=1).mean() >= 0.5
+    assert_array_equal(dense(model.predict(X)), expected)
+
+
+@every_loss
+def test_mean_labels_is_the_weighted_mean_number_of_positives(loss):
+    weight = np.random.default_rng(3).uniform(size=len(X))
+    expected = np.average(Y.sum(axis=1), weights=weight)
+    model = MultiLabelLogistic(loss=loss, random_state=0)
+    assert model.fit(X, Y, sample_weight=weight).mean_labels_ == pytest.approx(expected)
+    model = MultiLabelLogistic(loss=loss, random_state=0)
+    for rows in (slice(20), slice(20, 90)):
+        model.partial_fit(X[rows], Y[rows], sample_weight=weight[rows])
+    assert model.mean_labels_ == pytest.approx(expected)
+
+
+def test_pos_weight_is_one_number_for_each_label():
+    expected = fitted(Y, pos_weight=[3, 3, 3])
+    assert_array_equal(fitted(Y, pos_weight=3).coef_, expected.coef_)
+    one = fitted(Y, pos_weight=(1, 5, 1))
+    assert_allclose(one.coef_[[0, 2]], fitted(Y).coef_[[0, 2]], rtol=1e-6)
+    assert one.predict_proba(X)[:, 1].mean() > fitted(Y).predict_proba(X)[:, 1].mean()
+
+
+@every_dtype
+@every_loss
+def test_huge_logits_stay_inside(loss, dtype):
+    model = MultiLabelLogistic(loss=loss, random_state=0).fit(X.astype(dtype), Y)
+    model.coef_ = model.coef_ * dtype(1e6)
+    A = X.astype(dtype)
+    assert abs(model.decision_function(A)).max() > 1e4
+    proba, log_proba = model.predict_proba(A), model.predict_log_proba(A)
+    assert proba.dtype == log_proba.dtype == dtype
+    assert np.isfinite(log_proba).all()
+    assert log_proba.max() <= 0
+    if loss == "bce":
+        assert proba.min() > 0
+        assert proba.max() < 1
+    else:
+        assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("value", [0, 1])
+def test_label_with_one_value_is_legal(value, loss):
+    y = Y.copy()
+    y[:, 1] = value
+    model = fitted(y, loss=loss)
+    assert np.isfinite(model.coef_).all()
+    assert np.isfinite(model.intercept_).all()
+    if loss == "bce" or value == 0:
+        others = [0, 2]
+        expected = fitted(Y[:, others], loss=loss).predict_proba(X)
+        assert_allclose(model.predict_proba(X)[:, others], expected, atol=1e-3)
+    if loss == "bce":
+        assert abs(model.predict_proba(X)[:, 1] - value).max() < 1e-3
+
+
+def test_softmax_ignores_rows_without_labels():
+    full = Y.any(axis=1)
+    n, some = len(Y), full.sum()
+    model = fitted(Y, loss="softmax", alpha=1e-3)
+    kept = MultiLabelLogistic(loss="softmax", alpha=1e-3 * n / some, random_state=0)
+    kept.fit(X[full], Y[full])
+    assert 0 < some < n
+    assert_allclose(model.coef_, kept.coef_, rtol=1e-7)
+
+
+@every_loss
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_nothing_to_learn_leaves_zero_weights(value, loss):
+    if loss == "bce" and value == 0:
+        value = 0.5
+    model = fitted(np.full(Y.shape, value), loss=loss)
+    assert_array_equal(model.coef_, 0)
+    assert_array_equal(model.intercept_, 0)
+
+
+@every_loss
+def test_row_of_missing_entries_is_a_row_of_the_divisor_only(loss):
+    y = Y.copy()
+    y[::5] = np.nan
+    seen = ~np.isnan(y[:, 0])
+    model = fitted(y, loss=loss, alpha=1e-3)
+    kept = MultiLabelLogistic(loss=loss, alpha=1e-3 * len(y) / seen.sum(), random_state=0)
+    assert_allclose(model.coef_, kept.fit(X[seen], Y[seen]).coef_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], ["a", "b", "c"], [False, True]], ids=str)
+def test_labels_are_one_vs_rest(values):
+    values = np.asarray(values)
+    y = LABELS % len(values)
+    model, rest = fitted(values[y]), fitted(np.eye(len(values))[y])
+    assert_array_equal(model.classes_, values)
+    logits = model.decision_function(X)
+    if len(values) == 2:
+        assert logits.shape == (90,)
+        assert_allclose(logits, rest.decision_function(X)[:, 1], rtol=1e-6)
+        assert_allclose(model.coef_, MultinomialLogistic().fit(X, y).coef_, rtol=1e-6)
+        proba, best = np.column_stack([expit(-logits), expit(logits)]), logits > 0
+    else:
+        assert_allclose(logits, rest.decision_function(X), rtol=1e-6)
+        proba, best = expit(logits), logits.argmax(axis=1)
+        proba /= proba.sum(axis=1, keepdims=True)
+    assert_allclose(model.predict_proba(X), proba, rtol=1e-12)
+    assert_allclose(model.predict_log_proba(X), np.log(proba), rtol=1e-9)
+    assert_array_equal(model.predict(X), values[best.astype(int)])
+    assert model.score(X, values[y]) == (best == y).mean()
+
+
+def test_column_of_labels_warns():
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        model = fitted(LABELS[:, np.newaxis])
+    assert_array_equal(model.coef_, fitted(LABELS).coef_)
+
+
+def test_indicator_of_one_label_is_csr():
+    model = fitted(sparse.csr_array(Y[:, :1]))
+    assert model.predict(X).shape == model.predict_proba(X).shape == (90, 1)
+    assert_allclose(model.predict_proba(X), fitted(Y).predict_proba(X)[:, :1], rtol=1e-6)
+
+
+def wrong(value, y=Y):
+    y = y.copy()
+    y[3, 1] = value
+    return y
+
+
+WRONG = {
+    "negative": (wrong(-0.5), r"\by\b.*-0.5"),
+    "negative integer": (wrong(-1, Y.astype(int)), r"\by\b.*-1"),
+    "inf": (wrong(np.inf), r"\by\b.*inf"),
+    "-inf": (wrong(-np.inf), r"\by\b.*inf"),
+    "strings": (Y.astype(str), r"\by\b.*dtype"),
+    "three dimensions": (np.ones((90, 2, 2)), r"\by\b"),
+    "too few rows": (Y[:-1], r"\by\b"),
+    "one class": (np.ones(90, dtype=int), r"\by\b.*class"),
+    "missing": (None, r"\by\b"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@every_loss
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_y_is_named(case, loss, method):
+    y, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        getattr(MultiLabelLogistic(loss=loss), method)(X, y)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("value", [1.001, 2])
+def test_values_beyond_1_are_for_softmax(value, container):
+    with pytest.raises(ValueError, match=r"\by\b.*bce.*[12]"):
+        fitted(container(wrong(value)))
+    assert np.isfinite(fitted(container(wrong(value)), loss="softmax").coef_).all()
+
+
+@pytest.mark.parametrize("value", [-1, np.inf])
+def test_wrong_csr_y_is_named(value):
+    with pytest.raises(ValueError, match=r"\by\b"):
+        fitted(sparse.csr_array(wrong(value)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threshold", [0.5, 0.5]),
+        ("threshold", [[0.5, 0.5, 0.5]]),
+        ("threshold", [0.5, np.nan, 0.5]),
+        ("threshold", ["a", "b", "c"]),
+        ("threshold", "f1"),
+        ("pos_weight", [1, 2]),
+        ("pos_weight", [1, -1, 1]),
+        ("pos_weight", -1),
+        ("pos_weight", [1, np.inf, 1]),
+        ("pos_weight", ["a", "b", "c"]),
+        ("loss", "hinge"),
+    ],
+)
+def test_wrong_parameter_is_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        fitted(Y, **{name: value})
+
+
+def test_pos_weight_is_for_bce():
+    with pytest.raises(ValueError, match=r"pos_weight.*softmax"):
+        fitted(Y, loss="softmax", pos_weight=2)
+
+
+def test_partial_fit_keeps_the_number_of_labels():
+    model = MultiLabelLogistic().partial_fit(X, Y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"\by\b.*column"):
+        model.partial_fit(X, Y[:, :2])
+    with pytest.raises(ValueError, match=r"\by\b.*column"):
+        MultiLabelLogistic().partial_fit(X, Y, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"\by\b.*first call"):
+        MultiLabelLogistic().partial_fit(X, LABELS, classes=[0, 1])
