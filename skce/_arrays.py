@@ -1,8 +1,10 @@
-"""Checks of the arrays that public functions are given."""
+"""Checks of the arrays that public functions are given, and their way through a kernel."""
 
 from numbers import Real
 
 import numpy as np
+
+from skce import _kernels
 
 __all__ = [
     "check_apart",
@@ -14,6 +16,8 @@ __all__ = [
     "check_smoothing",
     "check_targets",
     "check_threads",
+    "class_weighted",
+    "evaluate",
     "float_array",
     "reduction_divisor",
     "workspace",
@@ -137,3 +141,37 @@ def check_proba(proba, name="proba"):
             f"{name} must lie in [0, 1], got values from {proba.min()} to {proba.max()}."
         )
     return proba
+
+
+def class_weighted(targets, class_weight):
+    """Return the targets times their class weights, and what that does to each row's mass."""
+    mass = np.nansum(targets, axis=1)
+    targets = targets * class_weight.astype(targets.dtype)
+    share = np.ones(len(targets))
+    np.divide(np.nansum(targets, axis=1), mass, out=share, where=mass > 0)
+    return targets, share
+
+
+def evaluate(kind, inputs, options):
+    """Run a kernel; effective are the weights of which "mean" takes the sum."""
+    logits, labels, targets, pos_weight, weight, effective = inputs
+    smoothing, reduction, threads, out = options
+    divisor = reduction_divisor(reduction, effective)
+    threads, smoothing = check_threads(threads), check_smoothing(smoothing)
+    work = workspace(logits, out)
+    if targets is not None:
+        targets = np.ascontiguousarray(targets)
+        targets = targets if targets.ndim == 2 else targets[:, None]
+    losses = np.empty(len(work))
+    _kernels.loss_and_residuals(
+        kind,
+        work if work.ndim == 2 else work[:, None],
+        labels,
+        targets,
+        pos_weight,
+        weight / divisor,
+        smoothing,
+        losses,
+        threads,
+    )
+    return (losses if reduction == "none" else float(losses.sum())), work

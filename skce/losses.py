@@ -14,11 +14,9 @@ from skce._arrays import (
     check_labels,
     check_logits,
     check_row_weight,
-    check_smoothing,
     check_targets,
-    check_threads,
-    reduction_divisor,
-    workspace,
+    class_weighted,
+    evaluate,
 )
 from skce._proba import (
     binary_cross_entropy,
@@ -43,40 +41,6 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_cross_entropy_value_and_grad",
 ]
-
-
-def _class_weighted(targets, class_weight):
-    """Return the targets times their class weights, and what that does to each row's mass."""
-    mass = np.nansum(targets, axis=1)
-    targets = targets * class_weight.astype(targets.dtype)
-    share = np.ones(len(targets))
-    np.divide(np.nansum(targets, axis=1), mass, out=share, where=mass > 0)
-    return targets, share
-
-
-def _evaluate(kind, inputs, options):
-    """Run a kernel; effective are the weights of which "mean" takes the sum."""
-    logits, labels, targets, pos_weight, weight, effective = inputs
-    smoothing, reduction, threads, out = options
-    divisor = reduction_divisor(reduction, effective)
-    threads, smoothing = check_threads(threads), check_smoothing(smoothing)
-    work = workspace(logits, out)
-    if targets is not None:
-        targets = np.ascontiguousarray(targets)
-        targets = targets if targets.ndim == 2 else targets[:, None]
-    losses = np.empty(len(work))
-    _kernels.loss_and_residuals(
-        kind,
-        work if work.ndim == 2 else work[:, None],
-        labels,
-        targets,
-        pos_weight,
-        weight / divisor,
-        smoothing,
-        losses,
-        threads,
-    )
-    return (losses if reduction == "none" else float(losses.sum())), work
 
 
 def softmax_cross_entropy(
@@ -200,9 +164,9 @@ def softmax_cross_entropy_value_and_grad(
     else:
         targets = check_targets(targets, logits.shape, logits.dtype)
         if balance is not None:
-            targets, share = _class_weighted(targets, balance)
+            targets, share = class_weighted(targets, balance)
             effective = weight * share
-    return _evaluate(
+    return evaluate(
         _kernels.Loss.SOFTMAX,
         (logits, labels, targets, None, weight, effective),
         (label_smoothing, reduction, n_threads, out),
@@ -306,7 +270,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     weight = check_row_weight(sample_weight, len(logits))
     check_apart(out, targets)
     targets = check_targets(targets, logits.shape, logits.dtype)
-    return _evaluate(
+    return evaluate(
         _kernels.Loss.MULTILABEL_SOFTMAX,
         (logits, None, targets, None, weight, weight),
         (label_smoothing, reduction, n_threads, out),
@@ -424,7 +388,7 @@ def sigmoid_cross_entropy_value_and_grad(
         k = logits.shape[1] if logits.ndim == 2 else 1
         pos_weight = np.full(k, pos_weight) if np.ndim(pos_weight) == 0 else pos_weight
         pos_weight = check_class_weight("pos_weight", pos_weight, k).astype(logits.dtype)
-    return _evaluate(
+    return evaluate(
         _kernels.Loss.SIGMOID,
         (logits, None, targets, pos_weight, weight, weight),
         (label_smoothing, reduction, n_threads, out),

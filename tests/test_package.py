@@ -28,7 +28,7 @@ LAYERS = {
     "_kernels": ({"_simd"}, {"cython", "libc"}),
     # 2 engine; _arrays and _proba are parts of losses
     "_sgd": ({"_simd", "_blas", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
-    "_arrays": (set(), {"numpy"}),
+    "_arrays": ({"_kernels"}, {"numpy"}),
     "_proba": ({"_kernels", "_arrays"}, {"numpy", "scipy"}),
     "losses": ({"_kernels", "_arrays", "_proba"}, {"numpy"}),
     "optim": (set(), {"numpy", "scipy"}),

@@ -159,7 +159,7 @@ def test_cross_validation_of_rows_scores_the_largest_entry(y):
         predicted = clone(model).fit(IRIS[train], y[train]).predict(IRIS[test])
         assert score == pytest.approx((predicted == y[test].argmax(axis=1)).mean(), abs=1e-15)
     predicted = cross_val_predict(model, IRIS, y, cv=FOLDS, method="predict")
-    assert np.mean(predicted == SPECIES) > 0.9
+    assert np.mean(predicted == SPECIES) > 0.8
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
