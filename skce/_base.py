@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -28,6 +27,8 @@ from skce._validation import (
 
 __all__ = ["BaseCrossEntropy", "Encoded"]
 
+DIVERGED = 1.1  # times the loss at zero weights
+DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
 PASSES_BEFORE_POLISH = 2
 STALE_BEFORE_HALVING = 2
 
@@ -141,6 +142,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             If the data do not fit, or y holds a class that the first call did not announce.
         """
         first = not hasattr(self, "coef_")
+        self._validate_params()  # which the decorator leaves out after the first call
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
             X = check_X(self, X, reset=first)
@@ -149,29 +151,43 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             data = self._encode(
                 X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
             )
+            if not first and data.k != len(self.coef_):
+                raise ValueError(
+                    f"y must have the form of the first call, with {len(self.coef_)} outputs, "
+                    f"got {data.k}."
+                )
             sgd = self._resumed(params, data)
-            if data.weights.any():
-                rows = np.arange(X.shape[0], dtype=np.intp)
-                rng = check_random_state(self.random_state)
-                problem = self._problem(data, data.weights)
-                sgd.prepare(X, data.weights, self._curvature(data), rng)
-                limit = self._limit(data, data.weights)
-                loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
-                if loss == np.inf:
-                    sgd.reduction /= 4
-                if loss > limit:
-                    message = f"Not converged: {self._divergence()}."
-                    warnings.warn(message, ConvergenceWarning, stacklevel=3)
-                self._sgd = sgd
-                loss /= data.weights.sum()
-                curve = [*getattr(self, "loss_curve_", []), loss + sgd.penalty()]
+            curve = list(getattr(self, "loss_curve_", []))
+            done = data.weights.any() and self._stream(sgd, data, curve)
+            if done or first:
                 self._publish(data, *sgd.result())
                 self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), False
-            elif first:
-                self._publish(data, *sgd.result())
-                self.loss_curve_, self.n_iter_, self.converged_ = [], 0, False
             self._seen_counts = data.counts
         return self
+
+    def _stream(self, sgd, data, curve):
+        """Make the pass of partial_fit; return False if it diverged and was given up."""
+        rows = np.arange(data.X.shape[0], dtype=np.intp)
+        problem = self._problem(data, data.weights)
+        sgd.prepare(
+            data.X, data.weights, self._curvature(data), check_random_state(self.random_state)
+        )
+        limit = DIVERGED_IN_ORDER * sgd.loss(problem, rows, np.zeros_like(sgd.W))
+        loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
+        if loss == np.inf or (loss > limit and not sgd.auto):
+            message = f"Not converged: {self._divergence()} in this call."
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        if loss == np.inf:
+            if hasattr(self, "_sgd"):  # all of the call is undone, but for shorter steps
+                self._sgd = self._sgd.copy()
+                self._sgd.reduction /= 4
+            return False
+        sgd.reduction = min(2 * sgd.reduction, 1.0)
+        self._sgd = sgd
+        curve.append(loss / data.weights.sum() + sgd.penalty())
+        if self.verbose:
+            print(f"call {len(curve)}: loss {curve[-1]:.6g}")
+        return True
 
     def _encode(self, X, y, weights, known, seen):
         """Return the Encoded data, for known classes or None, and class counts seen before."""
@@ -244,10 +260,17 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         sgd.prepare(data.X, weights, self._curvature(data), rng)
         small = polishes(self.solver, data.X, data.k)
         passes = min(PASSES_BEFORE_POLISH, self.max_iter) if small else self.max_iter
-        limit = self._limit(data, weights)
-        curve, ended = self._passes(sgd, self._problem(data, weights), passes, limit, rng)
+        problem = self._problem(data, weights)
+        rows = np.arange(problem.X.shape[0], dtype=np.intp)
+        at_zero = sgd.loss(problem, rows, np.zeros_like(sgd.W))
+        curve, ended = self._passes(sgd, problem, passes, DIVERGED * at_zero, rng)
         coef, intercept = sgd.result()
         n_iter = len(curve)
+        if sgd.auto and not small:
+            penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
+            if not sgd.loss(problem, rows) / len(rows) + penalty <= at_zero / len(rows):
+                coef[:], intercept[:] = 0, 0
+                ended = "the loss did not fall below that of zero coefficients"
         if small:
             objective = Objective(
                 data.X,
@@ -259,11 +282,8 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
                 self.alpha,
                 self.fit_intercept,
             )
-            coef, intercept, polished, evaluations, bounded = polish(
+            coef, intercept, polished, evaluations, ended = polish(
                 objective, coef, intercept, 10 * self.max_iter
-            )
-            ended = (
-                f"{10 * self.max_iter} evaluations (10 * max_iter) were made" if bounded else None
             )
             if self.verbose:
                 print(f"polish: {evaluations} evaluations, loss {polished[-1]:.6g}")
@@ -273,18 +293,6 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=4)
         self.loss_curve_, self.n_iter_, self.converged_ = curve, n_iter, ended is None
         return coef, intercept
-
-    def _limit(self, data, weights):
-        """Return a summed loss that a pass exceeds only if it diverges: thrice that at W = 0."""
-        if data.kind == _kernels.Loss.SIGMOID:
-            most = 1.0 if data.pos_weight is None else max(1.0, float(data.pos_weight.max()))
-            return 3 * np.log(2) * data.k * most * weights.sum()
-        mass = 1.0
-        if sparse.issparse(data.targets):
-            rows = data.targets.copy()
-            rows.data = np.nan_to_num(rows.data)
-            mass = np.asarray(rows.sum(axis=1)).ravel()
-        return 3 * np.log(data.k) * np.sum(weights * mass)
 
     def _passes(self, sgd, problem, passes, limit, rng):
         """Run epochs until the loss stalls; return the loss curve, and why they ended otherwise."""

@@ -177,6 +177,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
             classes, labels = encode_labels(y, known)
             k = 1 if len(classes) == 2 else len(classes)
             targets, form = label_rows(labels, k, X.dtype), None
+            if self.threshold is not None:
+                raise ValueError("threshold must be None where y has one dimension.")
         else:
             targets = multilabel_rows(y, self.loss, X.dtype)
             k = targets.shape[1]
@@ -186,6 +188,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
             values = y.data if sparse.issparse(y) else y
             whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
             form = (values.dtype if whole else np.dtype(np.int64), container)
+        if known is not None and hasattr(self, "_form") and (self._form is None) != (form is None):
+            raise ValueError("y must have the form of the first call, labels or an indicator.")
         softmax_loss = self.loss == "softmax" and not (form is None and k == 1)
         kind = _kernels.Loss.MULTILABEL_SOFTMAX if softmax_loss else _kernels.Loss.SIGMOID
         positives = np.nansum(targets.data * np.repeat(weights, np.diff(targets.indptr)))
@@ -285,7 +289,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         """
         logits = self._logits(X)
         if self._form is None and logits.shape[1] == 1:
-            return np.hstack([sigmoid(-logits), sigmoid(logits)])
+            return np.hstack([self._shares(-logits), self._shares(logits)])
         if self._form is not None or self.loss == "softmax":
             return self._shares(logits)
         shares = self._shares(logits)

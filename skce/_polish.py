@@ -1,5 +1,7 @@
 """The polish of small problems: Newton's method and L-BFGS on the fused kernels."""
 
+from functools import partial
+
 import numpy as np
 from scipy import linalg, optimize, sparse
 from scipy.sparse import linalg as linalg_sparse
@@ -12,6 +14,7 @@ __all__ = ["Objective", "polish", "polishes"]
 POLISH_SIZE = 1e7  # n * p * K up to which "auto" polishes
 NEWTON_SIZE = 1000  # p * K up to which the polish is Newton's method
 GRADIENT_TOLERANCE = 1e-10
+ROUNDING_TOLERANCE = 1e-6  # a gradient that rounding may leave
 
 
 def polishes(solver, X, k):
@@ -40,6 +43,8 @@ class Objective:
         else:
             mean = self.weights @ self.X if fit_intercept else np.zeros(X.shape[1])
             variance = self.weights @ (self.X - mean) ** 2
+        # a constant column has the variance of its rounding; 4 is one over the sigmoid's curvature
+        variance = np.where(variance > (1e-13 * mean) ** 2, variance, 0.0) + 4 * alpha
         self.centre, self.scale = mean, np.sqrt(np.where(variance > 0, variance, 1.0))
         self.decay = alpha / self.scale[:, None] ** 2
 
@@ -142,10 +147,11 @@ class Objective:
 
 
 def polish(objective, coef, intercept, max_evaluations):
-    """Minimise the objective from coef, intercept by Newton's method, after L-BFGS if it is large.
+    """Minimise the objective from coef, intercept, or from zero if that is better.
 
-    Ends when the largest entry of the gradient, in standardised coordinates, is at most 1e-10 of
-    what it is at zero, or when rounding admits no more progress.
+    Newton's method if p * K is small, else, or where that gets stuck, L-BFGS and then Newton's
+    method by conjugate gradients. Ends when the largest entry of the gradient, in standardised
+    coordinates, is at most 1e-10 of what it is at zero, or when rounding admits no more progress.
 
     Returns
     -------
@@ -155,51 +161,57 @@ def polish(objective, coef, intercept, max_evaluations):
         Objective after each iteration.
     evaluations : int
         Evaluations of objective and gradient, or products with the Hessian.
-    bounded : bool
-        Whether max_evaluations ended the search.
+    ended : str or None
+        What ended the search early.
     """
     V = objective.to_scaled(coef.astype(np.float64), intercept.astype(np.float64))
     if objective.kind != _kernels.Loss.SIGMOID:
         V -= V.mean(axis=1, keepdims=True)
-    at_zero = np.abs(objective.value_and_grad(np.zeros_like(V))[1]).max()
-    goal = GRADIENT_TOLERANCE * at_zero
-    curve, evaluations, direction = [], 0, cholesky_direction
-    if (V.shape[0] - 1) * V.shape[1] > NEWTON_SIZE:
-        V, curve, evaluations = lbfgs(objective, V, goal, max_evaluations)
-        direction = conjugate_direction
-        if evaluations >= max_evaluations:
-            return *objective.from_scaled(V), curve, evaluations, True
-    V, more, evaluations, bounded = newton(
-        objective, V, goal, direction, evaluations, max_evaluations
-    )
-    return *objective.from_scaled(V), curve + more, evaluations, bounded
+    zero = np.zeros_like(V)
+    at_zero, gradient = objective.value_and_grad(zero)
+    unit = np.abs(gradient).max()
+    if not objective.value_and_grad(V)[0] <= at_zero:
+        V = zero
+    methods = [lbfgs, partial(newton, direction=conjugate_direction)]
+    if (V.shape[0] - 1) * V.shape[1] <= NEWTON_SIZE:
+        methods.insert(0, partial(newton, direction=cholesky_direction))
+    curve, evaluations, steepest = [], 0, np.inf
+    for method in methods:
+        left = max_evaluations - evaluations
+        V, iterations, used, steepest = method(objective, V, GRADIENT_TOLERANCE * unit, left)
+        curve += iterations
+        evaluations += used
+        done = GRADIENT_TOLERANCE if method is lbfgs else ROUNDING_TOLERANCE
+        if steepest <= done * unit or evaluations >= max_evaluations:
+            break
+    ended = None
+    if evaluations >= max_evaluations and steepest > GRADIENT_TOLERANCE * unit:
+        ended = f"{max_evaluations} evaluations (10 * max_iter) were made"
+    elif steepest > ROUNDING_TOLERANCE * unit:
+        ended = f"rounding left a relative gradient of {steepest / unit:.1g}"
+    return *objective.from_scaled(V), curve, evaluations, ended
 
 
-def newton(objective, V, goal, direction, evaluations, max_evaluations):
+def newton(objective, V, goal, max_evaluations, *, direction):
     """Newton's method with backtracking, the step from `direction`."""
     value, gradient = objective.value_and_grad(V)
-    curve, evaluations = [float(value)], evaluations + 1
-    while np.abs(gradient).max() > goal:
+    curve, evaluations, length = [float(value)], 1, 1.0
+    while np.abs(gradient).max() > goal and evaluations < max_evaluations and length > 1e-10:
         step, products = direction(objective, V, gradient, max_evaluations - evaluations)
         evaluations += products
         slope, length = np.sum(step * gradient), 1.0
-        while True:
-            if evaluations >= max_evaluations:
-                return V, curve, evaluations, True
-            if length < 1e-10:
-                return V, curve, evaluations, False
-            trial = V - length * step
-            new_value, new_gradient = objective.value_and_grad(trial)
+        while evaluations < max_evaluations and length > 1e-10:
+            new_value, new_gradient = objective.value_and_grad(V - length * step)
             evaluations += 1
             # near the optimum the decrease is below rounding: there the gradient decides
             flat = slope < 1e-9 * abs(value) and new_value <= value + 1e-12 * abs(value)
             smaller = np.abs(new_gradient).max() < 0.9 * np.abs(gradient).max()
             if new_value <= value - 1e-4 * length * slope or (flat and smaller):
+                V, value, gradient = V - length * step, new_value, new_gradient
+                curve.append(float(value))
                 break
             length /= 2
-        V, value, gradient = trial, new_value, new_gradient
-        curve.append(float(value))
-    return V, curve, evaluations, False
+    return V, curve, evaluations, np.abs(gradient).max()
 
 
 def cholesky_direction(objective, V, gradient, _):
@@ -252,4 +264,4 @@ def lbfgs(objective, V, goal, max_evaluations):
             "maxcor": 20,
         },
     )
-    return found.x.reshape(V.shape), curve, found.nfev
+    return found.x.reshape(V.shape), curve, found.nfev, np.abs(found.jac).max()

@@ -58,12 +58,15 @@ class SGD:
         """Begin at coef (K, p) and intercept (K,)."""
         for W in self._iterates():
             W[:-1] = coef.T
-            W[-1] = intercept + coef @ self.centre
+            W[-1] = intercept + coef @ self.centre if self.params["fit_intercept"] else 0
 
     def prepare(self, X, weights, curvature, rng):
         """Learn the scale of X, and with it the metric and the step size, unless they are given."""
-        if not self.auto:
-            return
+        if self.auto:
+            with np.errstate(over="ignore", invalid="ignore"):  # such a pass will be undone
+                self._prepare(X, weights, curvature, rng)
+
+    def _prepare(self, X, weights, curvature, rng):
         self.moments.update(X, weights, rng)
         centre = np.zeros(X.shape[1])
         # where the penalty's curvature exceeds the loss's it sets the scale
@@ -89,45 +92,60 @@ class SGD:
     def run_pass(self, problem, order, limit=np.inf):
         """Run over the rows `order` once; return the sum of their weighted losses.
 
-        A pass that overflows or whose loss exceeds limit is undone, and returns inf; averages
+        A pass that overflows, or whose loss exceeds both limit and what it was at the start, is
+        undone and returns inf: back to its start, or to zero if even that exceeds limit. Averages
         and moments then start anew.
         """
         before = self.W.copy()
-        batch = self._batch_rows(len(order), problem.X.sparse)
-        n_steps = -(-len(order) // batch)
-        lazy = self._lazy(problem.X, batch, n_steps)
+        n_steps = -(-len(order) // self._batch_rows(len(order), problem.X.sparse))
+        lazy = self._lazy(problem.X, len(order), n_steps)
         numbers = np.arange(1, n_steps + 1)
         sweeps = self.sweeps + np.cumsum((numbers % lazy == 0) | (numbers == n_steps))
-        dtype = self.W.dtype
-        loss = _sgd.sgd_epoch(
-            problem,
-            order,
-            batch,
-            self._step_sizes(n_steps),
-            self.W,
-            self.centre.astype(dtype) if self.centre.any() else None,
-            self.metric.astype(dtype),
-            self.params["alpha"],
-            self.rule,
-            self.params["momentum"],
-            self.state,
-            self.steps,
-            self.average,
-            (AVERAGE_POWER + 1) / (sweeps + AVERAGE_POWER),
-            lazy,
-        )
-        if not (loss <= limit and np.isfinite(self.W).all()):
-            for W in self._iterates():
-                W[:] = before
-            self.state[:] = 0
-            self.sweeps = 0
-            return np.inf
+        blends = (AVERAGE_POWER + 1) / (sweeps + AVERAGE_POWER)
+        loss = self._epoch(problem, order, self._step_sizes(n_steps), self.W, blends, lazy)
+        finite = np.isfinite(loss) and np.isfinite(self.W).all()
+        if not (finite and loss <= limit):
+            start = self.loss(problem, order, before)
+            if not (finite and loss < start):
+                for W in self._iterates():
+                    W[:] = before if start <= limit else 0
+                self.state[:] = 0
+                self.sweeps = 0
+                return np.inf
         self.steps += n_steps
         self.sweeps = int(sweeps[-1])
         return loss
 
+    def loss(self, problem, order, W=None):
+        """Return the sum of the weighted losses of the rows `order`, at W or the result."""
+        W = (self.W if self.average is None else self.average) if W is None else W
+        n_steps = -(-len(order) // self._batch_rows(len(order), problem.X.sparse))
+        return self._epoch(problem, order, np.zeros(n_steps), W.copy(), None, 1)
+
+    def _epoch(self, problem, order, steps, W, blends, lazy):
+        """Call sgd_epoch; blends None evaluates the loss at W and changes nothing."""
+        dtype = W.dtype
+        moving = blends is not None
+        return _sgd.sgd_epoch(
+            problem,
+            order,
+            self._batch_rows(len(order), problem.X.sparse),
+            steps,
+            W,
+            self.centre.astype(dtype) if self.centre.any() else None,
+            self.metric.astype(dtype),
+            self.params["alpha"],
+            self.rule if moving else _sgd.Rule.SGD,
+            self.params["momentum"],
+            self.state if moving else self.state[:0],
+            self.steps,
+            self.average if moving else None,
+            blends if moving else steps,
+            lazy,
+        )
+
     def penalty(self):
-        """Return the penalty at the current weights."""
+        """Return the penalty at the last iterate."""
         with np.errstate(over="ignore"):
             squares = np.square(self.W[:-1], dtype=np.float64).sum()
         return self.params["alpha"] / 2 * float(squares)
@@ -147,11 +165,11 @@ class SGD:
             return min(self.params["batch_size"], n)
         return int(np.clip(n // 100, 16, 64 if is_sparse else 256))
 
-    def _lazy(self, X, batch, n_steps):
+    def _lazy(self, X, n, n_steps):
         """Return the steps between sweeps over W, which should cost less than the steps."""
         if not X.sparse or self.rule != _sgd.Rule.SGD:
             return 1
-        touched = max(X.nnz / X.shape[0] * batch, 1)
+        touched = max(X.nnz / X.shape[0] * n / n_steps, 1)
         return max(1, min(int(2 * X.shape[1] / touched), n_steps // 4))
 
     def _step_sizes(self, n_steps):
@@ -159,10 +177,11 @@ class SGD:
             return np.full(n_steps, self.first_step * self.reduction)
         rate = self.params["learning_rate"]
         schedule = rate if callable(rate) else constant(rate)
-        steps = np.asarray(schedule(self.steps + np.arange(n_steps)), dtype=np.float64)
-        if steps.shape != (n_steps,) or not (np.isfinite(steps).all() and (steps >= 0).all()):
+        steps = np.asarray(schedule(self.steps + np.arange(n_steps)))
+        numbers = steps.dtype.kind in "iuf"
+        if steps.shape != (n_steps,) or not (numbers and np.all((steps >= 0) & (steps < np.inf))):
             raise ValueError(
                 "learning_rate must return one finite step size, not negative, for each step "
                 f"number, got {steps!r}."
             )
-        return steps
+        return steps.astype(np.float64)

@@ -93,9 +93,9 @@ def read_y(y):
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
     if sparse.issparse(y):
-        y = sparse.csr_array(y)
-        y.sum_duplicates()
+        y = sparse.csr_array(y, copy=True)  # encoding works in place
         y.check_format(full_check=True)
+        y.sum_duplicates()
         return y
     y = check_array(
         y,
@@ -200,10 +200,14 @@ def class_weights(class_weight, classes, counts):
         seen = counts > 0
         balanced = counts.sum() / (seen.sum() * np.where(seen, counts, 1))
         return np.where(seen, balanced, 1.0)
-    unknown = [c for c in class_weight if c not in set(classes.tolist())]
-    if unknown:
+    names = classes.tolist()
+    unknown = [c for c in class_weight if c not in names]
+    if unknown and any(c not in class_weight for c in names):
         raise ValueError(f"class_weight must name classes of y, got {unknown}.")
-    weights = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], dtype=np.float64)
+    weights = np.array([class_weight.get(c, 1.0) for c in names])
+    if weights.dtype.kind not in "biuf":
+        raise ValueError(f"class_weight must hold numbers, got {class_weight}.")
+    weights = weights.astype(np.float64)
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"class_weight must be finite and not negative, got {class_weight}.")
     return weights

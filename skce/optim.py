@@ -129,7 +129,7 @@ class Moments:
             if sparse.issparse(X):
                 squares = np.square(block.data, dtype=np.float64)
                 self.scatter += np.bincount(block.indices, squares, X.shape[1])
-                self.weight += np.bincount(block.indices, minlength=X.shape[1])
+                self.weight += np.bincount(block.indices, block.data != 0, X.shape[1])
             else:
                 np.minimum(self.low, block.min(axis=0), out=self.low)
                 np.maximum(self.high, block.max(axis=0), out=self.high)
@@ -145,7 +145,8 @@ class Moments:
         """Return the squared scale of each column, 1 where it has shown nothing but one value."""
         reach = np.maximum(np.maximum(self.high - self.mean, self.mean - self.low), 0)
         square = self.scatter / np.maximum(self.weight, 1) + reach**2 / (9 * len(reach))
-        return np.where(square > 0, square, 1.0)
+        # a constant column has the variance of its rounding
+        return np.where(square > (1e-13 * self.mean) ** 2, square, 1.0)
 
 
 def sample_rows(X, rows, rng):
@@ -169,7 +170,7 @@ def smoothness(X, weights, mean, metric, rng):
     else:
         Z = (X[rows] - mean) * scale
         squares = np.einsum("ij,ij->i", Z, Z) + 1
-    norm = (weights**2) @ squares / len(rows)
+    norm = (weights**2) @ squares / weights.sum()
     direction = rng.standard_normal(len(scale) + 1)
     for _ in range(20):
         direction /= np.linalg.norm(direction)

@@ -243,7 +243,7 @@ def test_convergence_warning_exactly_when_a_bound_ends_the_fit(problem, solver):
     assert model.n_iter_ == len(model.loss_curve_) == passes - 1
 
 
-@pytest.mark.parametrize(("p", "alpha"), [(400, 1e-4), (200, 1e-8)], ids=["lbfgs", "newton"])
+@pytest.mark.parametrize(("p", "alpha"), [(400, 1e-4), (200, 1e-8)], ids=["wide", "separable"])
 def test_bound_of_the_polish_warns(p, alpha):
     A = np.random.default_rng(1).standard_normal((120, p))
     model, y = model_and_y("labels", alpha=alpha)

@@ -15,8 +15,8 @@ CONFIGURATIONS = [
     MultinomialLogistic(alpha=0.01, momentum=0.9, warm_start=True, average=False),
     MultiLabelLogistic(),
     MultiLabelLogistic(loss="softmax"),
-    MultiLabelLogistic(pos_weight=2.0, threshold=0.4, label_smoothing=0.1),
-    MultiLabelLogistic(loss="softmax", threshold=0.3, fit_intercept=False),
+    MultiLabelLogistic(pos_weight=2.0, label_smoothing=0.1),
+    MultiLabelLogistic(loss="softmax", fit_intercept=False),
 ]
 SOLVERS = ("sgd", "adagrad", "adam")
 BY_NAME = [

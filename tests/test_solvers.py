@@ -142,8 +142,8 @@ def test_polish_ends_where_the_gradient_vanishes(
     monkeypatch.setattr(_polish, "NEWTON_SIZE", newton_size)
     case = Case(instance, stored, fit_intercept)
     start = np.zeros((K, P)), np.zeros(K)
-    coef, intercept, curve, evaluations, bounded = _polish.polish(case.objective, *start, 1000)
-    assert not bounded
+    coef, intercept, curve, evaluations, ended = _polish.polish(case.objective, *start, 1000)
+    assert ended is None
     assert len(curve) <= evaluations
     at_zero = np.abs(case.objective.value_and_grad(np.zeros((P + 1, K)))[1]).max()
     value, gradient = case.objective.value_and_grad(case.objective.to_scaled(coef, intercept))
@@ -194,8 +194,8 @@ def test_polish_finds_logistic_regression(newton_size, monkeypatch):
 def test_polish_stops_at_its_bound(newton_size, monkeypatch):
     monkeypatch.setattr(_polish, "NEWTON_SIZE", newton_size)
     case = Case(MATRICES[0])
-    *_, evaluations, bounded = _polish.polish(case.objective, np.ones((K, P)), np.zeros(K), 3)
-    assert bounded
+    *_, evaluations, ended = _polish.polish(case.objective, np.ones((K, P)), np.zeros(K), 3)
+    assert ended
     assert evaluations <= 4
 
 
@@ -257,9 +257,28 @@ def problem(X, y):
 
 
 @every_learner
-@pytest.mark.parametrize(
-    ("learning_rate", "limit"), [("auto", 1e-3), (0.1, 1e-3), (1e308, np.inf), (1e308, 1e3)]
-)
+def test_pass_above_the_limit_is_kept_where_it_lowers_the_loss(params):
+    X, y = data()
+    sgd = _solvers.SGD({**PARAMS, "alpha": 0.0, **params}, P, K, X.dtype)
+    sgd.prepare(X, np.ones(len(X)), 0.25, np.random.default_rng(0))
+    sgd.start_from(np.ones((K, P)) * np.arange(K)[:, None], np.ones(K))
+    start = sgd.loss(problem(X, y), np.arange(len(X)), sgd.W)
+    assert 1e-3 < sgd.run_pass(problem(X, y), np.arange(len(X)), 1e-3) < start
+
+
+@every_learner
+def test_pass_from_a_hopeless_start_ends_at_zero(params):
+    X, y = data()
+    sgd = _solvers.SGD({**PARAMS, **params, "learning_rate": 1e308}, P, K, X.dtype)
+    sgd.start_from(np.ones((K, P)) * np.arange(K)[:, None], np.ones(K))
+    with np.errstate(all="ignore"):
+        assert sgd.run_pass(problem(X, y), np.arange(len(X)), 1e-3) == np.inf
+    assert not sgd.W.any()
+    assert not sgd.result()[0].any()
+
+
+@every_learner
+@pytest.mark.parametrize(("learning_rate", "limit"), [(1e308, np.inf), (1e308, 1e3)])
 def test_pass_that_diverges_is_undone(params, learning_rate, limit):
     X, y = data()
     params = {**PARAMS, "alpha": 0.0, **params, "learning_rate": learning_rate}
@@ -285,7 +304,7 @@ def test_fit_that_diverges_warns_and_is_undone():
         model.fit(X, y)
     assert not model.converged_
     assert np.isfinite(model.coef_).all()
-    with pytest.warns(ConvergenceWarning, match="overflow"), np.errstate(all="ignore"):
+    with pytest.warns(ConvergenceWarning, match="diverged"), np.errstate(all="ignore"):
         model.partial_fit(X, y)
     assert np.isfinite(model.coef_).all()
 
