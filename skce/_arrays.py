@@ -1,5 +1,6 @@
 """Checks of the arrays that public functions are given, and their way through a kernel."""
 
+import os
 from numbers import Real
 
 import numpy as np
@@ -51,6 +52,8 @@ def check_row_weight(sample_weight, n):
         raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}.")
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         raise ValueError("sample_weight must be finite and not negative, got other values.")
+    if not np.isfinite(weight.sum()):
+        raise ValueError("sample_weight must have a finite sum, got an overflow.")
     return weight
 
 
@@ -110,25 +113,39 @@ def workspace(logits, out):
     if not isinstance(out, np.ndarray) or out.shape != logits.shape or out.dtype != logits.dtype:
         got = f"{type(out).__name__}, {getattr(out, 'dtype', None)}, {np.shape(out)}"
         raise ValueError(f"out must be a {logits.dtype} array of shape {logits.shape}, got {got}.")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out must be C-contiguous and writeable, got another layout.")
+    if not out.flags.carray:
+        raise ValueError("out must be C-contiguous, aligned and writeable, got another layout.")
     np.copyto(out, logits)
     return out
 
 
-def check_apart(out, targets):
-    """Raise where the gradient would overwrite the targets."""
-    if isinstance(out, np.ndarray) and np.shares_memory(out, np.asarray(targets)):
-        raise ValueError("out must not share memory with targets.")
+def check_apart(out, **inputs):
+    """Raise where the gradient would overwrite an input."""
+    for name, values in inputs.items():
+        given = isinstance(out, np.ndarray) and values is not None
+        if given and np.shares_memory(out, np.asarray(values)):
+            raise ValueError(f"out must not share memory with {name}.")
+
+
+_forked = False  # GNU OpenMP hangs in a forked child whose parent had threads
+
+
+def _after_fork():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def check_threads(n_threads):
     """Return the number of threads in OpenMP's terms: 0 is as many as it allows."""
-    if n_threads is None:
-        return 0
+    if n_threads is None or _forked:
+        return int(_forked)
     if not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
         raise ValueError(f"n_threads must be None or a positive integer, got {n_threads!r}.")
-    return int(n_threads)
+    return min(int(n_threads), os.cpu_count() or 1)
 
 
 def check_proba(proba, name="proba"):
@@ -160,7 +177,7 @@ def evaluate(kind, inputs, options):
     threads, smoothing = check_threads(threads), check_smoothing(smoothing)
     work = workspace(logits, out)
     if targets is not None:
-        targets = np.ascontiguousarray(targets)
+        targets = np.require(targets, requirements="CA")
         targets = targets if targets.ndim == 2 else targets[:, None]
     losses = np.empty(len(work))
     _kernels.loss_and_residuals(

@@ -230,9 +230,9 @@ cdef double xent(
 
 
 def loss_and_residuals(
-    Loss loss, floating[:, ::1] logits, const int[::1] labels, const floating[:, ::1] targets,
-    const floating[::1] pos_weight, const double[::1] weights, double smoothing, double[::1] losses,
-    int n_threads,
+    Loss loss, floating[:, ::1] logits not None, const int[::1] labels, const floating[:, ::1] targets,
+    const floating[::1] pos_weight, const double[::1] weights not None, double smoothing,
+    double[::1] losses not None, int n_threads,
 ):
     """Replace logits (n, K) by the weighted residuals and fill losses (n,) with the weighted losses.
 
@@ -245,6 +245,8 @@ def loss_and_residuals(
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
+    if loss < 0 or loss > Loss.SIGMOID or n_threads < 0:
+        raise ValueError(f"loss must be a Loss and n_threads not negative, got {loss} and {n_threads}.")
     if weights.shape[0] != n or losses.shape[0] != n:
         raise ValueError(f"weights and losses must have one entry for each of the {n} rows.")
     if (labels is None) == (targets is None) or (labels is not None and loss != Loss.SOFTMAX):
@@ -271,15 +273,14 @@ def loss_and_residuals(
         positive = &pos_weight[0]
     rows = 16 * rows_per_chunk(k)
     blocks = (n + rows - 1) // rows
-    if n * k < THREADED:
-        n_threads = 1
+    n_threads = 1 if n * k < THREADED else min(n_threads, blocks)
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
         xent(loss, &logits[block * rows, 0], NULL if label == NULL else label + block * rows,
              NULL if target == NULL else target + block * rows * k, positive,
              &weights[block * rows], smoothing, min(rows, n - block * rows), k, &losses[block * rows])
 
 
-def softmax_inplace(floating[:, ::1] logits):
+def softmax_inplace(floating[:, ::1] logits not None):
     """Replace each row of logits (n, K) by its softmax."""
     cdef:
         double total[CHUNK]
@@ -302,7 +303,7 @@ def softmax_inplace(floating[:, ::1] logits):
                     s[i * k + c] *= scale
 
 
-def sigmoid_inplace(floating[::1] logits):
+def sigmoid_inplace(floating[::1] logits not None):
     """Replace each logit by its sigmoid."""
     cdef:
         floating e[CHUNK]

@@ -69,9 +69,10 @@ def log_softmax(logits):
     array([-1000.,     0.])
     """
     logits = check_logits(logits, 1, None)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True, initial=-np.inf)
-        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
+        return shifted - np.log(total).astype(shifted.dtype)
 
 
 def sigmoid(logits):
@@ -122,11 +123,11 @@ def log_sigmoid(logits):
 
 def _reduce(losses, sample_weight, reduction):
     weight = check_row_weight(sample_weight, len(losses))
-    divisor = reduction_divisor(reduction, weight)
+    reduction_divisor(reduction, weight)
+    losses = np.where(weight > 0, losses, 0.0)
     if reduction == "mean":
         return float(np.average(losses, weights=weight)) if weight.any() else 0.0
-    losses = weight * losses / divisor
-    return losses if reduction == "none" else float(losses.sum())
+    return weight * losses if reduction == "none" else float((weight * losses).sum())
 
 
 def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean"):
@@ -162,7 +163,10 @@ def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean"):
     proba = check_proba(proba)
     targets = np.asarray(targets)
     if targets.ndim == 1:
-        targets = np.eye(proba.shape[1], dtype=proba.dtype)[check_labels(targets, *proba.shape)]
+        labels = check_labels(targets, *proba.shape)[:, None]
+        with np.errstate(divide="ignore"):
+            losses = -np.log(np.take_along_axis(proba, labels, axis=1)[:, 0])
+        return _reduce(losses, sample_weight, reduction)
     targets = check_targets(targets, proba.shape, proba.dtype)
     if np.isnan(targets).any():
         raise ValueError("targets must not hold NaN: probabilities cannot lose a class.")

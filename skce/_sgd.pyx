@@ -47,7 +47,7 @@ cdef struct Rows:
 
 
 cdef class Matrix:
-    """A dense (C-contiguous) or canonical CSR matrix of float32 or float64, checked once."""
+    """A dense (C-contiguous) or CSR matrix of float32 or float64, checked once."""
 
     cdef:
         Rows rows
@@ -57,11 +57,13 @@ cdef class Matrix:
         readonly Py_ssize_t nnz
         object buffers
 
-    def __init__(self, matrix):
+    def __cinit__(self, matrix):
         cdef:
             const unsigned char[::1] values, indices
             const long long[::1] indptr
             Py_ssize_t i, nnz
+        if len(matrix.shape) != 2 or matrix.shape[1] < 1:
+            raise ValueError(f"A matrix must have two dimensions and a column, got shape {matrix.shape}.")
         self.shape = matrix.shape
         self.dtype = matrix.dtype
         self.rows.columns = matrix.shape[1]
@@ -71,6 +73,8 @@ cdef class Matrix:
         self.buffers = (values,)
         if not self.rows.sparse:
             return
+        if matrix.format != "csr":
+            raise ValueError(f"A sparse matrix must be CSR, got {matrix.format}.")
         nnz = self.nnz = matrix.indices.shape[0]
         indptr = matrix.indptr.astype(np.int64)
         if matrix.data.shape[0] != nnz or indptr.shape[0] != matrix.shape[0] + 1 or indptr[0] != 0:
@@ -125,8 +129,10 @@ cdef class Problem:
         double smoothing
         readonly Py_ssize_t n_outputs
 
-    def __init__(self, Loss loss, X, targets, Py_ssize_t n_outputs, weights, pos_weight, double smoothing):
+    def __cinit__(self, Loss loss, X, targets, Py_ssize_t n_outputs, weights, pos_weight, double smoothing):
         cdef Py_ssize_t i
+        if loss < 0 or loss > Loss.SIGMOID or n_outputs < 1:
+            raise ValueError(f"loss must be a Loss and n_outputs positive, got {loss} and {n_outputs}.")
         self.X = Matrix(X)
         self.loss = loss
         self.n_outputs = n_outputs
@@ -140,6 +146,8 @@ cdef class Problem:
         self.soft = issparse(targets)
         if self.soft:
             self.Y = Matrix(targets)
+            if not targets.has_canonical_format:
+                raise ValueError("targets must hold each index once in a row.")
             if targets.shape[1] != n_outputs or targets.dtype != X.dtype:
                 raise ValueError(f"targets must be of shape (n, {n_outputs}) and dtype {X.dtype}.")
             return
@@ -220,12 +228,13 @@ cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ss
 
 
 def sgd_epoch(
-    Problem problem, const Py_ssize_t[::1] order, Py_ssize_t batch_size, const double[::1] steps,
-    floating[:, ::1] W, const floating[::1] mean, const floating[::1] metric, double alpha, Rule rule,
-    double momentum_rate, floating[:, :, ::1] state, long long count, floating[:, ::1] average,
-    const double[::1] blends, Py_ssize_t lazy,
+    Problem problem not None, const Py_ssize_t[::1] order not None, Py_ssize_t batch_size,
+    const double[::1] steps not None, floating[:, ::1] W not None, const floating[::1] mean,
+    const floating[::1] metric not None, double alpha, Rule rule, double momentum_rate,
+    floating[:, :, ::1] state not None, long long count, floating[:, ::1] average,
+    const double[::1] blends not None, Py_ssize_t lazy,
 ):
-    """Run one epoch over the rows `order`; update W, state and average; return the summed loss.
+    """Run one epoch over the rows `order`; update W, state and average.
 
     Parameters
     ----------
@@ -264,10 +273,12 @@ def sgd_epoch(
     -------
     loss : float
         Sum of the weighted losses, each at the weights its batch met.
+    count : int
+        Steps made, those before included; a batch of zero weight is none.
     """
     cdef:
         Rows x = problem.X.rows
-        Rows y
+        Rows y = problem.X.rows
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
         Py_ssize_t n_steps, step, first, n, i
         Py_ssize_t size = min(batch_size, m)
@@ -303,7 +314,7 @@ def sgd_epoch(
     if averaging and (average.shape[0] != p + 1 or average.shape[1] != k):
         raise ValueError("average must have the shape of W.")
     if m == 0:
-        return 0.0
+        return 0.0, count
     if np.min(order) < 0 or np.max(order) >= n_all:
         raise ValueError(f"order must hold rows in 0..{n_all - 1}.")
     if problem.pos_weight is not None:
@@ -334,6 +345,7 @@ def sgd_epoch(
                 batch_weights[i] = problem.weights[order[first + i]]
                 weight += batch_weights[i]
             if weight > 0:
+                count += 1
                 # logits and residuals
                 batch_logits(x, &order[first], n, k, w, &mean[0] if centred else NULL, block,
                              &residuals[0, 0])
@@ -371,7 +383,6 @@ def sgd_epoch(
                 elif rule == Rule.ADAGRAD:
                     adagrad(p + 1, k, eta, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0], w)
                 else:
-                    count += 1
                     root = <floating>(1 / sqrt(1 - BETA2 ** count))
                     adam(p + 1, k, <floating>(eta / (1 - BETA1 ** count)), root, <floating>BETA1,
                          <floating>BETA2, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0],
@@ -383,4 +394,4 @@ def sgd_epoch(
                     pending = 0
                 if averaging:
                     blend((p + 1) * k, <floating>blends[step], w, &average[0, 0])
-    return total
+    return total, count

@@ -79,10 +79,10 @@ class SGD:
             W[-1] += (centre - self.centre) @ W[:-1]
         self.centre = centre
         if self.rule in FIRST_STEP:
-            self.metric[:-1] = np.minimum(1 / np.sqrt(scale), MOST_METRIC)
+            self.metric[:-1] = np.clip(1 / np.sqrt(scale), 1 / MOST_METRIC, MOST_METRIC)
             self.first_step = FIRST_STEP[self.rule]
             return
-        self.metric[:-1] = np.minimum(1 / scale, MOST_METRIC)
+        self.metric[:-1] = np.clip(1 / scale, 1 / MOST_METRIC, MOST_METRIC)
         batch = self._batch_rows(X.shape[0], sparse.issparse(X))
         largest, rest = smoothness(X, weights, self.centre, self.metric[:-1], rng)
         found = curvature * largest + ROW_CURVATURE * rest / batch
@@ -102,7 +102,7 @@ class SGD:
         numbers = np.arange(1, n_steps + 1)
         sweeps = self.sweeps + np.cumsum((numbers % lazy == 0) | (numbers == n_steps))
         blends = (AVERAGE_POWER + 1) / (sweeps + AVERAGE_POWER)
-        loss = self._epoch(problem, order, self._step_sizes(n_steps), self.W, blends, lazy)
+        loss, steps = self._epoch(problem, order, self._step_sizes(n_steps), self.W, blends, lazy)
         finite = np.isfinite(loss) and np.isfinite(self.W).all()
         if not (finite and loss <= limit):
             start = self.loss(problem, order, before)
@@ -112,7 +112,7 @@ class SGD:
                 self.state[:] = 0
                 self.sweeps = 0
                 return np.inf
-        self.steps += n_steps
+        self.steps = steps
         self.sweeps = int(sweeps[-1])
         return loss
 
@@ -120,7 +120,7 @@ class SGD:
         """Return the sum of the weighted losses of the rows `order`, at W or the result."""
         W = (self.W if self.average is None else self.average) if W is None else W
         n_steps = -(-len(order) // self._batch_rows(len(order), problem.X.sparse))
-        return self._epoch(problem, order, np.zeros(n_steps), W.copy(), None, 1)
+        return self._epoch(problem, order, np.zeros(n_steps), W.copy(), None, 1)[0]
 
     def _epoch(self, problem, order, steps, W, blends, lazy):
         """Call sgd_epoch; blends None evaluates the loss at W and changes nothing."""

@@ -74,7 +74,8 @@ def check_X(estimator, X, reset):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-    return X
+        return X
+    return np.require(X, requirements="CA")
 
 
 def check_weights(sample_weight, X, allow_all_zero=False):

@@ -152,7 +152,7 @@ def softmax_cross_entropy_value_and_grad(
     logits = check_logits(logits, 2)
     n, k = logits.shape
     targets = np.asarray(targets)
-    check_apart(out, targets)
+    check_apart(out, targets=targets, sample_weight=sample_weight)
     weight = check_row_weight(sample_weight, n)
     balance = None if class_weight is None else check_class_weight("class_weight", class_weight, k)
     labels = None
@@ -268,7 +268,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     """
     logits = check_logits(logits, 2)
     weight = check_row_weight(sample_weight, len(logits))
-    check_apart(out, targets)
+    check_apart(out, targets=targets, sample_weight=sample_weight)
     targets = check_targets(targets, logits.shape, logits.dtype)
     return evaluate(
         _kernels.Loss.MULTILABEL_SOFTMAX,
@@ -382,7 +382,7 @@ def sigmoid_cross_entropy_value_and_grad(
     """
     logits = check_logits(logits, 1, 2)
     weight = check_row_weight(sample_weight, len(logits))
-    check_apart(out, targets)
+    check_apart(out, targets=targets, sample_weight=sample_weight, pos_weight=pos_weight)
     targets = check_targets(targets, logits.shape, logits.dtype, upper=1)
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1

@@ -68,6 +68,11 @@ def inverse_scaling(value, power=0.5, scale=1.0):
     schedule : callable
         Function of an array of step numbers.
 
+    Raises
+    ------
+    ValueError
+        If scale is not positive.
+
     Examples
     --------
     >>> import numpy as np
@@ -75,6 +80,8 @@ def inverse_scaling(value, power=0.5, scale=1.0):
     >>> inverse_scaling(1.0)(np.arange(4)).round(3)
     array([1.   , 0.707, 0.577, 0.5  ])
     """
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}.")
     return partial(_inverse_scaling, value=value, power=power, scale=scale)
 
 
@@ -95,6 +102,11 @@ def cosine(value, decay_steps, end=0.0):
     schedule : callable
         Function of an array of step numbers.
 
+    Raises
+    ------
+    ValueError
+        If decay_steps is not positive.
+
     Examples
     --------
     >>> import numpy as np
@@ -102,6 +114,8 @@ def cosine(value, decay_steps, end=0.0):
     >>> cosine(1.0, 2)(np.arange(4)).round(3)
     array([1. , 0.5, 0. , 0. ])
     """
+    if not decay_steps > 0:
+        raise ValueError(f"decay_steps must be positive, got {decay_steps}.")
     return partial(_cosine, value=value, decay_steps=decay_steps, end=end)
 
 

@@ -101,7 +101,7 @@ class Epoch:
         """Summed loss, W, state and average of skce."""
         W, state = self.W.copy(), self.state.copy()
         average = None if self.average is None else self.average.copy()
-        loss = _sgd.sgd_epoch(
+        loss, _ = _sgd.sgd_epoch(
             _sgd.Problem(*arguments or self.arguments()), self.order, self.batch_size, self.steps,
             W, self.mean, self.metric, self.alpha, _sgd.Rule[self.rule], self.momentum_rate, state,
             self.count, average, self.blends, self.lazy,

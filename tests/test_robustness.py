@@ -1,0 +1,185 @@
+"""Cases that once broke a fit, a stream or the process."""
+
+import os
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+
+from skce import MultiLabelLogistic, MultinomialLogistic, _kernels, _sgd, losses
+
+SOLVERS = ["auto", "sgd", "adagrad", "adam"]
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((500, 5))
+Y = (X[:, 0] + 0.1 * RNG.standard_normal(500) > 0).astype(int)
+FLAT = np.c_[
+    load_iris().data, np.full(150, 0.1)
+]  # 0.1 is no binary fraction: rounding leaves a variance
+
+
+def nasty(seed):
+    """A small problem with scales, weights and class sizes all over the place."""
+    rng = np.random.default_rng(seed)
+    n, p, k = rng.integers([20, 1, 2], [200, 6, 8])
+    A = rng.standard_normal((n, p)) * 10.0 ** rng.integers(-4, 5, p)
+    A *= 10.0 ** rng.integers(-2, 3, (n, 1))
+    y = rng.integers(0, k, n)
+    y[:k] = np.arange(k)
+    return A, y, 10.0 ** rng.uniform(-3, 3, n)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("seed", range(12))
+def test_objective_never_ends_above_that_of_zero(seed, solver):
+    A, y, w = nasty(seed)
+    model = MultinomialLogistic(solver=solver, random_state=0).fit(A, y, w)
+    loss = losses.cross_entropy(model.predict_proba(A), y, sample_weight=w)
+    at_zero = np.log(len(model.classes_))
+    assert loss + model.alpha / 2 * np.sum(model.coef_**2) <= at_zero * (1 + 1e-9)
+
+
+def test_polish_starts_at_zero_where_the_passes_went_astray():
+    classes = np.arange(400) % 200
+    A = RNG.standard_normal((400, 1))
+    model = MultinomialLogistic(random_state=0).fit(A, classes)
+    assert model.converged_
+    assert model.loss_curve_[-1] < np.log(200)
+    A = np.r_[[[0.0], [1.0]], np.full((1000, 1), 2.0)]
+    indicator = np.r_[[[0, 1], [1, 0]], np.tile([0, 1], (1000, 1))]
+    model = MultiLabelLogistic(pos_weight=100, random_state=0).fit(A, indicator)
+    assert model.loss_curve_[-1] == pytest.approx(0.0331, abs=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-4])
+def test_constant_column_gets_no_weight_and_costs_no_iterations(alpha):
+    y = load_iris().target
+    model = MultinomialLogistic(alpha=alpha, random_state=0).fit(FLAT, y)
+    plain = MultinomialLogistic(alpha=alpha, random_state=0).fit(FLAT[:, :4], y)
+    assert model.n_iter_ < 60
+    # without a penalty the optimum is nearly flat
+    assert_allclose(model.predict_proba(FLAT), plain.predict_proba(FLAT[:, :4]), atol=1e-6)
+    assert np.abs(model.coef_[:, 4]).max() < 1e-3
+
+
+@pytest.mark.parametrize("solver", SOLVERS[1:])
+def test_stream_follows_labels_that_flip(solver):
+    model = MultinomialLogistic(alpha=1e-7, solver=solver)
+    for labels in (Y, 1 - Y):
+        for _ in range(40):
+            model.partial_fit(X, labels)
+    assert model.score(X, 1 - Y) > 0.9
+
+
+def test_one_batch_beyond_range_is_undone():
+    model = MultinomialLogistic().partial_fit(X, Y)
+    before = model.coef_.copy()
+    broken = X.copy()
+    broken[5, 2] = 1e200
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        model.partial_fit(broken, Y)
+    assert_array_equal(model.coef_, before)
+    for _ in range(5):
+        model.partial_fit(X, Y)
+    assert model.score(X, Y) > 0.95
+
+
+def test_scale_of_all_weights_is_that_of_the_loss():
+    found = []
+    for weight in (1.0, 1e3, 1e6):
+        model = MultinomialLogistic(alpha=0.0, random_state=0)
+        for _ in range(5):
+            model.partial_fit(X, Y, sample_weight=np.full(500, weight))
+        found.append(model.coef_)
+    assert_allclose(found[1], found[0], rtol=1e-6)
+    assert_allclose(found[2], found[0], rtol=1e-6)
+
+
+def test_later_calls_of_partial_fit_check_parameters_and_the_form_of_y():
+    model = MultinomialLogistic().partial_fit(X, Y)
+    for wrong in ({"batch_size": 0}, {"solver": "bogus"}, {"label_smoothing": 5}, {"alpha": -1}):
+        right = {name: getattr(model, name) for name in wrong}
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            model.set_params(**wrong).partial_fit(X, Y)
+        model.set_params(**right)
+    labels = MultiLabelLogistic().partial_fit(X, np.c_[Y, 1 - Y, Y])
+    with pytest.raises(ValueError, match="form of the first call"):
+        labels.partial_fit(X, np.arange(500) % 3)
+
+
+def test_intercept_is_left_behind_where_it_is_no_longer_fitted():
+    model = MultinomialLogistic(solver="sgd", random_state=0).fit(X + 3, Y)
+    model.set_params(fit_intercept=False).partial_fit(X + 3, Y)
+    assert model.intercept_ == 0
+
+
+def test_explicit_zeros_change_nothing():
+    A = sparse.csr_array(np.where(RNG.random((500, 5)) < 0.5, X, 0))
+    full = A.copy()
+    full.data[::3] = 0
+    pruned = full.copy()
+    pruned.eliminate_zeros()
+    one, two = (
+        MultinomialLogistic(solver="sgd", tol=0, max_iter=3, random_state=0) for _ in range(2)
+    )
+    with pytest.warns(ConvergenceWarning):
+        one.fit(full, Y)
+    with pytest.warns(ConvergenceWarning):
+        two.fit(pruned, Y)
+    assert_allclose(one.coef_, two.coef_, rtol=1e-9)
+
+
+def test_threshold_is_for_indicators():
+    with pytest.raises(ValueError, match="threshold"):
+        MultiLabelLogistic(threshold=0.3).fit(X, Y)
+
+
+def test_zero_weight_removes_an_infinite_loss():
+    proba, labels = [[0.0, 1.0], [0.5, 0.5]], [0, 0]
+    assert losses.cross_entropy(proba, labels, sample_weight=[0, 1]) == pytest.approx(np.log(2))
+    found = losses.binary_cross_entropy(proba, np.eye(2)[labels], sample_weight=[0, 1])
+    assert found == pytest.approx(2 * np.log(2))
+
+
+@pytest.mark.parametrize("n_threads", [1000, 2**40])
+def test_more_threads_than_cores_do_no_harm(n_threads):
+    found = losses.softmax_cross_entropy(
+        np.zeros((70_000, 10)), np.zeros(70_000, int), n_threads=n_threads
+    )
+    assert found == pytest.approx(np.log(10))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_computes_after_its_parent_had_threads():
+    logits, labels = np.zeros((50_000, 13)), np.zeros(50_000, int)
+    losses.softmax_cross_entropy(logits, labels, n_threads=2)
+    child = os.fork()
+    if child == 0:
+        losses.softmax_cross_entropy(logits, labels, n_threads=2)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: _sgd.Matrix(np.zeros(4)),
+        lambda: _sgd.Matrix(np.zeros((4, 0))),
+        lambda: _sgd.Matrix(sparse.csc_array(np.eye(3))),
+        lambda: _sgd.Problem.__new__(_sgd.Problem),
+        lambda: _sgd.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
+        lambda: _sgd.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
+        lambda: _sgd.sgd_epoch(*[None] * 15),
+        lambda: _kernels.softmax_inplace(None),
+        lambda: _kernels.loss_and_residuals(
+            0, X.copy(), np.zeros(500, np.intc), None, None, np.ones(500), 0.0, np.ones(500), -1
+        ),
+    ],
+)
+def test_private_entry_points_raise_rather_than_crash(call):
+    with pytest.raises((ValueError, TypeError)):
+        call()
