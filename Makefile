@@ -34,7 +34,7 @@ debug-test: $(VENV)/test
 	rm -rf build/debug && mkdir -p build/debug
 	cp -r setup.py pyproject.toml README.md LICENSE skce tests build/debug
 	rm -f build/debug/skce/*.so
-	cd build/debug && SKCE_DEBUG=1 ../../$(BIN)/python setup.py --quiet build_ext --inplace
+	cd build/debug && SKCE_DEBUG=1 CFLAGS=-w ../../$(BIN)/python setup.py --quiet build_ext --inplace
 	cd build/debug && PYTHONPATH=. ../../$(BIN)/python -m pytest -q tests/test_losses.py tests/test_sgd.py
 
 $(BIN)/python:
