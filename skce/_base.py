@@ -162,7 +162,8 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             if done or first:
                 self._publish(data, *sgd.result())
                 self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), False
-            self._seen_counts = data.counts
+            if done:
+                self._seen_counts = data.counts
         return self
 
     def _stream(self, sgd, data, curve):
