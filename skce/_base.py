@@ -267,11 +267,14 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         curve, ended = self._passes(sgd, problem, passes, DIVERGED * at_zero, rng)
         coef, intercept = sgd.result()
         n_iter = len(curve)
-        if sgd.auto and not small:
-            penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
+        if not small:
+            with np.errstate(over="ignore"):
+                penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
             if not sgd.loss(problem, rows) / len(rows) + penalty <= at_zero / len(rows):
-                coef[:], intercept[:] = 0, 0
-                ended = "the loss did not fall below that of zero coefficients"
+                ended = self._divergence()
+                if sgd.auto:
+                    coef[:], intercept[:] = 0, 0
+                    ended = "the loss did not fall below that of zero coefficients"
         if small:
             objective = Objective(
                 data.X,

@@ -42,7 +42,8 @@ class Objective:
             variance = np.asarray(self.X.multiply(self.X).T @ self.weights).ravel()
         else:
             mean = self.weights @ self.X if fit_intercept else np.zeros(X.shape[1])
-            variance = self.weights @ (self.X - mean) ** 2
+            with np.errstate(over="ignore"):
+                variance = np.minimum(self.weights @ (self.X - mean) ** 2, 1e300)
         # a constant column has the variance of its rounding; 4 is one over the sigmoid's curvature
         variance = np.where(variance > (1e-13 * mean) ** 2, variance, 0.0) + 4 * alpha
         self.centre, self.scale = mean, np.sqrt(np.where(variance > 0, variance, 1.0))
@@ -169,7 +170,7 @@ def polish(objective, coef, intercept, max_evaluations):
         V -= V.mean(axis=1, keepdims=True)
     zero = np.zeros_like(V)
     at_zero, gradient = objective.value_and_grad(zero)
-    unit = np.abs(gradient).max()
+    unit = max(np.abs(gradient).max(), ROUNDING_TOLERANCE)  # zero may be the optimum
     if not objective.value_and_grad(V)[0] <= at_zero:
         V = zero
     methods = [lbfgs, partial(newton, direction=conjugate_direction)]
@@ -203,10 +204,12 @@ def newton(objective, V, goal, max_evaluations, *, direction):
         while evaluations < max_evaluations and length > 1e-10:
             new_value, new_gradient = objective.value_and_grad(V - length * step)
             evaluations += 1
-            # near the optimum the decrease is below rounding: there the gradient decides
-            flat = slope < 1e-9 * abs(value) and new_value <= value + 1e-12 * abs(value)
-            smaller = np.abs(new_gradient).max() < 0.9 * np.abs(gradient).max()
-            if new_value <= value - 1e-4 * length * slope or (flat and smaller):
+            fall = new_value <= value - 1e-4 * length * slope
+            if slope < 1e-9 * abs(value):  # near the optimum rounding hides the fall
+                smaller = np.abs(new_gradient).max() <= 0.5 * np.abs(gradient).max()
+                level = smaller and new_value <= value + 1e-12 * abs(value)
+                fall = level or (fall and slope > 1e-12 * abs(value))
+            if fall:
                 V, value, gradient = V - length * step, new_value, new_gradient
                 curve.append(float(value))
                 break

@@ -6,7 +6,8 @@ Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, c
 part of the row weights.
 """
 
-from contextlib import ExitStack, contextmanager
+import os
+from contextlib import contextmanager
 from threading import Lock
 
 import numpy as np
@@ -35,26 +36,58 @@ __all__ = [
 ]
 
 
-_limit = ExitStack()  # of the fits under way in all Python threads
-_limit_lock = Lock()
-_limited = 0
+class _BlasLimit:
+    """One BLAS thread for all fits under way in the process, whichever Python thread is last.
+
+    threadpoolctl >= 3.8 lets only the thread that set a limit change it; the first fit to begin
+    and the last to end take that right over.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        """Forget all fits, as a forked child must."""
+        self.lock = Lock()
+        self.fits = 0
+        self.limiter = None
+
+    def enter(self):
+        """Set the limit, for the first of the fits that overlap."""
+        with self.lock:
+            if self.fits == 0:
+                self._release()
+                self.limiter = _get_threadpool_controller().limit(limits=1, user_api="blas")
+            self.fits += 1
+
+    def leave(self):
+        """Restore what was before, for the last of them."""
+        with self.lock:
+            self.fits -= 1
+            if self.fits == 0:
+                self._release()
+                self.limiter.restore_original_limits()
+                self._release()
+
+    def _release(self):
+        for library in _get_threadpool_controller().lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
+
+_blas_limit = _BlasLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_blas_limit.reset)
 
 
 @contextmanager
 def one_blas_thread():
     """Keep BLAS on one thread, until the last of the fits that overlap has ended."""
-    global _limited
-    with _limit_lock:
-        if _limited == 0:
-            _limit.enter_context(_get_threadpool_controller().limit(limits=1, user_api="blas"))
-        _limited += 1
+    _blas_limit.enter()
     try:
         yield
     finally:
-        with _limit_lock:
-            _limited -= 1
-            if _limited == 0:
-                _limit.close()
+        _blas_limit.leave()
 
 
 def check_X(estimator, X, reset):

@@ -4,10 +4,12 @@ import os
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, _kernels, _sgd, losses
 
@@ -130,6 +132,43 @@ def test_explicit_zeros_change_nothing():
     with pytest.warns(ConvergenceWarning):
         two.fit(pruned, Y)
     assert_allclose(one.coef_, two.coef_, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("y", "smoothing"),
+    [(np.full((500, 3), 1 / 3), 0.0), (np.arange(500) % 3, 1.0)],
+    ids=["uniform targets", "uniform by smoothing"],
+)
+def test_optimum_at_zero_is_found_at_once(y, smoothing):
+    model = MultinomialLogistic(label_smoothing=smoothing, random_state=0).fit(X, y)
+    assert model.n_iter_ < 10
+    assert_allclose(model.predict_proba(X), 1 / 3, atol=1e-9)
+
+
+def test_given_rate_that_ends_above_zero_warns():
+    A = np.array([[-10.0], [10.0]] * 50)
+    y = np.arange(100) % 2
+    y[::5] ^= 1
+    model = MultinomialLogistic(
+        solver="adam", learning_rate=1.0, alpha=1.0, batch_size=100, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        model.fit(A, y)
+    assert not model.converged_
+
+
+def test_blas_has_its_threads_back_after_fits_in_a_pool():
+    def threads():
+        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        for _ in range(5):
+            Parallel(2, backend="threading")(
+                delayed(MultinomialLogistic().fit)(X, Y) for _ in range(6)
+            )
+        assert threads() == before
 
 
 def test_threshold_is_for_indicators():
