@@ -9,13 +9,7 @@ author = "the skce developers"
 copyright = "2026, the skce developers"
 version = release = skce.__version__
 
-extensions = [
-    "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
-    "sphinx.ext.doctest",
-    "sphinx.ext.mathjax",
-    "numpydoc",
-]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc"]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"

@@ -9,18 +9,18 @@ from skce import _kernels
 
 __all__ = [
     "check_apart",
-    "check_class_weight",
     "check_labels",
     "check_logits",
     "check_proba",
+    "check_reduction",
     "check_row_weight",
     "check_smoothing",
     "check_targets",
     "check_threads",
+    "check_weight",
     "class_weighted",
     "evaluate",
     "float_array",
-    "reduction_divisor",
     "workspace",
 ]
 
@@ -44,26 +44,24 @@ def check_logits(logits, least=2, most=2):
     return logits
 
 
-def check_row_weight(sample_weight, n):
-    if sample_weight is None:
-        return np.ones(n)
-    weight = float_array("sample_weight", sample_weight, np.float64)
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}.")
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ValueError("sample_weight must be finite and not negative, got other values.")
-    if not np.isfinite(weight.sum()):
-        raise ValueError("sample_weight must have a finite sum, got an overflow.")
-    return weight
-
-
-def check_class_weight(name, values, k):
+def check_weight(name, values, length):
+    """Return weights (length,) in float64."""
     values = float_array(name, values, np.float64)
-    if values.shape != (k,):
-        raise ValueError(f"{name} must have shape ({k},), got {values.shape}.")
+    if values.shape != (length,):
+        raise ValueError(f"{name} must have shape ({length},), got {values.shape}.")
     if not (np.isfinite(values).all() and (values >= 0).all()):
         raise ValueError(f"{name} must be finite and not negative, got other values.")
     return values
+
+
+def check_row_weight(sample_weight, n):
+    """Return the row weights, ones by default."""
+    if sample_weight is None:
+        return np.ones(n)
+    weight = check_weight("sample_weight", sample_weight, n)
+    if not np.isfinite(weight.sum()):
+        raise ValueError("sample_weight must have a finite sum, got an overflow.")
+    return weight
 
 
 def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
@@ -99,11 +97,10 @@ def check_smoothing(label_smoothing):
     return float(label_smoothing)
 
 
-def reduction_divisor(reduction, weight):
-    """Return what the summed loss is divided by."""
+def check_reduction(reduction):
+    """Raise unless it is one of the three."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
-    return (weight.sum() or 1.0) if reduction == "mean" else 1.0
 
 
 def workspace(logits, out):
@@ -173,7 +170,8 @@ def evaluate(kind, inputs, options):
     """Run a kernel; effective are the weights of which "mean" takes the sum."""
     logits, labels, targets, pos_weight, weight, effective = inputs
     smoothing, reduction, threads, out = options
-    divisor = reduction_divisor(reduction, effective)
+    check_reduction(reduction)
+    divisor = (effective.sum() or 1.0) if reduction == "mean" else 1.0
     threads, smoothing = check_threads(threads), check_smoothing(smoothing)
     work = workspace(logits, out)
     if targets is not None:

@@ -176,8 +176,8 @@ class MultinomialLogistic(BaseCrossEntropy):
             targets = labels.astype(np.intc) if rows is None else rows.astype(X.dtype)
             kind, k = _kernels.Loss.SOFTMAX, len(classes)
         else:
-            positive = label_rows(labels, 1, X.dtype) if rows is None else rows[:, [1]]
-            targets = positive.astype(X.dtype)
+            rows = label_rows(labels, 1, X.dtype) if rows is None else rows[:, [1]]
+            targets = rows.astype(X.dtype, copy=False)
             kind, k = _kernels.Loss.SIGMOID, 1
         return Encoded(X, kind, targets, k, weights, counts, {"classes_": classes})
 

@@ -8,9 +8,9 @@ from skce._arrays import (
     check_labels,
     check_logits,
     check_proba,
+    check_reduction,
     check_row_weight,
     check_targets,
-    reduction_divisor,
     workspace,
 )
 
@@ -123,7 +123,7 @@ def log_sigmoid(logits):
 
 def _reduce(losses, sample_weight, reduction):
     weight = check_row_weight(sample_weight, len(losses))
-    reduction_divisor(reduction, weight)
+    check_reduction(reduction)
     losses = np.where(weight > 0, losses, 0.0)
     if reduction == "mean":
         return float(np.average(losses, weights=weight)) if weight.any() else 0.0

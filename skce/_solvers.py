@@ -97,7 +97,7 @@ class SGD:
         and moments then start anew.
         """
         before = self.W.copy()
-        n_steps = -(-len(order) // self._batch_rows(len(order), problem.X.sparse))
+        n_steps = self._n_steps(problem, order)
         lazy = self._lazy(problem.X, len(order), n_steps)
         numbers = np.arange(1, n_steps + 1)
         sweeps = self.sweeps + np.cumsum((numbers % lazy == 0) | (numbers == n_steps))
@@ -118,9 +118,9 @@ class SGD:
 
     def loss(self, problem, order, W=None):
         """Return the sum of the weighted losses of the rows `order`, at W or the result."""
-        W = (self.W if self.average is None else self.average) if W is None else W
-        n_steps = -(-len(order) // self._batch_rows(len(order), problem.X.sparse))
-        return self._epoch(problem, order, np.zeros(n_steps), W.copy(), None, 1)[0]
+        W = self._iterates()[-1] if W is None else W
+        steps = np.zeros(self._n_steps(problem, order))
+        return self._epoch(problem, order, steps, W.copy(), None, 1)[0]
 
     def _epoch(self, problem, order, steps, W, blends, lazy):
         """Call sgd_epoch; blends None evaluates the loss at W and changes nothing."""
@@ -152,11 +152,12 @@ class SGD:
 
     def result(self):
         """Return coef (K, p) and intercept (K,)."""
-        W = self.W if self.average is None else self.average
+        W = self._iterates()[-1]
         coef = np.ascontiguousarray(W[:-1].T)
         return coef, (W[-1] - coef @ self.centre).astype(W.dtype)
 
     def _iterates(self):
+        """Return the last iterate and, if there is one, the average: the last is the result."""
         return [self.W] if self.average is None else [self.W, self.average]
 
     def _batch_rows(self, n, is_sparse):
@@ -164,6 +165,9 @@ class SGD:
         if self.params["batch_size"] != "auto":
             return min(self.params["batch_size"], n)
         return int(np.clip(n // 100, 16, 64 if is_sparse else 256))
+
+    def _n_steps(self, problem, order):
+        return -(-len(order) // self._batch_rows(len(order), problem.X.sparse))
 
     def _lazy(self, X, n, n_steps):
         """Return the steps between sweeps over W, which should cost less than the steps."""

@@ -168,10 +168,10 @@ def encode_labels(y, classes=None):
     return classes, np.searchsorted(classes, y).astype(np.int32)
 
 
-def _real(y, name="y"):
+def _real(y):
     values = y.data if sparse.issparse(y) else y
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{name} of two dimensions must hold numbers, got dtype {values.dtype}.")
+        raise ValueError(f"y of two dimensions must hold numbers, got dtype {values.dtype}.")
     return values
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from skce import _kernels
 from skce._arrays import (
     check_apart,
-    check_class_weight,
     check_labels,
     check_logits,
     check_row_weight,
     check_targets,
+    check_weight,
     class_weighted,
     evaluate,
 )
@@ -154,7 +154,7 @@ def softmax_cross_entropy_value_and_grad(
     targets = np.asarray(targets)
     check_apart(out, targets=targets, sample_weight=sample_weight)
     weight = check_row_weight(sample_weight, n)
-    balance = None if class_weight is None else check_class_weight("class_weight", class_weight, k)
+    balance = None if class_weight is None else check_weight("class_weight", class_weight, k)
     labels = None
     effective = weight
     if targets.ndim == 1:
@@ -387,7 +387,7 @@ def sigmoid_cross_entropy_value_and_grad(
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
         pos_weight = np.full(k, pos_weight) if np.ndim(pos_weight) == 0 else pos_weight
-        pos_weight = check_class_weight("pos_weight", pos_weight, k).astype(logits.dtype)
+        pos_weight = check_weight("pos_weight", pos_weight, k).astype(logits.dtype)
     return evaluate(
         _kernels.Loss.SIGMOID,
         (logits, None, targets, pos_weight, weight, weight),
