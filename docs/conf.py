@@ -33,9 +33,8 @@ html_sidebars = {"changes": [], "names": []}
 
 
 def plain_text(app, what, name, obj, options, lines):
-    """Unlink what only scikit-learn's site resolves, and names in types that end in ``_``."""
-    text = re.sub(r":ref:`([^<`]*?)\s*<[^>]*>`", r"\1", "\n".join(lines))
-    lines[:] = re.sub(r"(?<=[(\s])(\w+)_(?=[,)])", r"\1\\_", text).split("\n")
+    """Unlink what only scikit-learn's site resolves."""
+    lines[:] = re.sub(r":ref:`([^<`]*?)\s*<[^>]*>`", r"\1", "\n".join(lines)).split("\n")
 
 
 def setup(app):
