@@ -8,9 +8,11 @@ import numpy as np
 from skce import _kernels
 
 __all__ = [
+    "LOSS_ONLY",
     "check_apart",
     "check_labels",
     "check_logits",
+    "check_out",
     "check_proba",
     "check_reduction",
     "check_row_weight",
@@ -21,7 +23,6 @@ __all__ = [
     "class_weighted",
     "evaluate",
     "float_array",
-    "workspace",
 ]
 
 
@@ -103,16 +104,15 @@ def check_reduction(reduction):
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
 
 
-def workspace(logits, out):
-    """Return a C-contiguous copy of logits, in out if it is given."""
+def check_out(logits, out):
+    """Return out, where the gradient goes: a new array if it is None."""
     if out is None:
-        return np.array(logits, order="C")
+        return np.empty(logits.shape, logits.dtype)
     if not isinstance(out, np.ndarray) or out.shape != logits.shape or out.dtype != logits.dtype:
         got = f"{type(out).__name__}, {getattr(out, 'dtype', None)}, {np.shape(out)}"
         raise ValueError(f"out must be a {logits.dtype} array of shape {logits.shape}, got {got}.")
     if not out.flags.carray:
         raise ValueError("out must be C-contiguous, aligned and writeable, got another layout.")
-    np.copyto(out, logits)
     return out
 
 
@@ -166,6 +166,9 @@ def class_weighted(targets, class_weight):
     return targets, share
 
 
+LOSS_ONLY = object()  # given for out: no gradient
+
+
 def evaluate(kind, inputs, options):
     """Run a kernel; effective are the weights of which "mean" takes the sum."""
     logits, labels, targets, pos_weight, weight, effective = inputs
@@ -173,20 +176,29 @@ def evaluate(kind, inputs, options):
     check_reduction(reduction)
     divisor = (effective.sum() or 1.0) if reduction == "mean" else 1.0
     threads, smoothing = check_threads(threads), check_smoothing(smoothing)
-    work = workspace(logits, out)
-    if targets is not None:
-        targets = np.require(targets, requirements="CA")
-        targets = targets if targets.ndim == 2 else targets[:, None]
-    losses = np.empty(len(work))
+    gradient = None if out is LOSS_ONLY else check_out(logits, out)
+    if gradient is not None and np.may_share_memory(gradient, logits):
+        np.copyto(gradient, logits)  # they may overlap in part
+        logits = gradient
+    losses = np.empty(len(logits))
     _kernels.loss_and_residuals(
         kind,
-        work if work.ndim == 2 else work[:, None],
+        _rows(logits),
         labels,
-        targets,
+        _rows(targets),
         pos_weight,
         weight / divisor,
         smoothing,
+        _rows(gradient),
         losses,
         threads,
     )
-    return (losses if reduction == "none" else float(losses.sum())), work
+    return (losses if reduction == "none" else float(losses.sum())), gradient
+
+
+def _rows(array):
+    """Return a C-contiguous array (n, K) of one of shape (n,) or (n, K), None for None."""
+    if array is None:
+        return None
+    array = np.require(array, requirements="CA")
+    return array if array.ndim == 2 else array[:, None]

@@ -7,6 +7,9 @@ class Loss(IntEnum):
     MULTILABEL_SOFTMAX = 1
     SIGMOID = 2
 
+cpu_level: str
+
+def max_threads() -> int: ...
 def loss_and_residuals(
     loss: int,
     logits: np.ndarray,
@@ -15,8 +18,9 @@ def loss_and_residuals(
     pos_weight: np.ndarray | None,
     weights: np.ndarray,
     smoothing: float,
+    residuals: np.ndarray | None,
     losses: np.ndarray,
     n_threads: int,
 ) -> None: ...
-def softmax_inplace(logits: np.ndarray) -> None: ...
-def sigmoid_inplace(logits: np.ndarray) -> None: ...
+def softmax_inplace(logits: np.ndarray, n_threads: int) -> None: ...
+def sigmoid_inplace(logits: np.ndarray, n_threads: int) -> None: ...

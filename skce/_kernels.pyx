@@ -1,129 +1,195 @@
 # The losses of skce, fused with their gradients.
 #
 # 1. A kernel works on a row block: logits in, weighted residuals out in place (see _kernels.pxd).
-#    The mathematics is here; _simd.h holds vector primitives, none of which knows a loss.
-# 2. Blocks are cut into pieces of CHUNK logits that stay in the first-level cache, and exp runs over
-#    a whole piece: short rows (k = 2, 3, 10) vectorise as well as long ones.
+#    The mathematics is here; _simd.h holds vector primitives, none of which knows a whole loss.
+# 2. Blocks are cut into tiles of CHUNK logits that stay in the first-level cache. Up to SMALL classes a
+#    tile is copied to class-major order, where every loop runs over rows: the transposes cost .2 to
+#    .5 ns a logit, short rows 3 to 6 ns. Longer rows are worked on in place.
 # 3. Only differences of logits from the maximum of their row enter a softmax, in the loss taken in
 #    double, so no finite logit overflows and nothing large cancels.
 # 4. A factor that is exactly zero is skipped, not multiplied: 0 * inf is 0 here (zero target on a
 #    logit of -inf; zero weight on any row).
 # 5. Losses are sums of terms that are never negative, accumulated in double.
 
-from cython cimport floating
-from cython.parallel cimport prange
-from libc.math cimport INFINITY
+import os
 
-from skce._simd cimport exp_log1p, exp_rows, row_max, skce_vlog_f64, sum_from
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from skce._simd cimport (
+    SKCE_LANES, dots, exp_rows, hide, logistic, pack, residuals, row_max, row_sums, scale_rows,
+    skce_highest_level, skce_set_level, softplus_mix, tally, unpack, vlog)
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define skce_threads omp_get_max_threads
+    #else
+    static int skce_threads(void) { return 0; }
+    #endif
+    """
+    int skce_threads()
 
 cdef enum:
-    CHUNK = 512         # logits of a piece
+    CHUNK = 1024        # logits of a tile
+    SMALL = 20          # classes up to which a tile is class-major
     THREADED = 1 << 16  # logits from which waking threads pays
 
 
-cdef inline Py_ssize_t rows_per_chunk(Py_ssize_t k) noexcept nogil:
+
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+def use_level(name):
+    """Use the vectors of a CPU level, the highest that this machine has for an empty name."""
+    highest = skce_highest_level()
+    if name and name not in LEVELS[:highest + 1]:
+        raise ImportError(
+            f"SKCE_CPU_LEVEL must be one of {LEVELS[:highest + 1]} on this machine, got {name!r}.")
+    level = LEVELS.index(name) if name else highest
+    skce_set_level(level)
+    return LEVELS[level]
+
+
+cpu_level = use_level(os.environ.get("SKCE_CPU_LEVEL", ""))
+
+
+def max_threads():
+    """Return the number of threads OpenMP allows, 0 in a build without it."""
+    return skce_threads()
+
+
+cdef int threads_for(int n_threads, Py_ssize_t logits, Py_ssize_t blocks) noexcept:
+    """Return the threads to use; n_threads 0 means as many as OpenMP allows."""
+    if logits < THREADED:
+        return 1
+    return max(1, min(n_threads if n_threads else skce_threads(), <int>min(blocks, 1 << 16)))
+
+
+cdef inline Py_ssize_t tile_rows(Py_ssize_t k) noexcept nogil:
+    if k <= SMALL:
+        return CHUNK // k // SKCE_LANES * SKCE_LANES
     return max(CHUNK // k, 1)
+
+
+cdef inline Py_ssize_t tile_stride(Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """Stride of a class-major tile of n rows, 0 for a row-major one."""
+    return (n + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES if k <= SMALL else 0
 
 
 cdef void softmax_labels(
     floating *s, const int *labels, const double *weight, double smoothing, Py_ssize_t n,
     Py_ssize_t k, double *loss,
 ) noexcept nogil:
-    """Softmax cross-entropy of at most CHUNK rows with integer labels."""
+    """Softmax cross-entropy of one tile with integer labels."""
     cdef:
         double total[CHUNK]
         floating top[CHUNK]
-        floating *row
-        floating scale, off = <floating>(smoothing / k), on = <floating>(1 - smoothing), off_w
-        Py_ssize_t i, c
-    row_max(n, k, s, top)
+        floating scale[CHUNK]
+        floating shift[CHUNK]
+        floating tile[CHUNK]
+        floating *x = s
+        floating on = <floating>(1 - smoothing), off = <floating>(smoothing / k)
+        Py_ssize_t i, stride = tile_stride(n, k)
+    if stride:
+        x = tile
+        pack(s, n, k, stride, tile)
+    row_max(x, n, k, stride, top)
+    if smoothing > 0:
+        row_sums(x, n, k, stride, top, total)
+        for i in range(n):
+            loss[i] = -smoothing / k * total[i]
+    else:
+        memset(loss, 0, n * sizeof(double))
+    if smoothing < 1:
+        for i in range(n):
+            loss[i] -= (1 - smoothing) * (<double>s[i * k + labels[i]] - top[i])
+    exp_rows(x, n, k, stride, top, total)
     for i in range(n):
-        row = s + i * k
-        loss[i] = 0
-        if smoothing < 1:
-            loss[i] -= (1 - smoothing) * (<double>row[labels[i]] - top[i])
-        if smoothing > 0:
-            loss[i] -= smoothing / k * sum_from(k, row, top[i])
-    exp_rows(n, k, s, top, total)
+        scale[i] = <floating>(weight[i] / total[i])
+        shift[i] = <floating>weight[i] * off
+    for i in range(n, stride):
+        scale[i] = shift[i] = 0
+    scale_rows(x, n, k, stride, scale, shift)
+    if stride:
+        unpack(tile, n, k, stride, s)
+    vlog(total, n)
     for i in range(n):
-        row = s + i * k
-        scale = <floating>(weight[i] / total[i])
-        if weight[i] == 0:
-            for c in range(k):
-                row[c] = 0
-            total[i] = 1
-            loss[i] = 0
-            continue
-        off_w = <floating>weight[i] * off
-        for c in range(k):
-            row[c] = row[c] * scale - off_w
-        row[labels[i]] -= <floating>weight[i] * on
-    skce_vlog_f64(n, total)
-    for i in range(n):
+        s[i * k + labels[i]] -= <floating>weight[i] * on
         loss[i] = weight[i] * (total[i] + loss[i])
+    clear_weightless(s, weight, n, k, loss)
 
 
 cdef void softmax_targets(
     floating *s, const floating *targets, bint divide, const double *weight, double smoothing,
     Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
-    """Softmax cross-entropy of at most CHUNK rows with dense targets; NaN marks a missing entry."""
+    """Softmax cross-entropy of one tile with dense targets; NaN marks a missing entry."""
     cdef:
         double total[CHUNK]
+        double mass[CHUNK]
         double keep[CHUNK]      # smoothed target = keep * target + spread where observed
         double spread[CHUNK]
-        double mass[CHUNK]
+        floating known[CHUNK]
+        floating positive[CHUNK]
         floating top[CHUNK]
-        double dot, smoothed
-        floating *row
-        const floating *t
-        floating scale, w_keep, w_spread
-        Py_ssize_t i, c, observed, positive
+        floating scale[CHUNK]
+        floating tile[CHUNK]
+        floating target_tile[CHUNK]
+        floating *x = s
+        const floating *t = targets
+        Py_ssize_t i, stride = tile_stride(n, k), missing = 0
+    if stride:
+        x = tile
+        t = target_tile
+        pack(s, n, k, stride, tile)
+        pack(targets, n, k, stride, target_tile)
+    tally(t, n, k, stride, mass, known, positive)
     for i in range(n):
-        row = s + i * k
-        t = targets + i * k
-        mass[i] = 0
-        observed = 0
-        positive = 0
-        for c in range(k):
-            if t[c] == t[c]:
-                mass[i] += t[c]
-                observed += 1
-                positive += t[c] != 0
-            else:
-                row[c] = -INFINITY
-        keep[i] = 1.0 / positive if divide and positive else 1.0
+        keep[i] = 1.0 / positive[i] if divide and positive[i] > 0 else 1.0
         mass[i] *= keep[i]
         keep[i] *= 1 - smoothing
-        spread[i] = smoothing * mass[i] / max(observed, 1)
-    row_max(n, k, s, top)
+        spread[i] = smoothing * mass[i] / max(known[i], <floating>1)
+        missing += known[i] < k
+    for i in range(n, stride):
+        keep[i] = spread[i] = 0
+    if missing:
+        hide(x, (stride if stride else n) * k, t)
+    row_max(x, n, k, stride, top)
+    dots(x, n, k, stride, t, top, keep, spread, loss if stride == 0 else total)
+    if stride:
+        memcpy(loss, total, n * sizeof(double))
+    exp_rows(x, n, k, stride, top, total)
     for i in range(n):
-        row = s + i * k
-        t = targets + i * k
-        dot = 0
-        for c in range(k):
-            smoothed = keep[i] * t[c] + spread[i]
-            if smoothed > 0:  # neither zero nor missing
-                dot += smoothed * (<double>row[c] - top[i])
-        loss[i] = -dot
-    exp_rows(n, k, s, top, total)
+        scale[i] = <floating>(weight[i] * mass[i] / total[i])
+        known[i] = <floating>(weight[i] * keep[i])
+        positive[i] = <floating>(weight[i] * spread[i])
+    for i in range(n, stride):
+        scale[i] = known[i] = positive[i] = 0
+    residuals(x, n, k, stride, t, scale, known, positive)
+    if stride:
+        unpack(tile, n, k, stride, s)
+    vlog(total, n)
     for i in range(n):
-        row = s + i * k
-        t = targets + i * k
-        if weight[i] == 0 or mass[i] == 0:
-            for c in range(k):
-                row[c] = 0
-            total[i] = 1
+        loss[i] = weight[i] * (mass[i] * total[i] - loss[i])
+        if mass[i] == 0:
             loss[i] = 0
-            continue
-        scale = <floating>(weight[i] * mass[i] / total[i])
-        w_keep = <floating>(weight[i] * keep[i])
-        w_spread = <floating>(weight[i] * spread[i])
-        for c in range(k):
-            row[c] = row[c] * scale - (w_keep * t[c] + w_spread) if t[c] == t[c] else 0
-    skce_vlog_f64(n, total)
+            memset(s + i * k, 0, k * sizeof(floating))
+    clear_weightless(s, weight, n, k, loss)
+
+
+cdef inline void clear_weightless(
+    floating *s, const double *weight, Py_ssize_t n, Py_ssize_t k, double *loss,
+) noexcept nogil:
+    """Make residuals and losses of rows without weight zero, whatever their logits."""
+    cdef Py_ssize_t i
     for i in range(n):
-        loss[i] = weight[i] * (mass[i] * total[i] + loss[i])
+        if weight[i] == 0:
+            loss[i] = 0
+            memset(s + i * k, 0, k * sizeof(floating))
 
 
 cdef double softmax_xent(
@@ -145,7 +211,7 @@ cdef double softmax_blocks(
     double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     cdef:
-        Py_ssize_t rows = rows_per_chunk(k), block, i, m
+        Py_ssize_t rows = tile_rows(k), block, i, m
         double total = 0
     for block in range((n + rows - 1) // rows):
         i = block * rows
@@ -164,56 +230,56 @@ cdef double sigmoid_xent(
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
 ) noexcept nogil:
     cdef:
-        Py_ssize_t rows = rows_per_chunk(k), width = min(k, CHUNK)
-        Py_ssize_t pieces = (k + CHUNK - 1) // CHUNK
-        Py_ssize_t block, piece, i, m, first
+        Py_ssize_t rows = tile_rows(k), block, piece, i, m, first
+        const floating *positive = NULL
         double total = 0
-    for i in range(n):
-        loss_n[i] = 0
+    memset(loss_n, 0, n * sizeof(double))
     for block in range((n + rows - 1) // rows):
         i = block * rows
         m = min(rows, n - i)
-        for piece in range(pieces):  # more than one only for a single row
+        for piece in range((k + CHUNK - 1) // CHUNK):  # more than one only for a single row
             first = piece * CHUNK
-            sigmoid_piece(logits_nk + i * k + first, targets_nk + i * k + first,
-                          NULL if pos_weight_k == NULL else pos_weight_k + first, weight_n + i,
-                          smoothing, m, min(width, k - first), loss_n + i)
+            if pos_weight_k != NULL:
+                positive = pos_weight_k + first
+            sigmoid_tile(logits_nk + i * k + first, targets_nk + i * k + first, positive, weight_n + i,
+                         smoothing, m, min(<Py_ssize_t>CHUNK, k - first), loss_n + i)
     for i in range(n):
         total += loss_n[i]
     return total
 
 
-cdef void sigmoid_piece(
+cdef void sigmoid_tile(
     floating *s, const floating *targets, const floating *pos_weight, const double *weight,
     double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     """Add to loss the sigmoid cross-entropy of n rows by k labels, n * k <= CHUNK."""
     cdef:
-        floating e[CHUNK]       # exp(-|s|)
-        floating l[CHUNK]       # log1p(e): softplus(s) = max(s, 0) + l
-        floating keep = <floating>(1 - smoothing), spread = <floating>(smoothing / 2)
-        floating t, neg, pos, high, low, w
-        Py_ssize_t i, c, j
-    exp_log1p(n * k, s, e, l)
+        double total[CHUNK]
+        floating entries[CHUNK]
+        floating tile[CHUNK]
+        floating factor[CHUNK]
+        const floating *positive = NULL
+        Py_ssize_t i, c, stride = tile_stride(n, k)
+        bint equal = True
+    if pos_weight != NULL:
+        positive = factor
+        for i in range(n):
+            memcpy(factor + i * k, pos_weight, k * sizeof(floating))
+    softplus_mix(s, n * k, targets, positive, 1 - smoothing, smoothing / 2, entries)
+    if stride:
+        pack(entries, n, k, stride, tile)
+        row_sums(tile, n, k, stride, <floating *>NULL, total)
+    else:
+        row_sums(entries, n, k, 0, <floating *>NULL, total)
     for i in range(n):
-        w = <floating>weight[i]
-        if w == 0:
-            for c in range(k):
-                s[i * k + c] = 0
-            continue
-        for c in range(k):
-            j = i * k + c
-            t = keep * targets[j] + spread
-            neg = 1 - t
-            pos = t if pos_weight == NULL else t * pos_weight[c]
-            high = s[j] if s[j] > 0 else 0      # max(s, 0)
-            low = high - s[j]                   # max(-s, 0)
-            l[j] = neg * (high + l[j]) + (pos * (low + l[j]) if pos != 0 else 0)
-            s[j] = w * (neg * (1 if s[j] >= 0 else e[j]) - pos * (e[j] if s[j] >= 0 else 1)) / (1 + e[j])
-            if t != t:
-                l[j] = 0
-                s[j] = 0
-        loss[i] += weight[i] * sum_from(k, l + i * k, 0)
+        loss[i] += weight[i] * total[i]
+        factor[i] = <floating>weight[i]
+        equal = equal and weight[i] == weight[0]
+    if equal:
+        scale_rows(s, 1, n * k, 0, factor, <floating *>NULL)
+    else:
+        scale_rows(s, n, k, 0, factor, <floating *>NULL)
+    clear_weightless(s, weight, n, k, loss)
 
 
 cdef double xent(
@@ -230,11 +296,11 @@ cdef double xent(
 
 
 def loss_and_residuals(
-    Loss loss, floating[:, ::1] logits not None, const int[::1] labels, const floating[:, ::1] targets,
-    const floating[::1] pos_weight, const double[::1] weights not None, double smoothing,
-    double[::1] losses not None, int n_threads,
+    Loss loss, const floating[:, ::1] logits not None, const int[::1] labels,
+    const floating[:, ::1] targets, const floating[::1] pos_weight, const double[::1] weights not None,
+    double smoothing, floating[:, ::1] residuals, double[::1] losses not None, int n_threads,
 ):
-    """Replace logits (n, K) by the weighted residuals and fill losses (n,) with the weighted losses.
+    """Fill residuals (n, K), which may be the logits or None, and losses (n,), both weighted.
 
     labels (n,) or targets (n, K) is None, and pos_weight (K,) may be. Rows are split in fixed
     blocks, so the result does not depend on n_threads.
@@ -245,6 +311,8 @@ def loss_and_residuals(
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
+        floating *work
+        floating *scratch = NULL
     if loss < 0 or loss > Loss.SIGMOID or n_threads < 0:
         raise ValueError(f"loss must be a Loss and n_threads not negative, got {loss} and {n_threads}.")
     if weights.shape[0] != n or losses.shape[0] != n:
@@ -262,6 +330,9 @@ def loss_and_residuals(
     elif targets.shape[0] != n or targets.shape[1] != k:
         raise ValueError(
             f"targets must have shape ({n}, {k}), got ({targets.shape[0]}, {targets.shape[1]}).")
+    if residuals is not None and (residuals.shape[0] != n or residuals.shape[1] != k):
+        raise ValueError(
+            f"residuals must have shape ({n}, {k}), got ({residuals.shape[0]}, {residuals.shape[1]}).")
     if n == 0 or k == 0:
         losses[:] = 0
         return
@@ -271,51 +342,72 @@ def loss_and_residuals(
         target = &targets[0, 0]
     if pos_weight is not None:
         positive = &pos_weight[0]
-    rows = 16 * rows_per_chunk(k)
+    rows = 16 * tile_rows(k)
     blocks = (n + rows - 1) // rows
-    n_threads = 1 if n * k < THREADED else min(n_threads, blocks)
+    n_threads = threads_for(n_threads, n * k, blocks)
+    if residuals is None:
+        scratch = <floating *>malloc(n_threads * rows * k * sizeof(floating))
+        if scratch == NULL:
+            raise MemoryError()
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
-        xent(loss, &logits[block * rows, 0], NULL if label == NULL else label + block * rows,
-             NULL if target == NULL else target + block * rows * k, positive,
-             &weights[block * rows], smoothing, min(rows, n - block * rows), k, &losses[block * rows])
+        i = min(rows, n - block * rows)
+        if scratch == NULL:
+            work = &residuals[block * rows, 0]
+        else:
+            work = scratch + threadid() * rows * k
+        if work != &logits[block * rows, 0]:
+            memcpy(work, &logits[block * rows, 0], i * k * sizeof(floating))
+        if label != NULL:
+            xent(loss, work, label + block * rows, <floating *>NULL, positive, &weights[block * rows],
+                 smoothing, i, k, &losses[block * rows])
+        else:
+            xent(loss, work, NULL, target + block * rows * k, positive, &weights[block * rows],
+                 smoothing, i, k, &losses[block * rows])
+    free(scratch)
 
 
-def softmax_inplace(floating[:, ::1] logits not None):
+def softmax_inplace(floating[:, ::1] logits not None, int n_threads):
     """Replace each row of logits (n, K) by its softmax."""
+    cdef Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, block, blocks
+    if n == 0 or k == 0:
+        return
+    rows = 16 * tile_rows(k)
+    blocks = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, n * k, blocks)
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+        softmax(&logits[block * rows, 0], min(rows, n - block * rows), k)
+
+
+cdef void softmax(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     cdef:
         double total[CHUNK]
         floating top[CHUNK]
-        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, block, i, m, c
-        floating *s
-        floating scale
-    if n == 0 or k == 0:
-        return
-    with nogil:
-        rows = rows_per_chunk(k)
-        for block in range((n + rows - 1) // rows):
-            m = min(rows, n - block * rows)
-            s = &logits[block * rows, 0]
-            row_max(m, k, s, top)
-            exp_rows(m, k, s, top, total)
-            for i in range(m):
-                scale = <floating>(1 / total[i])
-                for c in range(k):
-                    s[i * k + c] *= scale
+        floating scale[CHUNK]
+        floating tile[CHUNK]
+        floating *x
+        Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        m = min(rows, n - first)
+        stride = tile_stride(m, k)
+        x = s + first * k
+        if stride:
+            x = tile
+            pack(s + first * k, m, k, stride, tile)
+        row_max(x, m, k, stride, top)
+        exp_rows(x, m, k, stride, top, total)
+        for i in range(m):
+            scale[i] = <floating>(1 / total[i])
+        for i in range(m, stride):
+            scale[i] = 0
+        scale_rows(x, m, k, stride, scale, <floating *>NULL)
+        if stride:
+            unpack(tile, m, k, stride, s + first * k)
 
 
-def sigmoid_inplace(floating[::1] logits not None):
+def sigmoid_inplace(floating[::1] logits not None, int n_threads):
     """Replace each logit by its sigmoid."""
-    cdef:
-        floating e[CHUNK]
-        floating l[CHUNK]
-        Py_ssize_t n = logits.shape[0], block, m, i
-        floating *s
-    if n == 0:
-        return
-    with nogil:
-        for block in range((n + CHUNK - 1) // CHUNK):
-            m = min(<Py_ssize_t>CHUNK, n - block * CHUNK)
-            s = &logits[block * CHUNK]
-            exp_log1p(m, s, e, l)
-            for i in range(m):
-                s[i] = (1 if s[i] >= 0 else e[i]) / (1 + e[i])
+    cdef Py_ssize_t n = logits.shape[0], rows = 16 * CHUNK, block, blocks = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, n, blocks)
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+        logistic(&logits[block * rows], min(rows, n - block * rows))

@@ -75,6 +75,7 @@ class Objective:
             self.pos_weight,
             self.weights,
             self.smoothing,
+            residuals,
             losses,
             1,
         )

@@ -11,7 +11,7 @@ from skce._arrays import (
     check_reduction,
     check_row_weight,
     check_targets,
-    workspace,
+    check_threads,
 )
 
 __all__ = [
@@ -24,13 +24,15 @@ __all__ = [
 ]
 
 
-def softmax(logits):
+def softmax(logits, *, n_threads=None):
     """Softmax over the last axis.
 
     Parameters
     ----------
     logits : array-like of shape (..., K)
         Real scores; float32 is kept, anything else becomes float64.
+    n_threads : int, default=None
+        Threads; None takes as many as OpenMP allows. Results do not depend on it.
 
     Returns
     -------
@@ -43,9 +45,9 @@ def softmax(logits):
     >>> softmax([2.0, 4.0, 0.5]).round(3)
     array([0.116, 0.858, 0.026])
     """
-    work = workspace(check_logits(logits, 1, None), None)
+    work = np.array(check_logits(logits, 1, None), order="C")
     if work.size:
-        _kernels.softmax_inplace(work.reshape(-1, work.shape[-1]))
+        _kernels.softmax_inplace(work.reshape(-1, work.shape[-1]), check_threads(n_threads))
     return work
 
 
@@ -75,13 +77,15 @@ def log_softmax(logits):
         return shifted - np.log(total).astype(shifted.dtype)
 
 
-def sigmoid(logits):
+def sigmoid(logits, *, n_threads=None):
     """Sigmoid of each logit, 1 / (1 + exp(−s)).
 
     Parameters
     ----------
     logits : array-like
         Real scores; float32 is kept, anything else becomes float64.
+    n_threads : int, default=None
+        Threads; None takes as many as OpenMP allows. Results do not depend on it.
 
     Returns
     -------
@@ -94,8 +98,8 @@ def sigmoid(logits):
     >>> sigmoid([-2.0, 0.0]).round(3)
     array([0.119, 0.5  ])
     """
-    work = workspace(check_logits(logits, 0, None), None)
-    _kernels.sigmoid_inplace(work.reshape(-1))
+    work = np.array(check_logits(logits, 0, None), order="C")
+    _kernels.sigmoid_inplace(work.reshape(-1), check_threads(n_threads))
     return work
 
 

@@ -22,9 +22,18 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from skce._blas cimport gemm
+from skce import _kernels
+
 from skce._kernels cimport Loss, xent
 from skce._simd cimport (
-    adagrad, adam, axpy, blend, csr_gather, csr_scatter, gradient, momentum, shrink, subtract)
+    SKCE_LANES, SKCE_VECTOR_TYPES, adagrad, adam, axpy, blend, csr_gather, csr_scatter, gradient,
+    momentum, pack, shrink, skce_set_level, skinny_backward, skinny_forward, subtract, unpack)
+
+skce_set_level(_kernels.LEVELS.index(_kernels.cpu_level))
+
+cdef enum:
+    SKINNY = 32         # outputs up to which our own products beat BLAS
+    SKINNY_ROWS = 32    # rows that stay in the second-level cache between the two products
 
 cpdef enum Rule:
     SGD = 0
@@ -160,16 +169,19 @@ cdef class Problem:
 
 
 cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
-                     floating *out) noexcept nogil:
-    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, p)."""
+                     Py_ssize_t stride, floating *out) noexcept nogil:
+    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, stride)."""
     cdef:
         const floating *values = <const floating *>x.values
+        const floating *row
         Py_ssize_t i
     for i in range(n):
+        row = values + order[i] * x.columns
         if mean == NULL:
-            memcpy(out + i * x.columns, values + order[i] * x.columns, x.columns * sizeof(floating))
+            memcpy(out + i * stride, row, x.columns * sizeof(floating))
         else:
-            subtract(x.columns, values + order[i] * x.columns, mean, out + i * x.columns)
+            subtract(row, x.columns, mean, out + i * stride)
+        memset(out + i * stride + x.columns, 0, (stride - x.columns) * sizeof(floating))
 
 
 cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
@@ -187,44 +199,55 @@ cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *o
 
 
 cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, const floating *w,
-                       const floating *mean, floating *x_block, floating *logits) noexcept nogil:
-    """logits (n, k) <- the rows order[:n] of x, less mean, times w (p, k), plus row p of w."""
-    cdef:
-        const floating *values = <const floating *>x.values
-        const char *indices = <const char *>x.indices
-        const floating *intercept = w + x.columns * k
-        Py_ssize_t i, c
-        long long start
-    if x.sparse:
-        for i in range(n):
-            memcpy(logits + i * k, intercept, k * sizeof(floating))
-            start = x.indptr[order[i]]
-            csr_gather(x.indptr[order[i] + 1] - start, indices + start * (8 if x.wide else 4), x.wide,
-                       values + start, x.columns, k, w, logits + i * k)
-        return
-    load_dense(x, order, n, mean, x_block)
-    gemm(False, n, k, x.columns, x_block, w, logits)
-    for i in range(n):
-        for c in range(k):
-            logits[i * k + c] += intercept[c]
+                       const floating *mean, floating *block, Py_ssize_t stride, const floating *packed,
+                       floating *logits) noexcept nogil:
+    """logits (n, k) <- the rows order[:n] of x, less mean, times w (p, k), plus row p of w.
 
-
-cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, floating scale,
-                            const floating *metric, const floating *x_block, const floating *residuals,
-                            floating *out) noexcept nogil:
-    """Dense: out (p, k) <- Xt R. CSR: out += scale * metric * (Xt R), metric NULL being ones."""
+    Dense rows are left in block (n, stride); packed is w in class-major order, or NULL.
+    """
     cdef:
         const floating *values = <const floating *>x.values
         const char *indices = <const char *>x.indices
         Py_ssize_t i
         long long start
-    if not x.sparse:
-        gemm(True, x.columns, k, n, x_block, residuals, out)
-        return
     for i in range(n):
-        start = x.indptr[order[i]]
-        csr_scatter(x.indptr[order[i] + 1] - start, indices + start * (8 if x.wide else 4), x.wide,
-                    values + start, x.columns, k, scale, metric, residuals + i * k, out)
+        memcpy(logits + i * k, w + x.columns * k, k * sizeof(floating))
+    if x.sparse:
+        for i in range(n):
+            start = x.indptr[order[i]]
+            csr_gather(w, x.columns, k, x.indptr[order[i] + 1] - start,
+                       indices + start * (8 if x.wide else 4), x.wide, values + start, logits + i * k)
+        return
+    load_dense(x, order, n, mean, stride, block)
+    if packed != NULL:
+        skinny_forward(block, n, stride, k, packed, logits)
+    else:
+        gemm(False, n, k, x.columns, block, w, logits)
+
+
+cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, double scale,
+                            const floating *metric, const floating *block, Py_ssize_t stride,
+                            floating *packed, const floating *residuals, floating *out) noexcept nogil:
+    """out (p, k) += scale * metric * (Xt R), metric NULL being ones.
+
+    Dense rows are those in block, without scale and metric; the sum goes to packed (k, stride) unless
+    that is NULL.
+    """
+    cdef:
+        const floating *values = <const floating *>x.values
+        const char *indices = <const char *>x.indices
+        Py_ssize_t i
+        long long start
+    if packed != NULL:
+        skinny_backward(block, n, stride, k, residuals, packed)
+    elif not x.sparse:
+        gemm(True, x.columns, k, n, block, residuals, out)
+    else:
+        for i in range(n):
+            start = x.indptr[order[i]]
+            csr_scatter(out, x.columns, k, x.indptr[order[i] + 1] - start,
+                        indices + start * (8 if x.wide else 4), x.wide, values + start, scale, metric,
+                        residuals + i * k)
 
 
 def sgd_epoch(
@@ -280,18 +303,23 @@ def sgd_epoch(
         Rows x = problem.X.rows
         Rows y = problem.X.rows
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
-        Py_ssize_t n_steps, step, first, n, i
-        Py_ssize_t size = min(batch_size, m)
+        Py_ssize_t n_steps, step, part, first, n, n_b, i, b
+        Py_ssize_t size = min(batch_size, m), rows, stride = p
         bint soft = problem.soft, centred = mean is not None, plain = rule == Rule.SGD
         bint averaging = average is not None
         double total = 0, weight, pending = 0
-        floating scale, eta, root
+        double scale, eta, root
         floating *w
         floating *gradient_w = NULL
         floating *block = NULL
+        floating *packed_w = NULL
+        floating *packed_gradient = NULL
         const floating *positive = NULL
+        const floating *centre = NULL
+        const Py_ssize_t *batch
         const floating[::1] pos_weight
         floating[:, ::1] gradient_array, x_block, target_block
+        floating[:, :, ::1] packed
         floating[:, ::1] residuals
         floating[::1] sums
         double[::1] batch_weights, losses
@@ -320,16 +348,25 @@ def sgd_epoch(
     if problem.pos_weight is not None:
         pos_weight = problem.pos_weight
         positive = &pos_weight[0]
-    residuals = np.empty((size, k), dtype)
+    if centred:
+        centre = &mean[0]
+    rows = size
+    if not x.sparse:
+        if k <= SKINNY and SKCE_VECTOR_TYPES:
+            rows = min(<Py_ssize_t>SKINNY_ROWS, size)
+            stride = (p + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES
+            packed = np.empty((2, k, stride), dtype)
+            packed_w = &packed[0, 0, 0]
+            packed_gradient = &packed[1, 0, 0]
+        x_block = np.empty((rows, stride), dtype)
+        block = &x_block[0, 0]
+    residuals = np.empty((rows, k), dtype)
     sums = np.empty(k, dtype)
-    batch_weights, losses = np.empty(size), np.empty(size)
-    batch_labels = np.empty(size, np.intc)
-    target_block = np.empty((size if soft else 1, k), dtype)
+    batch_weights, losses = np.empty(size), np.empty(rows)
+    batch_labels = np.empty(rows, np.intc)
+    target_block = np.empty((rows if soft else 1, k), dtype)
     if soft:
         y = problem.Y.rows
-    if not x.sparse:
-        x_block = np.empty((size, p), dtype)
-        block = &x_block[0, 0]
     if not (x.sparse and plain):
         gradient_array = np.empty((p + 1, k), dtype)
         gradient_w = &gradient_array[0, 0]
@@ -338,60 +375,67 @@ def sgd_epoch(
         for step in range(n_steps):
             first = step * batch_size
             n = min(batch_size, m - first)
-            eta = <floating>steps[step]
-            scale = <floating>1 / n
+            eta = steps[step]
+            scale = 1.0 / n
             weight = 0
             for i in range(n):
                 batch_weights[i] = problem.weights[order[first + i]]
                 weight += batch_weights[i]
             if weight > 0:
                 count += 1
-                # logits and residuals
-                batch_logits(x, &order[first], n, k, w, &mean[0] if centred else NULL, block,
-                             &residuals[0, 0])
-                if soft:
-                    load_sparse(y, &order[first], n, &target_block[0, 0])
-                else:
-                    for i in range(n):
-                        batch_labels[i] = problem.labels[order[first + i]]
-                total += xent(problem.loss, &residuals[0, 0], NULL if soft else &batch_labels[0],
-                              &target_block[0, 0], positive, &batch_weights[0], problem.smoothing, n, k,
-                              &losses[0])
                 memset(&sums[0], 0, k * sizeof(floating))
-                for i in range(n):
-                    axpy(k, 1, &residuals[i, 0], &sums[0])
-                # gradient
+                if packed_w != NULL:
+                    pack(w, p, k, stride, packed_w)
+                    memset(packed_gradient, 0, k * stride * sizeof(floating))
+                elif gradient_w != NULL:
+                    memset(gradient_w, 0, p * k * sizeof(floating))
+                for part in range((n + rows - 1) // rows):
+                    # logits, residuals, gradient
+                    b = part * rows
+                    n_b = min(rows, n - b)
+                    batch = &order[first + b]
+                    batch_logits(x, batch, n_b, k, w, centre, block, stride, packed_w, &residuals[0, 0])
+                    if soft:
+                        load_sparse(y, batch, n_b, &target_block[0, 0])
+                    else:
+                        for i in range(n_b):
+                            batch_labels[i] = problem.labels[batch[i]]
+                    total += xent(problem.loss, &residuals[0, 0], NULL if soft else &batch_labels[0],
+                                  &target_block[0, 0], positive, &batch_weights[b], problem.smoothing,
+                                  n_b, k, &losses[0])
+                    for i in range(n_b):
+                        axpy(&sums[0], k, 1, &residuals[i, 0])
+                    if gradient_w != NULL:
+                        scatter_residuals(x, batch, n_b, k, 1, <const floating *>NULL, block, stride,
+                                          packed_gradient, &residuals[0, 0], gradient_w)
                 if gradient_w != NULL:
-                    if x.sparse:
-                        memset(gradient_w, 0, p * k * sizeof(floating))
-                    scatter_residuals(x, &order[first], n, k, <floating>1, <const floating *>NULL, block,
-                                      &residuals[0, 0], gradient_w)
+                    if packed_w != NULL:
+                        unpack(packed_gradient, p, k, stride, gradient_w)
                     memcpy(gradient_w + p * k, &sums[0], k * sizeof(floating))
-                    gradient(p, k, scale, <floating>(0 if plain else alpha), &metric[0], w, gradient_w)
-                    gradient(1, k, scale, <floating>0, &metric[p], w + p * k, gradient_w + p * k)
+                    gradient(gradient_w, p, k, scale, 0 if plain else alpha, &metric[0], w)
+                    gradient(gradient_w + p * k, 1, k, scale, 0, &metric[p], w + p * k)
                 # update
                 if rule == Rule.SGD:
                     if x.sparse:
-                        scatter_residuals(x, &order[first], n, k, -eta * scale, &metric[0], block,
-                                          &residuals[0, 0], w)
-                        axpy(k, -eta * scale * metric[p], &sums[0], w + p * k)
+                        scatter_residuals(x, &order[first], n, k, -eta * scale, &metric[0], block, stride,
+                                          packed_gradient, &residuals[0, 0], w)
+                        axpy(w + p * k, k, -eta * scale * metric[p], &sums[0])
                     else:
-                        axpy((p + 1) * k, -eta, gradient_w, w)
+                        axpy(w, (p + 1) * k, -eta, gradient_w)
                     pending += eta
                 elif rule == Rule.MOMENTUM:
-                    momentum((p + 1) * k, eta, <floating>momentum_rate, gradient_w, &state[0, 0, 0], w)
+                    momentum(w, (p + 1) * k, eta, momentum_rate, gradient_w, &state[0, 0, 0])
                 elif rule == Rule.ADAGRAD:
-                    adagrad(p + 1, k, eta, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0], w)
+                    adagrad(w, p + 1, k, eta, TINY, &metric[0], gradient_w, &state[0, 0, 0])
                 else:
-                    root = <floating>(1 / sqrt(1 - BETA2 ** count))
-                    adam(p + 1, k, <floating>(eta / (1 - BETA1 ** count)), root, <floating>BETA1,
-                         <floating>BETA2, <floating>TINY, &metric[0], gradient_w, &state[0, 0, 0],
-                         &state[1, 0, 0], w)
+                    root = 1 / sqrt(1 - BETA2 ** count)
+                    adam(w, p + 1, k, eta / (1 - BETA1 ** count), root, BETA1, BETA2, TINY, &metric[0],
+                         gradient_w, &state[0, 0, 0], &state[1, 0, 0])
             # sweep
             if not plain or (step + 1) % lazy == 0 or step + 1 == n_steps:
                 if plain and alpha > 0 and pending > 0:
-                    shrink(p, k, <floating>(alpha * pending), &metric[0], w)
+                    shrink(w, p, k, alpha * pending, &metric[0])
                     pending = 0
                 if averaging:
-                    blend((p + 1) * k, <floating>blends[step], w, &average[0, 0])
+                    blend(&average[0, 0], (p + 1) * k, blends[step], w)
     return total, count

@@ -1,11 +1,15 @@
 /* Vector primitives on contiguous runs, written once in _simd.inc and instantiated for float
- * (suffix _f32) and double (suffix _f64). None of them knows a loss.
+ * (suffix _f32) and double (suffix _f64), for each CPU level.
  *
- * 1. Plain C99 that the compiler vectorises: no intrinsics, no -ffast-math.
+ * 1. Plain C that the compiler vectorises: no intrinsics, no -ffast-math. The skinny products and
+ *    csr_gather use the vector types of gcc and clang, to hold their sums in registers.
  * 2. exp, log and log1p are branch-free polynomials; the bound stated beside each holds in ulp.
- * 3. Sums are accumulated in double whatever the type of the run.
- * 4. SKCE_CLONES builds a function for several x86-64 levels, picked by the loader (glibc only).
- *    Helpers must be inlined into the clones, or they stay at the baseline: hence SKCE_INLINE. */
+ * 3. Sums over classes are accumulated in double whatever the type of the run.
+ * 4. A tile is n rows by k classes. Where stride is 0 it is row-major: (i, c) is at i * k + c. Else
+ *    it is class-major, (i, c) at c * stride + i, and stride is a multiple of SKCE_LANES: a loop over
+ *    the rows vectorises however few classes there are. Rows from n to stride are padding.
+ * 5. x86-64 has three levels, chosen once at import (skce_set_level); elsewhere the compiler's own
+ *    vectors (NEON) are the only one. skce_name(...) calls the instance for the level and the type. */
 #ifndef SKCE_SIMD_H
 #define SKCE_SIMD_H
 
@@ -15,77 +19,127 @@
 #include <stdint.h>
 #include <string.h>
 
+#define SKCE_LANES 16
 #if defined(__GNUC__)
-#define SKCE_INLINE static inline __attribute__((always_inline))
+#define SKCE_VECTOR_TYPES 1
+#else
+#define SKCE_VECTOR_TYPES 0
+#endif
+
+#if defined(__GNUC__)
+#define SKCE_INLINE SKCE_TARGET static inline __attribute__((always_inline))
+#define SKCE_FUNCTION SKCE_TARGET static __attribute__((unused, noinline))
 #define SKCE_PREFETCH(address) __builtin_prefetch(address)
 #else
 #define SKCE_INLINE static inline
+#define SKCE_FUNCTION static
 #define SKCE_PREFETCH(address) ((void)0)
-#endif
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define SKCE_CLONES __attribute__((unused, noinline, \
-    target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) static
-#elif defined(__GNUC__)
-#define SKCE_CLONES __attribute__((unused)) static
-#else
-#define SKCE_CLONES static
 #endif
 #if defined(_MSC_VER)
 #define restrict __restrict
 #endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SKCE_LEVELS 3
+#else
+#define SKCE_LEVELS 1
+#endif
 
-#define T float
-#define F(name) skce_##name##_f32
-#define U uint32_t
-#define LIT(x) x##f
-#define MANTISSA 23
-#define BIAS 127
-#define EXP_MIN -104.0f
-#define EXP_MAX 89.0f
-#define EXP_MAGIC 12582912.0f         /* 1.5 * 2^23 */
-#define LN2_HI 0.693145751953125f     /* 15 bits, so that n * LN2_HI is exact */
-#define LN2_LO 1.428606765330187e-06f
-#define SQRT_HALF_BITS 0x3f3504f3u
-#include "_simd.inc"
-#undef T
-#undef F
-#undef U
-#undef LIT
-#undef MANTISSA
-#undef BIAS
-#undef EXP_MIN
-#undef EXP_MAX
-#undef EXP_MAGIC
-#undef LN2_HI
-#undef LN2_LO
-#undef SQRT_HALF_BITS
+#define SKCE_JOIN_(name, type, level) skce_##name##_##type##_##level
+#define SKCE_JOIN(name, type, level) SKCE_JOIN_(name, type, level)
+#define F(name) SKCE_JOIN(name, SKCE_TYPE, SKCE_LEVEL)
 
-#define SKCE_DOUBLE
-#define T double
-#define F(name) skce_##name##_f64
-#define U uint64_t
-#define LIT(x) x
-#define MANTISSA 52
-#define BIAS 1023
-#define EXP_MIN -746.0
-#define EXP_MAX 710.0
-#define EXP_MAGIC 6755399441055744.0  /* 1.5 * 2^52 */
-#define LN2_HI 0.6931471803691238     /* 32 bits */
-#define LN2_LO 1.9082149292705877e-10
-#define SQRT_HALF_BITS 0x3fe6a09e667f3bcdull
+/* SKCE_VECTOR: bytes of a vector, 0 without vector types. SKCE_ROWS: rows of a register block, what
+ * 16 or 32 vector registers hold with 6 classes. */
+#define SKCE_LEVEL baseline
+#define SKCE_TARGET
+#define SKCE_ROWS 2
+#define SKCE_VECTOR (16 * SKCE_VECTOR_TYPES)
 #include "_simd.inc"
-#undef SKCE_DOUBLE
-#undef T
-#undef F
-#undef U
-#undef LIT
-#undef MANTISSA
-#undef BIAS
-#undef EXP_MIN
-#undef EXP_MAX
-#undef EXP_MAGIC
-#undef LN2_HI
-#undef LN2_LO
-#undef SQRT_HALF_BITS
+#undef SKCE_LEVEL
+#undef SKCE_TARGET
+#undef SKCE_VECTOR
+#undef SKCE_ROWS
+
+#if SKCE_LEVELS == 3
+#define SKCE_LEVEL avx2
+#define SKCE_TARGET __attribute__((target("avx2,fma")))
+#define SKCE_VECTOR 32
+#define SKCE_ROWS 2
+#include "_simd.inc"
+#undef SKCE_LEVEL
+#undef SKCE_TARGET
+#undef SKCE_VECTOR
+#undef SKCE_ROWS
+
+#define SKCE_LEVEL avx512
+#if defined(__clang__)
+#define SKCE_TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma")))
+#else
+#define SKCE_TARGET __attribute__((target( \
+    "avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")))
+#endif
+#define SKCE_VECTOR 64
+#define SKCE_ROWS 4
+#include "_simd.inc"
+#undef SKCE_LEVEL
+#undef SKCE_TARGET
+#undef SKCE_VECTOR
+#undef SKCE_ROWS
+#endif
+
+static int skce_level = 0;  /* 0 baseline, 1 avx2, 2 avx512 */
+
+/* The highest level this machine runs. */
+static inline int skce_highest_level(void)
+{
+#if SKCE_LEVELS == 3
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("fma"))
+        return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+static inline void skce_set_level(int level) { skce_level = level; }
+
+#if SKCE_LEVELS == 3
+#define SKCE_AT(name, type) \
+    (skce_level == 2 ? skce_##name##_##type##_avx512 \
+     : skce_level == 1 ? skce_##name##_##type##_avx2 : skce_##name##_##type##_baseline)
+#else
+#define SKCE_AT(name, type) skce_##name##_##type##_baseline
+#endif
+/* The instance of a primitive for the array x. */
+#define SKCE_FOR(name, x) _Generic((x), \
+    float *: SKCE_AT(name, f32), const float *: SKCE_AT(name, f32), \
+    double *: SKCE_AT(name, f64), const double *: SKCE_AT(name, f64))
+
+#define skce_pack(x, ...) SKCE_FOR(pack, x)(x, __VA_ARGS__)
+#define skce_unpack(x, ...) SKCE_FOR(unpack, x)(x, __VA_ARGS__)
+#define skce_row_max(x, ...) SKCE_FOR(row_max, x)(x, __VA_ARGS__)
+#define skce_row_sums(x, ...) SKCE_FOR(row_sums, x)(x, __VA_ARGS__)
+#define skce_tally(x, ...) SKCE_FOR(tally, x)(x, __VA_ARGS__)
+#define skce_hide(x, ...) SKCE_FOR(hide, x)(x, __VA_ARGS__)
+#define skce_dots(x, ...) SKCE_FOR(dots, x)(x, __VA_ARGS__)
+#define skce_exp_rows(x, ...) SKCE_FOR(exp_rows, x)(x, __VA_ARGS__)
+#define skce_scale_rows(x, ...) SKCE_FOR(scale_rows, x)(x, __VA_ARGS__)
+#define skce_residuals(x, ...) SKCE_FOR(residuals, x)(x, __VA_ARGS__)
+#define skce_softplus_mix(x, ...) SKCE_FOR(softplus_mix, x)(x, __VA_ARGS__)
+#define skce_logistic(x, n) SKCE_FOR(logistic, x)(x, n)
+#define skce_vlog(x, n) SKCE_FOR(vlog, x)(x, n)
+#define skce_skinny_forward(x, ...) SKCE_FOR(skinny_forward, x)(x, __VA_ARGS__)
+#define skce_skinny_backward(x, ...) SKCE_FOR(skinny_backward, x)(x, __VA_ARGS__)
+#define skce_csr_gather(w, ...) SKCE_FOR(csr_gather, w)(w, __VA_ARGS__)
+#define skce_csr_scatter(w, ...) SKCE_FOR(csr_scatter, w)(w, __VA_ARGS__)
+#define skce_subtract(x, ...) SKCE_FOR(subtract, x)(x, __VA_ARGS__)
+#define skce_gradient(g, ...) SKCE_FOR(gradient, g)(g, __VA_ARGS__)
+#define skce_axpy(w, ...) SKCE_FOR(axpy, w)(w, __VA_ARGS__)
+#define skce_shrink(w, ...) SKCE_FOR(shrink, w)(w, __VA_ARGS__)
+#define skce_blend(average, ...) SKCE_FOR(blend, average)(average, __VA_ARGS__)
+#define skce_momentum(w, ...) SKCE_FOR(momentum, w)(w, __VA_ARGS__)
+#define skce_adagrad(w, ...) SKCE_FOR(adagrad, w)(w, __VA_ARGS__)
+#define skce_adam(w, ...) SKCE_FOR(adam, w)(w, __VA_ARGS__)
 
 #endif

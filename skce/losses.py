@@ -9,6 +9,7 @@ import numpy as np
 
 from skce import _kernels
 from skce._arrays import (
+    LOSS_ONLY,
     check_apart,
     check_labels,
     check_logits,
@@ -102,6 +103,7 @@ def softmax_cross_entropy(
         label_smoothing=label_smoothing,
         reduction=reduction,
         n_threads=n_threads,
+        out=LOSS_ONLY,
     )[0]
 
 
@@ -220,6 +222,7 @@ def multilabel_softmax_cross_entropy(
         label_smoothing=label_smoothing,
         reduction=reduction,
         n_threads=n_threads,
+        out=LOSS_ONLY,
     )[0]
 
 
@@ -333,6 +336,7 @@ def sigmoid_cross_entropy(
         label_smoothing=label_smoothing,
         reduction=reduction,
         n_threads=n_threads,
+        out=LOSS_ONLY,
     )[0]
 
 
