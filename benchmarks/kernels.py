@@ -1,191 +1,118 @@
-"""Loss and gradient of skce.losses beside scikit-learn, torch and NumPy, in ns per logit.
+"""Losses, gradients and probabilities of skce.losses beside scikit-learn, torch, NumPy and SciPy.
 
-    python benchmarks/kernels.py [--classes 3 10] [--losses softmax] [--size 2e6] [--threads 1]
+    python benchmarks/kernels.py [--what gradient] [--losses softmax] [--classes 3 10] [--quick]
+    python benchmarks/kernels.py --write docs/speed
 
-Every candidate returns the loss of all rows and the gradient with respect to the logits. skce and
-scikit-learn write the gradient into a given array; torch's time includes its backward pass. "copy"
-copies the logits: the floor. scikit-learn's loss is the one inside its linear models
-(sklearn._loss), which has no 1/M softmax.
+prints a table of ns per logit for each public function, a summary and what became of the targets;
+``--write`` also makes the tables and the plots of the documentation. ``kernel_peers.py`` says what
+each library is asked to do.
 """
 
 import argparse
+import sys
 
 import numpy as np
-from sklearn._loss import HalfBinomialLoss, HalfMultinomialLoss
+from kernel_peers import LOSSES, WHATS, candidates, functions, has_classes
+from kernel_report import Cell, summary_rows, table_rows, target_lines, write
 from threadpoolctl import threadpool_limits
 from timing import interleaved_medians, markdown_table
-
-from skce import losses
 
 try:
     import torch
 except ImportError:
     torch = None
 
-__all__ = ["candidates", "main"]
+__all__ = ["main", "measure"]
 
-LOSSES = ("softmax", "softmax 1/M", "sigmoid")
-CLASSES = (1, 2, 3, 10, 32, 100, 1000)
-COLUMNS = ("skce", "scikit-learn", "torch", "NumPy", "copy")
+CLASSES = (1, 2, 3, 10, 32, 100, 1000, 32000)
+QUICK = {"classes": (1, 3, 40), "size": 4000.0, "rounds": 1}
 
 
 def main(argv=None):
-    """Print the table for the chosen losses, classes and dtypes."""
-    args = _parser().parse_args(argv)
+    """Print the tables of the chosen functions, classes and dtypes, and write them where asked."""
+    args = _parse(argv)
+    problems = [
+        (name, n_classes, dtype)
+        for what in args.what
+        for name in functions([what], args.losses)
+        for n_classes in args.classes
+        for dtype in args.dtypes
+        if has_classes(name, n_classes)
+    ]
+    cells = []
+    for problem in problems:
+        cells.append(measure(*problem, args))
+        print(cells[-1], file=sys.stderr)
+    first, last = args.threads[0], args.threads[-1]
+    conditions = (
+        f"ns per logit, {first} thread(s), about {args.size:.0f} logits, medians of {args.rounds} "
+        f"interleaved rounds; speed-up: the time on {first} over that on {last} thread(s)."
+    )
+    print(conditions)
+    for what in args.what:
+        print(f"\n{what}\n\n{markdown_table(*table_rows(cells, what))}")
+    print(f"\nsummary: medians of ratios\n\n{markdown_table(*summary_rows(cells))}\n")
+    print("\n".join(target_lines(cells)))
+    if args.write:
+        write(args.write, cells, conditions)
+
+
+def measure(function, n_classes, dtype, args):
+    """Time ``function`` and its peers on one problem.
+
+    A gradient is also timed on the last number of threads, each library against itself alone:
+    the waiting threads of one library's pool would slow down the others.
+    """
+    problem = (function, n_classes, dtype, args.size)
+    first, last = args.threads[0], args.threads[-1]
+    calls = candidates(*problem, threads=first)
+    n_logits = max(1, int(args.size) // n_classes) * n_classes
+    with threadpool_limits(limits=first):
+        _set_torch_threads(first)
+        medians = interleaved_medians(calls, rounds=args.rounds)
+    speedup = {}
+    if first != last and function in functions(["gradient"]):
+        more = candidates(*problem, threads=last)
+        for name in calls.keys() - {"NumPy/SciPy", "copy"}:
+            pair = {
+                threads: _on_torch_threads(threads, call[name])
+                for threads, call in ((first, calls), (last, more))
+            }
+            seconds = interleaved_medians(pair, rounds=args.rounds)
+            speedup[name] = seconds[first] / seconds[last]
+    ns = {name: seconds / n_logits * 1e9 for name, seconds in medians.items()}
+    return Cell(function, n_classes, np.dtype(dtype).name, n_logits, ns, speedup)
+
+
+def _set_torch_threads(threads):
     if torch is not None:
-        torch.set_num_threads(args.threads)
-    header = ("loss", "K", "dtype", *COLUMNS, "scikit-learn / skce", "torch / skce", "NumPy / skce")
-    rows = []
-    with threadpool_limits(limits=args.threads):
-        for loss in args.losses:
-            for n_classes in args.classes:
-                if n_classes > 1 or loss == "sigmoid":
-                    rows += [_row(loss, n_classes, dtype, args) for dtype in args.dtypes]
-    print(f"ns per logit, {args.threads} thread(s), about {args.size:.0f} logits, medians of")
-    print(f"{args.rounds} interleaved rounds.\n\n{markdown_table(header, rows)}")
+        torch.set_num_threads(threads)
 
 
-def candidates(loss, n_classes, dtype, size, threads=1, seed=0):
-    """Callables returning (loss, gradient), by name, for one seeded problem."""
-    rng = np.random.default_rng(seed)
-    n = max(1, int(size) // n_classes)
-    logits = (2 * rng.standard_normal((n, n_classes))).astype(dtype)
-    if loss == "softmax":
-        labels = rng.integers(n_classes, size=n)
-        labels[:n_classes] = np.arange(n_classes)[:n]
-        calls = _softmax(logits, labels, threads)
-    else:
-        targets = (rng.random((n, n_classes)) < max(0.03, 1 / n_classes)).astype(dtype)
-        calls = (_sigmoid if loss == "sigmoid" else _one_over_m)(logits, targets, threads)
-    out = np.empty_like(logits)
-    calls["copy"] = lambda: np.copyto(out, logits)
-    return calls
+def _on_torch_threads(threads, call):
+    def wrapped():
+        _set_torch_threads(threads)
+        return call()
+
+    return wrapped
 
 
-def _parser():
+def _parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--what", nargs="+", choices=WHATS, default=WHATS)
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=LOSSES)
     parser.add_argument("--classes", nargs="+", type=int, default=CLASSES)
     parser.add_argument("--dtypes", nargs="+", default=("float32", "float64"))
     parser.add_argument("--size", type=float, default=2e6, help="number of logits")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    return parser
-
-
-def _row(loss, n_classes, dtype, args):
-    calls = candidates(loss, n_classes, dtype, args.size, args.threads)
-    medians = interleaved_medians(calls, rounds=args.rounds)
-    logits = max(1, int(args.size) // n_classes) * n_classes
-    ns = {name: seconds / logits * 1e9 for name, seconds in medians.items()}
-    figures = [f"{ns[name]:.2f}" if name in ns else "" for name in COLUMNS]
-    ratios = [f"{ns[name] / ns['skce']:.1f}" if name in ns else "" for name in COLUMNS[1:4]]
-    return (loss, n_classes, dtype, *figures, *ratios)
-
-
-def _softmax(logits, labels, threads):
-    grad, row_losses = np.empty_like(logits), np.empty(len(logits), logits.dtype)
-    value_and_grad = losses.softmax_cross_entropy_value_and_grad
-    sklearn_loss = HalfMultinomialLoss(n_classes=logits.shape[1])
-    labels_float = labels.astype(logits.dtype)
-
-    def call_sklearn():
-        return sklearn_loss.loss_gradient(
-            labels_float, logits, loss_out=row_losses, gradient_out=grad, n_threads=threads
-        )
-
-    return {
-        "skce": lambda: value_and_grad(logits, labels, out=grad, n_threads=threads),
-        "scikit-learn": call_sklearn,
-        "NumPy": lambda: _numpy_softmax(logits, labels),
-        **_torch("cross_entropy", logits, labels, labels.size),
-    }
-
-
-def _one_over_m(logits, targets, threads):
-    grad = np.empty_like(logits)
-    value_and_grad = losses.multilabel_softmax_cross_entropy_value_and_grad
-    shares = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
-    return {
-        "skce": lambda: value_and_grad(logits, targets, out=grad, n_threads=threads),
-        "NumPy": lambda: _numpy_one_over_m(logits, targets),
-        **_torch("cross_entropy", logits, shares, len(logits)),
-    }
-
-
-def _sigmoid(logits, targets, threads):
-    grad, entry_losses = np.empty_like(logits), np.empty(logits.size, logits.dtype)
-    value_and_grad = losses.sigmoid_cross_entropy_value_and_grad
-    sklearn_loss = HalfBinomialLoss()
-
-    def call_sklearn():
-        return sklearn_loss.loss_gradient(
-            targets.ravel(),
-            logits.ravel(),
-            loss_out=entry_losses,
-            gradient_out=grad.ravel(),
-            n_threads=threads,
-        )
-
-    return {
-        "skce": lambda: value_and_grad(logits, targets, out=grad, n_threads=threads),
-        "scikit-learn": call_sklearn,
-        "NumPy": lambda: _numpy_sigmoid(logits, targets),
-        **_torch("binary_cross_entropy_with_logits", logits, targets, len(logits)),
-    }
-
-
-def _torch(name, logits, targets, n):
-    """Torch's loss (sum over n rows divided by n) and its backward pass."""
-    if torch is None:
-        return {}
-    function = getattr(torch.nn.functional, name)
-    s, t = torch.from_numpy(logits.copy()).requires_grad_(), torch.from_numpy(targets)
-
-    def call():
-        s.grad = None
-        loss = function(s, t, reduction="sum") / n
-        loss.backward()
-        return loss.item(), s.grad.numpy()
-
-    return {"torch": call}
-
-
-def _numpy_softmax(logits, labels):
-    rows = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    true = shifted[rows, labels]
-    grad = np.exp(shifted, out=shifted)
-    sums = grad.sum(axis=1, keepdims=True)
-    loss = (np.log(sums[:, 0]) - true).mean()
-    grad /= sums
-    grad[rows, labels] -= 1
-    grad /= len(labels)
-    return loss, grad
-
-
-def _numpy_one_over_m(logits, targets):
-    targets = targets / np.maximum(np.count_nonzero(targets, axis=1), 1)[:, None]
-    targets = targets.astype(logits.dtype, copy=False)
-    mass = targets.sum(axis=1, keepdims=True)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    true = np.einsum("nk,nk->n", targets, shifted)
-    grad = np.exp(shifted, out=shifted)
-    sums = grad.sum(axis=1, keepdims=True)
-    loss = (mass[:, 0] * np.log(sums[:, 0]) - true).mean()
-    grad *= mass / sums
-    grad -= targets
-    grad /= len(targets)
-    return loss, grad
-
-
-def _numpy_sigmoid(logits, targets):
-    e = np.exp(-np.abs(logits))
-    loss = (np.maximum(logits, 0) + np.log1p(e) - targets * logits).sum() / len(targets)
-    grad = np.where(logits >= 0, 1, e) / (1 + e)
-    grad -= targets
-    grad /= len(targets)
-    return loss, grad
+    parser.add_argument(
+        "--threads", nargs="+", type=int, default=(1, 2), help="of the table; then of the ratio"
+    )
+    parser.add_argument("--write", metavar="FOLDER", help="where tables and plots go")
+    parser.add_argument("--quick", action="store_true", help="tiny problems, one round")
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(**QUICK)  # what is given by name still counts
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -200,13 +200,14 @@ cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *o
 
 cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, const floating *w,
                        const floating *mean, floating *block, Py_ssize_t stride, const floating *packed,
-                       floating *logits) noexcept nogil:
+                       Py_ssize_t ahead, floating *logits) noexcept nogil:
     """logits (n, k) <- the rows order[:n] of x, less mean, times w (p, k), plus row p of w.
 
     Dense rows are left in block (n, stride); packed is w in class-major order, or NULL.
     """
     cdef:
         const floating *values = <const floating *>x.values
+        const floating *next_rows[SKINNY_ROWS]
         const char *indices = <const char *>x.indices
         Py_ssize_t i
         long long start
@@ -220,7 +221,9 @@ cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t
         return
     load_dense(x, order, n, mean, stride, block)
     if packed != NULL:
-        skinny_forward(block, n, stride, k, packed, logits)
+        for i in range(n):  # rows to fetch meanwhile
+            next_rows[i] = values + order[min(i + n, ahead - 1)] * x.columns
+        skinny_forward(block, n, stride, k, packed, next_rows, logits)
     else:
         gemm(False, n, k, x.columns, block, w, logits)
 
@@ -394,7 +397,8 @@ def sgd_epoch(
                     b = part * rows
                     n_b = min(rows, n - b)
                     batch = &order[first + b]
-                    batch_logits(x, batch, n_b, k, w, centre, block, stride, packed_w, &residuals[0, 0])
+                    batch_logits(x, batch, n_b, k, w, centre, block, stride, packed_w,
+                                 m - first - b, &residuals[0, 0])
                     if soft:
                         load_sparse(y, batch, n_b, &target_block[0, 0])
                     else:

@@ -45,7 +45,8 @@ cdef extern from "_simd.h" nogil:
 
     # products
     void skinny_forward "skce_skinny_forward"(
-        const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *w, void *out)
+        const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *w,
+        const void *ahead_n, void *out)
     void skinny_backward "skce_skinny_backward"(
         const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *r, void *g)
     void csr_gather "skce_csr_gather"(

@@ -1,10 +1,14 @@
-"""Every benchmark runs once at tiny size, and every loss has one."""
+"""Every benchmark runs once at tiny size, and every public function of losses has one."""
 
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +19,11 @@ from skce import losses
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 SETS = {"mnist": "multiclass", "20news": "multiclass", "bibtex": "multilabel", "ldl_movie": "soft"}
 SCRIPTS = {
-    "kernels": ["--classes", "1", "3", "--size", "300", "--rounds", "1"],
+    "kernels": ["--quick"],
     "epoch": ["--quick", "--rounds", "1"],
     "run_peers": ["--quick", "--sets", *SETS, "--peers", "SGDClassifier"],
 }
-PARTS = {"peers", "problems", "timing"}  # of the scripts
+PARTS = {"kernel_peers", "kernel_report", "peers", "problems", "timing"}  # of the scripts
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no benchmarks in an installed package")
 
@@ -75,33 +79,93 @@ def test_every_script_prints_a_table(name, data):
     assert sum(line.startswith("|") for line in lines) >= 3
 
 
+def test_kernels_write_what_the_page_shows(tmp_path, data):
+    pytest.importorskip("matplotlib")
+    size = ["--classes", "1", "3", "--dtypes", "float64", "--threads", "1"]
+    run(["kernels.py", "--quick", *size, "--write", str(tmp_path)], data)
+    page = (FOLDER.parent / "docs" / "speed.rst").read_text(encoding="utf-8")
+    shown = set(re.findall(r"speed/([\w.]+)", page))
+    assert shown == {file.name for file in tmp_path.iterdir()}
+    header = (tmp_path / "gradient.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header.startswith("loss,K,dtype,skce,scikit-learn,")
+
+
 def test_suite_runs(data):
     output = run(["-c", "import suite; print(*suite.run_once())"], data)
-    for name in ("Fit.time_fit", "PartialFit.time_partial_fit", "LossAndGrad.time_loss_and_grad"):
+    for name in (
+        *("Fit.time_fit", "PartialFit.time_partial_fit", "LossAndGrad.time_loss_and_grad"),
+        *("Loss.time_loss", "Proba.time_proba"),
+    ):
         assert name in output.split()
 
 
-def test_every_loss_has_a_benchmark(monkeypatch):
+@pytest.fixture
+def kernels(monkeypatch):
+    """The modules of the kernels' benchmark."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    called = set()
+    import kernel_peers
+    import kernel_report
 
-    def recorded(name, function):
-        def call(*args, **kwargs):
-            called.add(name)
-            return function(*args, **kwargs)
+    return SimpleNamespace(peers=kernel_peers, report=kernel_report)
 
-        return call
 
-    gradients = {name for name in losses.__all__ if name.endswith("_value_and_grad")}
-    for name in gradients:
-        monkeypatch.setattr(losses, name, recorded(name, getattr(losses, name)))
-    import kernels
+def test_every_public_kernel_has_a_benchmark(kernels):
+    from suite import bench_losses
 
-    for name in kernels.LOSSES:
-        calls = kernels.candidates(name, 3, "float64", 60)
-        loss, gradient = calls["skce"]()
-        for peer in set(calls) & {"NumPy", "torch"}:  # they compute the same
-            peer_loss, peer_gradient = calls[peer]()
-            assert_allclose(peer_loss, loss, rtol=1e-12)
-            assert_allclose(peer_gradient, gradient, rtol=1e-10, atol=1e-14)
-    assert called == gradients
+    assert set(kernels.peers.FUNCTIONS) == set(losses.__all__)
+    assert set(kernels.peers.functions()) == set(losses.__all__)  # those of the tables
+    classes = [getattr(bench_losses, name) for name in bench_losses.__all__]
+    assert {name for cls in classes for name in cls.params[0]} == set(losses.__all__)
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_a_benchmark_calls_its_function_and_peers_that_compute_the_same(name, kernels, monkeypatch):
+    calls = []
+    function = getattr(losses, name)
+
+    @functools.wraps(function)
+    def recorded(*args, **kwargs):
+        calls.append(name)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(losses, name, recorded)
+    for n_classes in (1, 2, 7):
+        if not kernels.peers.has_classes(name, n_classes):
+            continue
+        calls.clear()
+        candidates = kernels.peers.candidates(name, n_classes, "float64", 70)
+        assert not calls
+        expected = deepcopy(candidates.pop("skce")())  # peers may write into its array
+        assert calls == [name]
+        del candidates["copy"]
+        assert "NumPy/SciPy" in candidates
+        for peer, call in candidates.items():
+            result = call()
+            if peer == "scikit-learn":
+                result = as_skce(result, expected, 70 // n_classes)
+            pairs = zip(result, expected, strict=True) if isinstance(expected, tuple) else None
+            for theirs, ours in pairs or [(result, expected)]:
+                assert_allclose(theirs, ours, rtol=1e-10, atol=1e-14, err_msg=peer)
+
+
+def as_skce(result, expected, n):
+    """What scikit-learn returns, reduced: losses of rows, gradients of them, two columns."""
+    if isinstance(expected, tuple):
+        row_losses, gradient = result
+        return row_losses.sum() / n, gradient.reshape(expected[1].shape) / n
+    if isinstance(expected, float):
+        return np.sum(result) / (1 if np.ndim(result) == 0 else n)
+    return result if result.shape == expected.shape else result[:, 1].reshape(expected.shape)
+
+
+def test_summary_and_targets_are_those_of_the_measured_ratios(kernels):
+    name = "softmax_cross_entropy_value_and_grad"
+    cells = [
+        kernels.report.Cell(name, 100, "float32", 10**6, {"skce": 1.0, "torch": 1.8}, {"skce": 2}),
+        kernels.report.Cell(name, 100, "float64", 10**6, {"skce": 2.0, "torch": 2.0}, {"skce": 1}),
+    ]
+    assert kernels.report.target_lines(cells) == [
+        "softmax K=100 float32: 1.8 x torch, target 2: met",
+        "softmax K=100 float64: 1.0 x torch, target 2: missed",
+    ]
+    assert kernels.report.summary_rows(cells)[1] == [[name, "", "1.4", "", "2.00", "1.50"]]

@@ -1,29 +1,61 @@
-"""Losses with their gradients."""
+"""The functions of skce.losses: losses with gradients, losses alone, probabilities."""
 
+import inspect
 import os
 
-from kernels import candidates
+from kernel_peers import candidates, functions, has_classes
 
-__all__ = ["LossAndGrad"]
+from skce import losses
+
+__all__ = ["Loss", "LossAndGrad", "Proba"]
 
 TINY = bool(os.environ.get("SKCE_BENCH_TINY"))
+CLASSES = (1, 3, 40) if TINY else (1, 2, 3, 10, 32, 100, 1000, 32000)
 
 
-class LossAndGrad:
-    """Mean loss and gradient into a given array, one thread; growth with K and the size."""
+class _Kernel:
+    """About 2e6 logits at every K, as in ``kernels.py``."""
 
-    params = (
-        ("softmax", "softmax 1/M", "sigmoid"),
-        (3, 10, 100, 1000),
-        ("float32", "float64"),
-        (1e4, 1e6),
-    )
-    param_names = ("loss", "n_classes", "dtype", "size")
+    param_names = ("function", "n_classes", "dtype", "threads")
 
-    def setup(self, loss, n_classes, dtype, size):
+    def setup(self, function, n_classes, dtype, threads):
         """Draw logits and targets."""
-        self.call = candidates(loss, n_classes, dtype, 100 if TINY else size)["skce"]
+        known = "n_threads" in inspect.signature(getattr(losses, function)).parameters
+        if not has_classes(function, n_classes) or (threads > 1 and not known):
+            raise NotImplementedError
+        size = 100 if TINY else 2e6
+        self.call = candidates(function, n_classes, dtype, size, threads=threads)["skce"]
 
-    def time_loss_and_grad(self, loss, n_classes, dtype, size):
-        """Compute the mean loss and its gradient on one thread."""
+
+def _params(what):
+    return (functions([what]), CLASSES, ("float32", "float64"), (1, 2))
+
+
+class LossAndGrad(_Kernel):
+    """Mean loss and gradient into a given array."""
+
+    params = _params("gradient")
+
+    def time_loss_and_grad(self, function, n_classes, dtype, threads):
+        """Compute the mean loss and its gradient."""
+        self.call()
+
+
+class Loss(_Kernel):
+    """Mean loss without gradient."""
+
+    params = _params("loss")
+
+    def time_loss(self, function, n_classes, dtype, threads):
+        """Compute the mean loss."""
+        self.call()
+
+
+class Proba(_Kernel):
+    """Probabilities, their logarithms, and the losses of given probabilities."""
+
+    params = _params("proba")
+
+    def time_proba(self, function, n_classes, dtype, threads):
+        """Call the function."""
         self.call()
