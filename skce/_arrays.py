@@ -23,6 +23,7 @@ __all__ = [
     "class_weighted",
     "evaluate",
     "float_array",
+    "times",
 ]
 
 
@@ -56,13 +57,18 @@ def check_weight(name, values, length):
 
 
 def check_row_weight(sample_weight, n):
-    """Return the row weights, ones by default."""
+    """Return the row weights, None for none."""
     if sample_weight is None:
-        return np.ones(n)
+        return None
     weight = check_weight("sample_weight", sample_weight, n)
     if not np.isfinite(weight.sum()):
         raise ValueError("sample_weight must have a finite sum, got an overflow.")
     return weight
+
+
+def times(weight, factor):
+    """Return factor times the row weights, which are ones for None."""
+    return factor if weight is None else weight * factor
 
 
 def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
@@ -70,7 +76,8 @@ def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
     targets = float_array(name, targets, dtype)
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
-    low, high = np.nanmin(targets, initial=0), np.nanmax(targets, initial=0)
+    targets = np.require(targets, requirements="CA")
+    low, high = _kernels.extent(targets.reshape(-1))
     if low < 0 or high > upper or not np.isfinite(high):
         raise ValueError(
             f"{name} must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
@@ -170,30 +177,33 @@ LOSS_ONLY = object()  # given for out: no gradient
 
 
 def evaluate(kind, inputs, options):
-    """Run a kernel; effective are the weights of which "mean" takes the sum."""
+    """Run a kernel; weight and effective, of which "mean" takes the sum, are None for ones."""
     logits, labels, targets, pos_weight, weight, effective = inputs
     smoothing, reduction, threads, out = options
     check_reduction(reduction)
-    divisor = (effective.sum() or 1.0) if reduction == "mean" else 1.0
     threads, smoothing = check_threads(threads), check_smoothing(smoothing)
     gradient = None if out is LOSS_ONLY else check_out(logits, out)
     if gradient is not None and np.may_share_memory(gradient, logits):
         np.copyto(gradient, logits)  # they may overlap in part
         logits = gradient
-    losses = np.empty(len(logits))
-    _kernels.loss_and_residuals(
+    divisor = 1.0
+    if reduction == "mean":
+        divisor = (len(logits) if effective is None else effective.sum()) or 1.0
+    losses = np.empty(len(logits)) if reduction == "none" else None
+    loss = _kernels.loss_and_residuals(
         kind,
         _rows(logits),
         labels,
         _rows(targets),
         pos_weight,
-        weight / divisor,
+        None if weight is None else weight / divisor,
+        1 / divisor,
         smoothing,
         _rows(gradient),
         losses,
         threads,
     )
-    return (losses if reduction == "none" else float(losses.sum())), gradient
+    return (loss if losses is None else losses), gradient
 
 
 def _rows(array):

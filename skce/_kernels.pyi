@@ -16,11 +16,13 @@ def loss_and_residuals(
     labels: np.ndarray | None,
     targets: np.ndarray | None,
     pos_weight: np.ndarray | None,
-    weights: np.ndarray,
+    weights: np.ndarray | None,
+    weight: float,
     smoothing: float,
     residuals: np.ndarray | None,
-    losses: np.ndarray,
+    losses: np.ndarray | None,
     n_threads: int,
-) -> None: ...
+) -> float: ...
+def extent(values: np.ndarray) -> tuple[float, float]: ...
 def softmax_inplace(logits: np.ndarray, n_threads: int) -> None: ...
 def sigmoid_inplace(logits: np.ndarray, n_threads: int) -> None: ...

@@ -19,7 +19,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from skce._simd cimport (
-    SKCE_LANES, dots, exp_rows, hide, logistic, pack, residuals, row_max, row_sums, scale_rows,
+    SKCE_LANES, dots, exp_rows, extent as extent_of, hide, logistic, pack, prefetch, residuals, row_max, row_sums, scale_rows,
     skce_highest_level, skce_set_level, softplus_mix, tally, unpack, vlog)
 
 cdef extern from *:
@@ -220,8 +220,7 @@ cdef double softmax_blocks(
             softmax_labels(s + i * k, labels + i, weight + i, smoothing, m, k, loss + i)
         else:
             softmax_targets(s + i * k, targets + i * k, divide, weight + i, smoothing, m, k, loss + i)
-    for i in range(n):
-        total += loss[i]
+    row_sums(loss, 1, n, 0, <double *>NULL, &total)
     return total
 
 
@@ -243,8 +242,7 @@ cdef double sigmoid_xent(
                 positive = pos_weight_k + first
             sigmoid_tile(logits_nk + i * k + first, targets_nk + i * k + first, positive, weight_n + i,
                          smoothing, m, min(<Py_ssize_t>CHUNK, k - first), loss_n + i)
-    for i in range(n):
-        total += loss_n[i]
+    row_sums(loss_n, 1, n, 0, <double *>NULL, &total)
     return total
 
 
@@ -259,8 +257,7 @@ cdef void sigmoid_tile(
         floating tile[CHUNK]
         floating factor[CHUNK]
         const floating *positive = NULL
-        Py_ssize_t i, c, stride = tile_stride(n, k)
-        bint equal = True
+        Py_ssize_t i = 0, stride = tile_stride(n, k)
     if pos_weight != NULL:
         positive = factor
         for i in range(n):
@@ -271,14 +268,18 @@ cdef void sigmoid_tile(
         row_sums(tile, n, k, stride, <floating *>NULL, total)
     else:
         row_sums(entries, n, k, 0, <floating *>NULL, total)
-    for i in range(n):
-        loss[i] += weight[i] * total[i]
-        factor[i] = <floating>weight[i]
-        equal = equal and weight[i] == weight[0]
-    if equal:
+    while i < n and weight[i] == weight[0]:
+        i += 1
+    factor[0] = <floating>weight[0]
+    if i == n and weight[0] > 0:
         scale_rows(s, 1, n * k, 0, factor, <floating *>NULL)
-    else:
-        scale_rows(s, n, k, 0, factor, <floating *>NULL)
+        for i in range(n):
+            loss[i] += weight[0] * total[i]
+        return
+    for i in range(n):
+        factor[i] = <floating>weight[i]
+        loss[i] += weight[i] * total[i]
+    scale_rows(s, n, k, 0, factor, <floating *>NULL)
     clear_weightless(s, weight, n, k, loss)
 
 
@@ -297,73 +298,128 @@ cdef double xent(
 
 def loss_and_residuals(
     Loss loss, const floating[:, ::1] logits not None, const int[::1] labels,
-    const floating[:, ::1] targets, const floating[::1] pos_weight, const double[::1] weights not None,
-    double smoothing, floating[:, ::1] residuals, double[::1] losses not None, int n_threads,
+    const floating[:, ::1] targets, const floating[::1] pos_weight, const double[::1] weights,
+    double weight, double smoothing, floating[:, ::1] residuals, double[::1] losses, int n_threads,
 ):
-    """Fill residuals (n, K), which may be the logits or None, and losses (n,), both weighted.
+    """Return the sum of the weighted losses; fill residuals (n, K) and losses (n,) unless None.
 
-    labels (n,) or targets (n, K) is None, and pos_weight (K,) may be. Rows are split in fixed
-    blocks, so the result does not depend on n_threads.
+    labels (n,) or targets (n, K) is None, and pos_weight (K,) may be; weights None means `weight`
+    for each row. residuals may be the logits. A thread takes whole tiles, whose sums are added in
+    order, so the result does not depend on n_threads.
     """
     cdef:
-        Py_ssize_t n = logits.shape[0], k = logits.shape[1], i
-        Py_ssize_t rows, block, blocks
+        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i, low = 0, high = 0
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
-        floating *work
+        const double *row_weight = NULL
+        double *row_loss = NULL
+        double *sums
+        floating *out = NULL
         floating *scratch = NULL
+        double total = 0
     if loss < 0 or loss > Loss.SIGMOID or n_threads < 0:
         raise ValueError(f"loss must be a Loss and n_threads not negative, got {loss} and {n_threads}.")
-    if weights.shape[0] != n or losses.shape[0] != n:
+    if (weights is not None and weights.shape[0] != n) or (losses is not None and losses.shape[0] != n):
         raise ValueError(f"weights and losses must have one entry for each of the {n} rows.")
     if (labels is None) == (targets is None) or (labels is not None and loss != Loss.SOFTMAX):
         raise ValueError("Either targets, or for the softmax labels, must be given.")
     if pos_weight is not None and pos_weight.shape[0] != k:
         raise ValueError(f"pos_weight must have {k} entries, got {pos_weight.shape[0]}.")
+    if residuals is not None and (residuals.shape[0] != n or residuals.shape[1] != k):
+        raise ValueError(
+            f"residuals must have shape ({n}, {k}), got ({residuals.shape[0]}, {residuals.shape[1]}).")
     if labels is not None:
         if labels.shape[0] != n:
             raise ValueError(f"labels must have {n} entries, got {labels.shape[0]}.")
         for i in range(n):
-            if labels[i] < 0 or labels[i] >= k:
-                raise ValueError(f"targets must be labels in 0..{k - 1}, got {labels[i]}.")
+            low = min(low, labels[i])
+            high = max(high, labels[i])
+        if low < 0 or (n and high >= k):
+            raise ValueError(f"targets must be labels in 0..{k - 1}, got {low} to {high}.")
     elif targets.shape[0] != n or targets.shape[1] != k:
         raise ValueError(
             f"targets must have shape ({n}, {k}), got ({targets.shape[0]}, {targets.shape[1]}).")
-    if residuals is not None and (residuals.shape[0] != n or residuals.shape[1] != k):
-        raise ValueError(
-            f"residuals must have shape ({n}, {k}), got ({residuals.shape[0]}, {residuals.shape[1]}).")
     if n == 0 or k == 0:
-        losses[:] = 0
-        return
+        if losses is not None:
+            losses[:] = 0
+        return 0.0
+    rows = tile_rows(k)
+    tiles = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, n * k, tiles)
     if labels is not None:
         label = &labels[0]
     else:
         target = &targets[0, 0]
     if pos_weight is not None:
         positive = &pos_weight[0]
-    rows = 16 * tile_rows(k)
-    blocks = (n + rows - 1) // rows
-    n_threads = threads_for(n_threads, n * k, blocks)
-    if residuals is None:
+    if weights is not None:
+        row_weight = &weights[0]
+    if losses is not None:
+        row_loss = &losses[0]
+    sums = <double *>malloc(tiles * sizeof(double))
+    if residuals is not None:
+        out = &residuals[0, 0]
+    else:
         scratch = <floating *>malloc(n_threads * rows * k * sizeof(floating))
-        if scratch == NULL:
-            raise MemoryError()
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
-        i = min(rows, n - block * rows)
-        if scratch == NULL:
-            work = &residuals[block * rows, 0]
-        else:
-            work = scratch + threadid() * rows * k
-        if work != &logits[block * rows, 0]:
-            memcpy(work, &logits[block * rows, 0], i * k * sizeof(floating))
-        if label != NULL:
-            xent(loss, work, label + block * rows, <floating *>NULL, positive, &weights[block * rows],
-                 smoothing, i, k, &losses[block * rows])
-        else:
-            xent(loss, work, NULL, target + block * rows * k, positive, &weights[block * rows],
-                 smoothing, i, k, &losses[block * rows])
+    if sums == NULL or (residuals is None and scratch == NULL):
+        free(sums)
+        free(scratch)
+        raise MemoryError()
+    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="static"):
+        sums[tile] = one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
+                              target, positive, row_weight, weight, smoothing, out,
+                              scratch + threadid() * rows * k, row_loss)
+    for tile in range(tiles):
+        total += sums[tile]
+    free(sums)
     free(scratch)
+    return total
+
+
+cdef double one_tile(
+    Loss loss, Py_ssize_t first, Py_ssize_t n, Py_ssize_t k, const floating *logits, const int *labels,
+    const floating *targets, const floating *pos_weight, const double *weights, double weight,
+    double smoothing, floating *residuals, floating *scratch, double *losses,
+) noexcept nogil:
+    """Kernel for the rows from first on; what may be missing is NULL."""
+    cdef:
+        double row_losses[CHUNK]
+        double row_weights[CHUNK]
+        floating *out = scratch
+        Py_ssize_t i
+    logits += first * k
+    if residuals != NULL:
+        out = residuals + first * k
+    prefetch(logits + n * k, n * k)
+    if out != logits:
+        memcpy(out, logits, n * k * sizeof(floating))
+        prefetch(out + n * k, n * k)
+    if targets != NULL:
+        prefetch(targets + first * k + n * k, n * k)
+    if labels != NULL:
+        labels += first
+    else:
+        targets += first * k
+    if weights != NULL:
+        weights += first
+    else:
+        weights = row_weights
+        for i in range(n):
+            row_weights[i] = weight
+    if losses != NULL:
+        losses += first
+    else:
+        losses = row_losses
+    return xent(loss, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
+
+
+def extent(const floating[::1] values not None):
+    """Return the smallest and largest of 0 and the values, NaN apart."""
+    cdef double low = 0, high = 0
+    if values.shape[0]:
+        extent_of(&values[0], values.shape[0], &low, &high)
+    return low, high
 
 
 def softmax_inplace(floating[:, ::1] logits not None, int n_threads):

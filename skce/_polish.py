@@ -66,20 +66,20 @@ class Objective:
     def value_and_grad(self, V):
         """Return the objective and its gradient (p + 1, K)."""
         residuals = self.logits(V)
-        losses = np.empty(len(residuals))
-        _kernels.loss_and_residuals(
+        loss = _kernels.loss_and_residuals(
             self.kind,
             residuals,
             self.labels,
             self.targets,
             self.pos_weight,
             self.weights,
+            1.0,
             self.smoothing,
             residuals,
-            losses,
+            None,
             1,
         )
-        value = losses.sum() + 0.5 * np.sum(self.decay * V[:-1] ** 2)
+        value = loss + 0.5 * np.sum(self.decay * V[:-1] ** 2)
         return value, self._to_gradient(residuals, V)
 
     def hessian(self, V):

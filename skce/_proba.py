@@ -12,6 +12,7 @@ from skce._arrays import (
     check_row_weight,
     check_targets,
     check_threads,
+    times,
 )
 
 __all__ = [
@@ -126,7 +127,7 @@ def log_sigmoid(logits):
 
 
 def _reduce(losses, sample_weight, reduction):
-    weight = check_row_weight(sample_weight, len(losses))
+    weight = times(check_row_weight(sample_weight, len(losses)), np.ones(len(losses)))
     check_reduction(reduction)
     losses = np.where(weight > 0, losses, 0.0)
     if reduction == "mean":

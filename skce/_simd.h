@@ -116,6 +116,8 @@ static inline void skce_set_level(int level) { skce_level = level; }
     float *: SKCE_AT(name, f32), const float *: SKCE_AT(name, f32), \
     double *: SKCE_AT(name, f64), const double *: SKCE_AT(name, f64))
 
+#define skce_extent(x, ...) SKCE_FOR(extent, x)(x, __VA_ARGS__)
+#define skce_prefetch(x, n) SKCE_FOR(prefetch, x)(x, n)
 #define skce_pack(x, ...) SKCE_FOR(pack, x)(x, __VA_ARGS__)
 #define skce_unpack(x, ...) SKCE_FOR(unpack, x)(x, __VA_ARGS__)
 #define skce_row_max(x, ...) SKCE_FOR(row_max, x)(x, __VA_ARGS__)

@@ -35,8 +35,10 @@ cdef extern from "_simd.h" nogil:
         const void *keep_n, const void *spread_n)
 
     # runs
+    void extent "skce_extent"(const void *x, Py_ssize_t n, double *low, double *high)
     void softplus_mix "skce_softplus_mix"(
         void *x, Py_ssize_t n, const void *t, const void *positive_n, double keep, double spread, void *l)
+    void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
     void vlog "skce_vlog"(double *x, Py_ssize_t n)
     void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)

@@ -18,6 +18,7 @@ from skce._arrays import (
     check_weight,
     class_weighted,
     evaluate,
+    times,
 )
 from skce._proba import (
     binary_cross_entropy,
@@ -162,12 +163,12 @@ def softmax_cross_entropy_value_and_grad(
     if targets.ndim == 1:
         labels, targets = check_labels(targets, n, k), None
         if balance is not None:
-            weight = effective = weight * balance[labels]
+            weight = effective = times(weight, balance[labels])
     else:
         targets = check_targets(targets, logits.shape, logits.dtype)
         if balance is not None:
             targets, share = class_weighted(targets, balance)
-            effective = weight * share
+            effective = times(weight, share)
     return evaluate(
         _kernels.Loss.SOFTMAX,
         (logits, labels, targets, None, weight, effective),

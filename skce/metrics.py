@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.metrics import make_scorer
 
-from skce._arrays import check_proba, check_row_weight, check_targets
+from skce._arrays import check_proba, check_row_weight, check_targets, times
 from skce.losses import binary_cross_entropy, cross_entropy
 
 __all__ = [
@@ -21,7 +21,7 @@ def _prepared(y_true, y_proba, sample_weight):
     if sparse.issparse(y_true):
         y_true = y_true.toarray()
     targets = check_targets(y_true, proba.shape, proba.dtype, upper=1, name="y_true")
-    weight = check_row_weight(sample_weight, len(proba))
+    weight = times(check_row_weight(sample_weight, len(proba)), np.ones(len(proba)))
     if not weight.any():
         raise ValueError("sample_weight must not be zero for every row, or y_true empty.")
     eps = np.finfo(proba.dtype).eps

@@ -213,9 +213,9 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: _sgd.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
         lambda: _sgd.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
         lambda: _sgd.sgd_epoch(*[None] * 15),
-        lambda: _kernels.softmax_inplace(None),
+        lambda: _kernels.softmax_inplace(None, 1),
         lambda: _kernels.loss_and_residuals(
-            0, X.copy(), np.zeros(500, np.intc), None, None, np.ones(500), 0.0, np.ones(500), -1
+            0, X, np.zeros(500, np.intc), None, None, None, 1.0, 0.0, X.copy(), None, -1
         ),
     ],
 )
