@@ -16,11 +16,11 @@ import os
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from skce._simd cimport (
-    SKCE_LANES, dots, exp_rows, extent as extent_of, hide, logistic, pack, prefetch, residuals, row_max, row_sums, scale_rows,
-    skce_highest_level, skce_set_level, softplus_mix, tally, unpack, vlog)
+    SKCE_LANES, dots, exp_rows, extent as extent_of, hide, logistic, pack, prefetch, ratios, residuals, row_max, row_sums, scale_rows,
+    skce_highest_level, skce_set_level, softplus_mix, tally, unpack, vlog, weigh)
 
 cdef extern from *:
     """
@@ -35,7 +35,7 @@ cdef extern from *:
 
 cdef enum:
     CHUNK = 1024        # logits of a tile
-    SMALL = 20          # classes up to which a tile is class-major
+    SMALL = 31          # classes up to which a tile is class-major
     THREADED = 1 << 16  # logits from which waking threads pays
 
 
@@ -92,35 +92,37 @@ cdef void softmax_labels(
         floating shift[CHUNK]
         floating tile[CHUNK]
         floating *x = s
+        floating *shift_or_null = NULL
         floating on = <floating>(1 - smoothing), off = <floating>(smoothing / k)
-        Py_ssize_t i, stride = tile_stride(n, k)
+        Py_ssize_t i, weightless, stride = tile_stride(n, k)
     if stride:
         x = tile
         pack(s, n, k, stride, tile)
     row_max(x, n, k, stride, top)
     if smoothing > 0:
+        shift_or_null = shift
         row_sums(x, n, k, stride, top, total)
         for i in range(n):
-            loss[i] = -smoothing / k * total[i]
+            loss[i] = smoothing / k * total[i]
+            shift[i] = <floating>weight[i] * off
+            if smoothing < 1:
+                loss[i] += (1 - smoothing) * (<double>s[i * k + labels[i]] - top[i])
     else:
-        memset(loss, 0, n * sizeof(double))
-    if smoothing < 1:
         for i in range(n):
-            loss[i] -= (1 - smoothing) * (<double>s[i * k + labels[i]] - top[i])
+            loss[i] = <double>s[i * k + labels[i]] - top[i]
     exp_rows(x, n, k, stride, top, total)
-    for i in range(n):
-        scale[i] = <floating>(weight[i] / total[i])
-        shift[i] = <floating>weight[i] * off
+    weightless = ratios(scale, n, weight, <double *>NULL, total)
     for i in range(n, stride):
         scale[i] = shift[i] = 0
-    scale_rows(x, n, k, stride, scale, shift)
+    scale_rows(x, n, k, stride, scale, shift_or_null)
     if stride:
         unpack(tile, n, k, stride, s)
-    vlog(total, n)
     for i in range(n):
         s[i * k + labels[i]] -= <floating>weight[i] * on
-        loss[i] = weight[i] * (total[i] + loss[i])
-    clear_weightless(s, weight, n, k, loss)
+    vlog(total, n)
+    weigh(loss, n, weight, total)
+    if weightless:
+        clear_weightless(s, weight, n, k, loss)
 
 
 cdef void softmax_targets(
@@ -141,7 +143,7 @@ cdef void softmax_targets(
         floating target_tile[CHUNK]
         floating *x = s
         const floating *t = targets
-        Py_ssize_t i, stride = tile_stride(n, k), missing = 0
+        Py_ssize_t i, stride = tile_stride(n, k), missing = 0, massless = 0, weightless
     if stride:
         x = tile
         t = target_tile
@@ -163,8 +165,8 @@ cdef void softmax_targets(
     if stride:
         memcpy(loss, total, n * sizeof(double))
     exp_rows(x, n, k, stride, top, total)
+    weightless = ratios(scale, n, weight, mass, total)
     for i in range(n):
-        scale[i] = <floating>(weight[i] * mass[i] / total[i])
         known[i] = <floating>(weight[i] * keep[i])
         positive[i] = <floating>(weight[i] * spread[i])
     for i in range(n, stride):
@@ -174,11 +176,14 @@ cdef void softmax_targets(
         unpack(tile, n, k, stride, s)
     vlog(total, n)
     for i in range(n):
-        loss[i] = weight[i] * (mass[i] * total[i] - loss[i])
-        if mass[i] == 0:
-            loss[i] = 0
-            memset(s + i * k, 0, k * sizeof(floating))
-    clear_weightless(s, weight, n, k, loss)
+        total[i] *= mass[i]
+    weigh(loss, n, weight, total)
+    if weightless:
+        clear_weightless(s, weight, n, k, loss)
+    for i in range(n):
+        massless += mass[i] == 0
+    if massless:
+        clear_weightless(s, mass, n, k, loss)
 
 
 cdef inline void clear_weightless(
@@ -257,21 +262,26 @@ cdef void sigmoid_tile(
         floating tile[CHUNK]
         floating factor[CHUNK]
         const floating *positive = NULL
-        Py_ssize_t i = 0, stride = tile_stride(n, k)
+        Py_ssize_t i, stride = tile_stride(n, k)
+        bint equal
     if pos_weight != NULL:
         positive = factor
         for i in range(n):
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
     softplus_mix(s, n * k, targets, positive, 1 - smoothing, smoothing / 2, entries)
+    factor[0] = <floating>weight[0]
+    equal = memcmp(weight, weight + 1, (n - 1) * sizeof(double)) == 0
+    if k == 1 and weight[0] > 0 and equal:
+        scale_rows(s, 1, n, 0, factor, <floating *>NULL)
+        for i in range(n):
+            loss[i] = weight[0] * entries[i]
+        return
     if stride:
         pack(entries, n, k, stride, tile)
         row_sums(tile, n, k, stride, <floating *>NULL, total)
     else:
         row_sums(entries, n, k, 0, <floating *>NULL, total)
-    while i < n and weight[i] == weight[0]:
-        i += 1
-    factor[0] = <floating>weight[0]
-    if i == n and weight[0] > 0:
+    if weight[0] > 0 and equal:
         scale_rows(s, 1, n * k, 0, factor, <floating *>NULL)
         for i in range(n):
             loss[i] += weight[0] * total[i]
@@ -308,11 +318,14 @@ def loss_and_residuals(
     order, so the result does not depend on n_threads.
     """
     cdef:
-        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i, low = 0, high = 0
+        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i
+        int outside = 0
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
-        const double *row_weight = NULL
+        const double *row_weight
+        double equal[CHUNK]
+        Py_ssize_t weight_step = 0
         double *row_loss = NULL
         double *sums
         floating *out = NULL
@@ -333,10 +346,10 @@ def loss_and_residuals(
         if labels.shape[0] != n:
             raise ValueError(f"labels must have {n} entries, got {labels.shape[0]}.")
         for i in range(n):
-            low = min(low, labels[i])
-            high = max(high, labels[i])
-        if low < 0 or (n and high >= k):
-            raise ValueError(f"targets must be labels in 0..{k - 1}, got {low} to {high}.")
+            outside |= (labels[i] < 0) | (labels[i] >= k)
+        if outside:
+            raise ValueError(
+                f"targets must be labels in 0..{k - 1}, got others.")
     elif targets.shape[0] != n or targets.shape[1] != k:
         raise ValueError(
             f"targets must have shape ({n}, {k}), got ({targets.shape[0]}, {targets.shape[1]}).")
@@ -355,6 +368,11 @@ def loss_and_residuals(
         positive = &pos_weight[0]
     if weights is not None:
         row_weight = &weights[0]
+        weight_step = 1
+    else:
+        row_weight = equal
+        for i in range(CHUNK):
+            equal[i] = weight
     if losses is not None:
         row_loss = &losses[0]
     sums = <double *>malloc(tiles * sizeof(double))
@@ -368,7 +386,7 @@ def loss_and_residuals(
         raise MemoryError()
     for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="static"):
         sums[tile] = one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
-                              target, positive, row_weight, weight, smoothing, out,
+                              target, positive, row_weight + tile * rows * weight_step, smoothing, out,
                               scratch + threadid() * rows * k, row_loss)
     for tile in range(tiles):
         total += sums[tile]
@@ -379,15 +397,13 @@ def loss_and_residuals(
 
 cdef double one_tile(
     Loss loss, Py_ssize_t first, Py_ssize_t n, Py_ssize_t k, const floating *logits, const int *labels,
-    const floating *targets, const floating *pos_weight, const double *weights, double weight,
-    double smoothing, floating *residuals, floating *scratch, double *losses,
+    const floating *targets, const floating *pos_weight, const double *weights, double smoothing,
+    floating *residuals, floating *scratch, double *losses,
 ) noexcept nogil:
     """Kernel for the rows from first on; what may be missing is NULL."""
     cdef:
         double row_losses[CHUNK]
-        double row_weights[CHUNK]
         floating *out = scratch
-        Py_ssize_t i
     logits += first * k
     if residuals != NULL:
         out = residuals + first * k
@@ -401,12 +417,6 @@ cdef double one_tile(
         labels += first
     else:
         targets += first * k
-    if weights != NULL:
-        weights += first
-    else:
-        weights = row_weights
-        for i in range(n):
-            row_weights[i] = weight
     if losses != NULL:
         losses += first
     else:

@@ -208,16 +208,11 @@ cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t
     cdef:
         const floating *values = <const floating *>x.values
         const floating *next_rows[SKINNY_ROWS]
-        const char *indices = <const char *>x.indices
         Py_ssize_t i
-        long long start
     for i in range(n):
         memcpy(logits + i * k, w + x.columns * k, k * sizeof(floating))
     if x.sparse:
-        for i in range(n):
-            start = x.indptr[order[i]]
-            csr_gather(w, x.columns, k, x.indptr[order[i] + 1] - start,
-                       indices + start * (8 if x.wide else 4), x.wide, values + start, logits + i * k)
+        csr_gather(w, x.columns, k, n, order, x.indptr, x.indices, x.wide, x.values, logits)
         return
     load_dense(x, order, n, mean, stride, block)
     if packed != NULL:
@@ -236,21 +231,13 @@ cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ss
     Dense rows are those in block, without scale and metric; the sum goes to packed (k, stride) unless
     that is NULL.
     """
-    cdef:
-        const floating *values = <const floating *>x.values
-        const char *indices = <const char *>x.indices
-        Py_ssize_t i
-        long long start
     if packed != NULL:
         skinny_backward(block, n, stride, k, residuals, packed)
     elif not x.sparse:
         gemm(True, x.columns, k, n, block, residuals, out)
     else:
-        for i in range(n):
-            start = x.indptr[order[i]]
-            csr_scatter(out, x.columns, k, x.indptr[order[i] + 1] - start,
-                        indices + start * (8 if x.wide else 4), x.wide, values + start, scale, metric,
-                        residuals + i * k)
+        csr_scatter(out, x.columns, k, n, order, x.indptr, x.indices, x.wide, x.values, scale, metric,
+                    residuals)
 
 
 def sgd_epoch(

@@ -35,6 +35,14 @@
 #define SKCE_FUNCTION static
 #define SKCE_PREFETCH(address) ((void)0)
 #endif
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SKCE_SHUFFLES 1  /* gcc 12, clang */
+#endif
+#endif
+#if !defined(SKCE_SHUFFLES)
+#define SKCE_SHUFFLES 0
+#endif
 #if defined(_MSC_VER)
 #define restrict __restrict
 #endif
@@ -120,6 +128,8 @@ static inline void skce_set_level(int level) { skce_level = level; }
 #define skce_prefetch(x, n) SKCE_FOR(prefetch, x)(x, n)
 #define skce_pack(x, ...) SKCE_FOR(pack, x)(x, __VA_ARGS__)
 #define skce_unpack(x, ...) SKCE_FOR(unpack, x)(x, __VA_ARGS__)
+#define skce_ratios(x, ...) SKCE_FOR(ratios, x)(x, __VA_ARGS__)
+#define skce_weigh(x, ...) SKCE_FOR(weigh, x)(x, __VA_ARGS__)
 #define skce_row_max(x, ...) SKCE_FOR(row_max, x)(x, __VA_ARGS__)
 #define skce_row_sums(x, ...) SKCE_FOR(row_sums, x)(x, __VA_ARGS__)
 #define skce_tally(x, ...) SKCE_FOR(tally, x)(x, __VA_ARGS__)

@@ -42,6 +42,9 @@ cdef extern from "_simd.h" nogil:
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
     void vlog "skce_vlog"(double *x, Py_ssize_t n)
     void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)
+    Py_ssize_t ratios "skce_ratios"(
+        void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)
+    void weigh "skce_weigh"(double *loss_n, Py_ssize_t n, const double *weight_n, const double *total_n)
     void axpy "skce_axpy"(void *w, Py_ssize_t n, double scale, const void *x)
     void blend "skce_blend"(void *average, Py_ssize_t n, double weight, const void *w)
 
@@ -52,11 +55,12 @@ cdef extern from "_simd.h" nogil:
     void skinny_backward "skce_skinny_backward"(
         const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *r, void *g)
     void csr_gather "skce_csr_gather"(
-        const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t nnz, const void *indices, int wide,
-        const void *values, void *out)
+        const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
+        const long long *indptr, const void *indices, int wide, const void *values, void *out)
     void csr_scatter "skce_csr_scatter"(
-        void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t nnz, const void *indices, int wide,
-        const void *values, double scale, const void *metric, const void *r)
+        void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
+        const long long *indptr, const void *indices, int wide, const void *values, double scale,
+        const void *metric, const void *r)
 
     # updates of w (p, k)
     void gradient "skce_gradient"(
