@@ -1,6 +1,7 @@
 """Extension modules of skce; everything else is in pyproject.toml.
 
-SKCE_DEBUG=1 builds with bounds checks and C assertions, without optimisation.
+SKCE_DEBUG=1 builds with bounds checks and C assertions, without optimisation; SKCE_OPENMP=0 builds
+without threads.
 """
 
 import os
@@ -18,6 +19,8 @@ MSVC = sys.platform == "win32"
 
 def openmp_flags():
     """Compiler and linker flags of OpenMP, empty where a test program does not build."""
+    if os.environ.get("SKCE_OPENMP") == "0":
+        return [], []
     if MSVC:
         return ["/openmp"], []
     compiler = os.environ.get("CC", "cc").split()
@@ -37,7 +40,7 @@ def extensions():
     """List the extension modules with their flags."""
     compile_flags, link_flags = openmp_flags()
     if MSVC:
-        compile_flags += ["/O2"]
+        compile_flags += ["/O2", "/std:c11"]
     elif DEBUG:
         compile_flags += ["-O1", "-g", "-UNDEBUG"]
     else:
@@ -48,7 +51,7 @@ def extensions():
             "-fno-math-errno",
             "-fno-trapping-math",
         ]
-    headers = ["skce/_simd.h", "skce/_simd.inc"]
+    headers = [str(path) for path in Path("skce").glob("_*.[hi]*") if path.suffix in (".h", ".inc")]
     return [
         Extension(
             f"skce.{name}",
@@ -58,7 +61,7 @@ def extensions():
             extra_compile_args=compile_flags,
             extra_link_args=link_flags,
         )
-        for name in ("_kernels", "_sgd")
+        for name in ("_kernels", "_linear", "_sgd")
     ]
 
 

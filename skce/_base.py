@@ -8,12 +8,14 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skce import _kernels, _sgd
+from skce import _kernels, _linear, _sgd
+from skce._arrays import check_threads
 from skce._polish import Objective, polish, polishes
 from skce._solvers import SGD
 from skce._validation import (
@@ -25,12 +27,13 @@ from skce._validation import (
     one_blas_thread,
 )
 
-__all__ = ["BaseCrossEntropy", "Encoded"]
+__all__ = ["BaseCrossEntropy", "Encoded", "best_class"]
 
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
 PASSES_BEFORE_POLISH = 2
 STALE_BEFORE_HALVING = 2
+BLOCK = 1 << 21  # entries of X or logits that a prediction works on at once
 
 
 @dataclass
@@ -351,13 +354,36 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         for name, value in data.attributes.items():
             setattr(self, name, value)
 
-    def _logits(self, X):
-        """Return the logits (n, k) of X."""
+    def _map_logits(self, X, function):
+        """Return function(logits) of the rows of X, a block of rows at a time."""
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
-        return np.ascontiguousarray(X @ self.coef_.T + self.intercept_)
+        n, p = X.shape
+        k = len(self.coef_)
+        dtype = np.result_type(X.dtype, self.coef_.dtype)
+        coef = np.ascontiguousarray(self.coef_, dtype)
+        intercept = np.ascontiguousarray(self.intercept_, dtype)
+        rows = max(1, int(BLOCK // max(k, X.nnz / n if sparse.issparse(X) else p)))
+        threads, out = check_threads(None), None
+        with one_blas_thread():
+            for first in range(0, n, rows):
+                block = X[first : first + rows].astype(dtype, copy=False)
+                logits = np.empty((block.shape[0], k), dtype)
+                _linear.decision(_linear.Matrix(block), coef, intercept, logits, threads)
+                part = function(logits)
+                if rows >= n:
+                    return part
+                if out is None:
+                    out = np.empty((n, *part.shape[1:]), part.dtype)
+                out[first : first + rows] = part
+        return out
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def best_class(logits):
+    """Return the number of the largest logit; a single one is that of class 1."""
+    return logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)

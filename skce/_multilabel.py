@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
-from skce._base import BaseCrossEntropy, Encoded
+from skce._base import BaseCrossEntropy, Encoded, best_class
 from skce._validation import (
     Interval,
     StrOptions,
@@ -227,6 +227,17 @@ class MultiLabelLogistic(BaseCrossEntropy):
         limits = np.finfo(logits.dtype)
         return np.clip(sigmoid(logits), limits.tiny, 1 - limits.epsneg)
 
+    def _labels(self, logits):
+        """Return the best label (n,), or for a fitted indicator that of the labels (n, k)."""
+        if self._form is None:
+            return best_class(logits)
+        threshold = self._vector("threshold", logits.shape[1], logits.dtype)
+        if threshold is not None:
+            return self._shares(logits) >= threshold
+        if self.loss == "bce":
+            return logits >= 0
+        return self._shares(logits) * self.mean_labels_ >= 0.5
+
     def decision_function(self, X):
         """Return the logits.
 
@@ -240,7 +251,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         logits : ndarray of shape (n_samples, n_labels) or (n_samples,)
             (n_samples,) if fitted on two labels of one dimension.
         """
-        logits = self._logits(X)
+        logits = self._map_logits(X, np.asarray)
         return logits.ravel() if self._form is None and logits.shape[1] == 1 else logits
 
     def predict(self, X):
@@ -256,21 +267,12 @@ class MultiLabelLogistic(BaseCrossEntropy):
         y : {ndarray, CSR matrix} of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
             Indicator in the form of the fitted y, or the best label.
         """
-        logits = self._logits(X)
+        labels = self._map_logits(X, self._labels)
         if self._form is None:
-            if logits.shape[1] == 1:
-                return self.classes_[(logits[:, 0] > 0).astype(int)]
-            return self.classes_[logits.argmax(axis=1)]
-        threshold = self._vector("threshold", logits.shape[1], logits.dtype)
-        shares = self._shares(logits)
-        if threshold is None and self.loss == "bce":
-            on = logits >= 0
-        elif threshold is None:
-            on = shares * self.mean_labels_ >= 0.5
-        else:
-            on = shares >= threshold
+            return self.classes_[labels]
         dtype, container = self._form
-        return on.astype(dtype) if container is None else container(on.astype(dtype))
+        labels = labels.astype(dtype)
+        return labels if container is None else container(labels)
 
     def predict_proba(self, X):
         """Return the probabilities ("bce") or shares ("softmax") of the labels.
@@ -287,7 +289,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
             rows sum to 1, which makes them no probabilities of a label. Labels of one dimension:
             rows sum to 1.
         """
-        logits = self._logits(X)
+        return self._map_logits(X, self._proba)
+
+    def _proba(self, logits):
         if self._form is None and logits.shape[1] == 1:
             return np.hstack([self._shares(-logits), self._shares(logits)])
         if self._form is not None or self.loss == "softmax":
@@ -308,7 +312,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
         log_proba : ndarray of shape (n_samples, n_labels)
             In nats.
         """
-        logits = self._logits(X)
+        return self._map_logits(X, self._log_proba)
+
+    def _log_proba(self, logits):
         if self.loss == "softmax" and logits.shape[1] > 1:
             return log_softmax(logits)
         if self._form is not None:

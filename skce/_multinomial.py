@@ -1,12 +1,13 @@
 """Multinomial logistic regression."""
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from sklearn.metrics import accuracy_score
 
 from skce import _kernels
-from skce._base import BaseCrossEntropy, Encoded
+from skce._base import BaseCrossEntropy, Encoded, best_class
 from skce._validation import (
     StrOptions,
     check_rows,
@@ -194,7 +195,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
             For two classes the one of ``classes_[1]``.
         """
-        logits = self._logits(X)
+        logits = self._map_logits(X, np.asarray)
         return logits.ravel() if logits.shape[1] == 1 else logits
 
     def predict(self, X):
@@ -210,8 +211,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         labels : ndarray of shape (n_samples,)
             Entries of `classes_`.
         """
-        logits = self._logits(X)
-        best = logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)
+        best = self._map_logits(X, best_class)
         return self.classes_[best]
 
     def predict_proba(self, X):
@@ -227,10 +227,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        logits = self._logits(X)
-        if logits.shape[1] > 1:
-            return softmax(logits)
-        return np.hstack([sigmoid(-logits), sigmoid(logits)])
+        return self._map_logits(X, partial(_of_both, softmax, sigmoid))
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, from the logits: never −inf.
@@ -245,10 +242,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         log_proba : ndarray of shape (n_samples, n_classes)
             In nats.
         """
-        logits = self._logits(X)
-        if logits.shape[1] > 1:
-            return log_softmax(logits)
-        return np.hstack([log_sigmoid(-logits), log_sigmoid(logits)])
+        return self._map_logits(X, partial(_of_both, log_softmax, log_sigmoid))
 
     def score(self, X, y, sample_weight=None):
         """Return the accuracy.
@@ -271,3 +265,10 @@ class MultinomialLogistic(BaseCrossEntropy):
         if y.ndim == 2:
             y = np.asarray(y.argmax(axis=1)).ravel()
         return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
+
+
+def _of_both(rowwise, entrywise, logits):
+    """Return rowwise(logits), or for one logit entrywise for both classes."""
+    if logits.shape[1] > 1:
+        return rowwise(logits)
+    return np.hstack([entrywise(-logits), entrywise(logits)])

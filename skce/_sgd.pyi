@@ -3,18 +3,13 @@ from typing import Any
 
 import numpy as np
 
+from skce._linear import Matrix
+
 class Rule(IntEnum):
     SGD = 0
     MOMENTUM = 1
     ADAGRAD = 2
     ADAM = 3
-
-class Matrix:
-    dtype: np.dtype
-    shape: tuple[int, int]
-    sparse: bool
-    nnz: int
-    def __init__(self, matrix: Any) -> None: ...
 
 class Problem:
     X: Matrix

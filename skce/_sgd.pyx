@@ -21,19 +21,15 @@ from cython cimport floating
 from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
-from skce._blas cimport gemm
 from skce import _kernels
 
 from skce._kernels cimport Loss, xent
+from skce._linear cimport (
+    BLOCK_ROWS, Matrix, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
 from skce._simd cimport (
-    SKCE_LANES, SKCE_VECTOR_TYPES, adagrad, adam, axpy, blend, csr_gather, csr_scatter, gradient,
-    momentum, pack, shrink, skce_set_level, skinny_backward, skinny_forward, subtract, unpack)
+    adagrad, adam, axpy, blend, gradient, momentum, pack, shrink, skce_set_level, unpack)
 
 skce_set_level(_kernels.LEVELS.index(_kernels.cpu_level))
-
-cdef enum:
-    SKINNY = 32         # outputs up to which our own products beat BLAS
-    SKINNY_ROWS = 32    # rows that stay in the second-level cache between the two products
 
 cpdef enum Rule:
     SGD = 0
@@ -43,67 +39,6 @@ cpdef enum Rule:
 
 
 cdef double BETA1 = 0.9, BETA2 = 0.999, TINY = 1e-8     # Adam's; AdaGrad uses TINY
-
-
-cdef struct Rows:
-    # A dense or CSR matrix of floats or doubles.
-    bint sparse
-    Py_ssize_t columns
-    const void *values      # of a dense matrix row after row
-    const void *indices
-    const long long *indptr
-    int wide                # indices are 64 bits wide
-
-
-cdef class Matrix:
-    """A dense (C-contiguous) or CSR matrix of float32 or float64, checked once."""
-
-    cdef:
-        Rows rows
-        readonly object dtype
-        readonly tuple shape
-        readonly bint sparse
-        readonly Py_ssize_t nnz
-        object buffers
-
-    def __cinit__(self, matrix):
-        cdef:
-            const unsigned char[::1] values, indices
-            const long long[::1] indptr
-            Py_ssize_t i, nnz
-        if len(matrix.shape) != 2 or matrix.shape[1] < 1:
-            raise ValueError(f"A matrix must have two dimensions and a column, got shape {matrix.shape}.")
-        self.shape = matrix.shape
-        self.dtype = matrix.dtype
-        self.rows.columns = matrix.shape[1]
-        self.sparse = self.rows.sparse = issparse(matrix)
-        values = _bytes(matrix.data if self.rows.sparse else matrix)
-        self.rows.values = &values[0] if values.shape[0] else NULL
-        self.buffers = (values,)
-        if not self.rows.sparse:
-            return
-        if matrix.format != "csr":
-            raise ValueError(f"A sparse matrix must be CSR, got {matrix.format}.")
-        nnz = self.nnz = matrix.indices.shape[0]
-        indptr = matrix.indptr.astype(np.int64)
-        if matrix.data.shape[0] != nnz or indptr.shape[0] != matrix.shape[0] + 1 or indptr[0] != 0:
-            raise ValueError("indptr and indices of the CSR matrix must fit its shape and data.")
-        for i in range(matrix.shape[0]):
-            if not indptr[i] <= indptr[i + 1] <= nnz:
-                raise ValueError("indptr of the CSR matrix must not decrease or exceed its data.")
-        if matrix.indices.dtype not in (np.int32, np.int64):
-            raise ValueError(f"indices of the CSR matrix must be int32 or int64, got {matrix.indices.dtype}.")
-        if nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
-            raise ValueError(f"indices of the CSR matrix must lie in 0..{matrix.shape[1] - 1}.")
-        indices = _bytes(matrix.indices)
-        self.rows.indices = &indices[0] if nnz else NULL
-        self.rows.indptr = &indptr[0]
-        self.rows.wide = matrix.indices.dtype.itemsize == 8
-        self.buffers = (values, indices, indptr)
-
-
-def _bytes(array):
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 cdef class Problem:
@@ -168,78 +103,6 @@ cdef class Problem:
                 raise ValueError(f"labels must lie in 0..{n_outputs - 1}, got {self.labels[i]}.")
 
 
-cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
-                     Py_ssize_t stride, floating *out) noexcept nogil:
-    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, stride)."""
-    cdef:
-        const floating *values = <const floating *>x.values
-        const floating *row
-        Py_ssize_t i
-    for i in range(n):
-        row = values + order[i] * x.columns
-        if mean == NULL:
-            memcpy(out + i * stride, row, x.columns * sizeof(floating))
-        else:
-            subtract(row, x.columns, mean, out + i * stride)
-        memset(out + i * stride + x.columns, 0, (stride - x.columns) * sizeof(floating))
-
-
-cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
-    """Spread the rows order[:n] of a CSR matrix over out (n, k)."""
-    cdef:
-        const floating *values = <const floating *>y.values
-        const int *narrow = <const int *>y.indices
-        const long long *wide = <const long long *>y.indices
-        Py_ssize_t i
-        long long j
-    memset(out, 0, n * y.columns * sizeof(floating))
-    for i in range(n):
-        for j in range(y.indptr[order[i]], y.indptr[order[i] + 1]):
-            out[i * y.columns + (wide[j] if y.wide else narrow[j])] = values[j]
-
-
-cdef void batch_logits(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, const floating *w,
-                       const floating *mean, floating *block, Py_ssize_t stride, const floating *packed,
-                       Py_ssize_t ahead, floating *logits) noexcept nogil:
-    """logits (n, k) <- the rows order[:n] of x, less mean, times w (p, k), plus row p of w.
-
-    Dense rows are left in block (n, stride); packed is w in class-major order, or NULL.
-    """
-    cdef:
-        const floating *values = <const floating *>x.values
-        const floating *next_rows[SKINNY_ROWS]
-        Py_ssize_t i
-    for i in range(n):
-        memcpy(logits + i * k, w + x.columns * k, k * sizeof(floating))
-    if x.sparse:
-        csr_gather(w, x.columns, k, n, order, x.indptr, x.indices, x.wide, x.values, logits)
-        return
-    load_dense(x, order, n, mean, stride, block)
-    if packed != NULL:
-        for i in range(n):  # rows to fetch meanwhile
-            next_rows[i] = values + order[min(i + n, ahead - 1)] * x.columns
-        skinny_forward(block, n, stride, k, packed, next_rows, logits)
-    else:
-        gemm(False, n, k, x.columns, block, w, logits)
-
-
-cdef void scatter_residuals(Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, double scale,
-                            const floating *metric, const floating *block, Py_ssize_t stride,
-                            floating *packed, const floating *residuals, floating *out) noexcept nogil:
-    """out (p, k) += scale * metric * (Xt R), metric NULL being ones.
-
-    Dense rows are those in block, without scale and metric; the sum goes to packed (k, stride) unless
-    that is NULL.
-    """
-    if packed != NULL:
-        skinny_backward(block, n, stride, k, residuals, packed)
-    elif not x.sparse:
-        gemm(True, x.columns, k, n, block, residuals, out)
-    else:
-        csr_scatter(out, x.columns, k, n, order, x.indptr, x.indices, x.wide, x.values, scale, metric,
-                    residuals)
-
-
 def sgd_epoch(
     Problem problem not None, const Py_ssize_t[::1] order not None, Py_ssize_t batch_size,
     const double[::1] steps not None, floating[:, ::1] W not None, const floating[::1] mean,
@@ -293,7 +156,7 @@ def sgd_epoch(
         Rows x = problem.X.rows
         Rows y = problem.X.rows
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
-        Py_ssize_t n_steps, step, part, first, n, n_b, i, b
+        Py_ssize_t n_steps, step, part, first, n, n_b, i, b, shrunk
         Py_ssize_t size = min(batch_size, m), rows, stride = p
         bint soft = problem.soft, centred = mean is not None, plain = rule == Rule.SGD
         bint averaging = average is not None
@@ -303,6 +166,7 @@ def sgd_epoch(
         floating *gradient_w = NULL
         floating *block = NULL
         floating *packed_w = NULL
+        floating *mean_w = NULL
         floating *packed_gradient = NULL
         const floating *positive = NULL
         const floating *centre = NULL
@@ -342,9 +206,9 @@ def sgd_epoch(
         centre = &mean[0]
     rows = size
     if not x.sparse:
-        if k <= SKINNY and SKCE_VECTOR_TYPES:
-            rows = min(<Py_ssize_t>SKINNY_ROWS, size)
-            stride = (p + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES
+        if packed_stride(p, k):
+            rows = min(<Py_ssize_t>BLOCK_ROWS, size)
+            stride = packed_stride(p, k)
             packed = np.empty((2, k, stride), dtype)
             packed_w = &packed[0, 0, 0]
             packed_gradient = &packed[1, 0, 0]
@@ -361,6 +225,8 @@ def sgd_epoch(
         gradient_array = np.empty((p + 1, k), dtype)
         gradient_w = &gradient_array[0, 0]
     w = &W[0, 0]
+    if averaging:
+        mean_w = &average[0, 0]
     with nogil:
         for step in range(n_steps):
             first = step * batch_size
@@ -384,8 +250,8 @@ def sgd_epoch(
                     b = part * rows
                     n_b = min(rows, n - b)
                     batch = &order[first + b]
-                    batch_logits(x, batch, n_b, k, w, centre, block, stride, packed_w,
-                                 m - first - b, &residuals[0, 0])
+                    batch_logits(x, batch, n_b, m - first - b, k, w, centre, block, stride, packed_w,
+                                 &residuals[0, 0])
                     if soft:
                         load_sparse(y, batch, n_b, &target_block[0, 0])
                     else:
@@ -424,9 +290,11 @@ def sgd_epoch(
                          gradient_w, &state[0, 0, 0], &state[1, 0, 0])
             # sweep
             if not plain or (step + 1) % lazy == 0 or step + 1 == n_steps:
+                shrunk = 0
                 if plain and alpha > 0 and pending > 0:
-                    shrink(w, p, k, alpha * pending, &metric[0])
+                    shrink(w, p, k, alpha * pending, &metric[0], mean_w, blends[step])
+                    shrunk = p * k
                     pending = 0
                 if averaging:
-                    blend(&average[0, 0], (p + 1) * k, blends[step], w)
+                    blend(mean_w + shrunk, (p + 1) * k - shrunk, blends[step], w + shrunk)
     return total, count

@@ -1,4 +1,4 @@
-/* Vector primitives on contiguous runs, written once in _simd.inc and instantiated for float
+/* Vector primitives on contiguous runs, written once in the .inc files and instantiated for float
  * (suffix _f32) and double (suffix _f64), for each CPU level.
  *
  * 1. Plain C that the compiler vectorises: no intrinsics, no -ffast-math. The skinny products and

@@ -66,7 +66,8 @@ cdef extern from "_simd.h" nogil:
     void gradient "skce_gradient"(
         void *g, Py_ssize_t p, Py_ssize_t k, double scale, double penalty, const void *metric,
         const void *w)
-    void shrink "skce_shrink"(void *w, Py_ssize_t p, Py_ssize_t k, double step, const void *metric)
+    void shrink "skce_shrink"(
+        void *w, Py_ssize_t p, Py_ssize_t k, double step, const void *metric, void *average, double weight)
     void momentum "skce_momentum"(
         void *w, Py_ssize_t n, double step, double momentum, const void *g, void *v)
     void adagrad "skce_adagrad"(

@@ -26,8 +26,9 @@ LAYERS = {
     "_simd": (set(), {"cython"}),
     "_blas": (set(), {"cython", "scipy.linalg.cython_blas"}),
     "_kernels": ({"_simd"}, {"cython", "libc"}),
+    "_linear": ({"_simd", "_blas", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
     # 2 engine; _arrays and _proba are parts of losses
-    "_sgd": ({"_simd", "_blas", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
+    "_sgd": ({"_simd", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
     "_arrays": ({"_kernels"}, {"numpy"}),
     "_proba": ({"_kernels", "_arrays"}, {"numpy", "scipy"}),
     "losses": ({"_kernels", "_arrays", "_proba"}, {"numpy"}),
@@ -37,7 +38,7 @@ LAYERS = {
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
     "_polish": ({"_kernels", "losses"}, {"numpy", "scipy"}),
-    "_base": ({"_kernels", "_sgd", "_validation", "_solvers", "_polish"}, EVERYTHING),
+    "_base": ({"_kernels", "_linear", "_sgd", "_arrays", "_validation", "_solvers", "_polish"}, EVERYTHING),
     # 5 estimators
     "_multinomial": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
     "_multilabel": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
@@ -46,7 +47,7 @@ LAYERS = {
     "display": (set(), {*EVERYTHING, "matplotlib"}),
     # 7 package
     "__init__": (
-        {"losses", "metrics", "optim", "_multinomial", "_multilabel", "display"},
+        {"_kernels", "losses", "metrics", "optim", "_multinomial", "_multilabel", "display"},
         {"threadpoolctl"},
     ),
 }

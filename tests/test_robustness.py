@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skce import MultiLabelLogistic, MultinomialLogistic, _kernels, _sgd, losses
+from skce import MultiLabelLogistic, MultinomialLogistic, _kernels, _linear, _sgd, losses
 
 SOLVERS = ["auto", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)
@@ -206,9 +206,9 @@ def test_forked_child_computes_after_its_parent_had_threads():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: _sgd.Matrix(np.zeros(4)),
-        lambda: _sgd.Matrix(np.zeros((4, 0))),
-        lambda: _sgd.Matrix(sparse.csc_array(np.eye(3))),
+        lambda: _linear.Matrix(np.zeros(4)),
+        lambda: _linear.Matrix(np.zeros((4, 0))),
+        lambda: _linear.Matrix(sparse.csc_array(np.eye(3))),
         lambda: _sgd.Problem.__new__(_sgd.Problem),
         lambda: _sgd.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
         lambda: _sgd.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),

@@ -12,7 +12,7 @@ from registry import INSTANCES, Instance
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from skce import _sgd
+from skce import _linear, _sgd
 from skce._kernels import Loss
 
 KINDS = {
@@ -328,7 +328,7 @@ WRONG_MATRICES = {
 @pytest.mark.parametrize("parts", WRONG_MATRICES.values(), ids=WRONG_MATRICES)
 def test_wrong_csr_matrix_raises(parts):
     with pytest.raises(ValueError, match=r"indices|indptr"):
-        _sgd.Matrix(broken(**parts))
+        _linear.Matrix(broken(**parts))
 
 
 def targets_with(value, dtype=np.int32):

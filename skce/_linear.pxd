@@ -1,0 +1,36 @@
+from cython cimport floating
+
+cdef enum:
+    BLOCK_ROWS = 32  # of a packed dense block: they stay in the second-level cache
+
+cdef struct Rows:
+    # A dense or CSR matrix of floats or doubles.
+    bint sparse
+    Py_ssize_t columns
+    const void *values      # of a dense matrix row after row
+    const void *indices
+    const long long *indptr
+    int wide                # indices are 64 bits wide
+
+cdef class Matrix:
+    cdef:
+        Rows rows
+        readonly object dtype
+        readonly tuple shape
+        readonly bint sparse
+        readonly Py_ssize_t nnz
+        object buffers
+
+cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k) noexcept nogil
+
+cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil
+
+cdef void batch_logits(
+    Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t ahead, Py_ssize_t k, const floating *w,
+    const floating *mean, floating *block, Py_ssize_t stride, const floating *packed,
+    floating *logits) noexcept nogil
+
+cdef void scatter_residuals(
+    Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t k, double scale, const floating *metric,
+    const floating *block, Py_ssize_t stride, floating *packed, const floating *residuals,
+    floating *out) noexcept nogil

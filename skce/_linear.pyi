@@ -1,0 +1,18 @@
+from typing import Any
+
+import numpy as np
+
+class Matrix:
+    dtype: np.dtype
+    shape: tuple[int, int]
+    sparse: bool
+    nnz: int
+    def __init__(self, matrix: Any) -> None: ...
+
+def decision(
+    X: Matrix,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    out: np.ndarray,
+    n_threads: int,
+) -> None: ...
