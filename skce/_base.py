@@ -27,7 +27,7 @@ from skce._validation import (
     one_blas_thread,
 )
 
-__all__ = ["BaseCrossEntropy", "Encoded", "best_class"]
+__all__ = ["BaseCrossEntropy", "Encoded", "best_class", "in_place_softmax"]
 
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
@@ -273,7 +273,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         if not small:
             with np.errstate(over="ignore"):
                 penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
-            if not sgd.loss(problem, rows) / len(rows) + penalty <= at_zero / len(rows):
+            if not sgd.loss(problem, rows) / rows.shape[0] + penalty <= at_zero / rows.shape[0]:
                 ended = self._divergence()
                 if sgd.auto:
                     coef[:], intercept[:] = 0, 0
@@ -355,7 +355,10 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             setattr(self, name, value)
 
     def _map_logits(self, X, function):
-        """Return function(logits) of the rows of X, a block of rows at a time."""
+        """Return function(logits) of the rows of X, a block of rows at a time.
+
+        function may change its argument and return it.
+        """
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
         n, p = X.shape
@@ -363,25 +366,34 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         dtype = np.result_type(X.dtype, self.coef_.dtype)
         coef = np.ascontiguousarray(self.coef_, dtype)
         intercept = np.ascontiguousarray(self.intercept_, dtype)
-        rows = max(1, int(BLOCK // max(k, X.nnz / n if sparse.issparse(X) else p)))
-        threads, out = check_threads(None), None
+        size = max(1, int(BLOCK // max(k, X.nnz / n if sparse.issparse(X) else p)))
+        work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)
         with one_blas_thread():
-            for first in range(0, n, rows):
-                block = X[first : first + rows].astype(dtype, copy=False)
-                logits = np.empty((block.shape[0], k), dtype)
-                _linear.decision(_linear.Matrix(block), coef, intercept, logits, threads)
-                part = function(logits)
-                if rows >= n:
-                    return part
+            for first in range(0, n, size):
+                rows = X[first : first + size].astype(dtype, copy=False)
+                logits = work[: rows.shape[0]]
+                _linear.decision(_linear.Matrix(rows), coef, intercept, logits, threads)
+                result = function(logits)
+                if size >= n:
+                    return result
                 if out is None:
-                    out = np.empty((n, *part.shape[1:]), part.dtype)
-                out[first : first + rows] = part
+                    out = np.empty((n, *result.shape[1:]), result.dtype)
+                if not np.may_share_memory(result, out):
+                    out[first : first + size] = result
+                if result is logits:
+                    work = out[first + size :][:size]  # no copy from here on
         return out
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def in_place_softmax(logits):
+    """Replace logits by their softmax."""
+    _kernels.softmax_inplace(logits, check_threads(None))
+    return logits
 
 
 def best_class(logits):

@@ -21,7 +21,7 @@ cdef class Matrix:
         readonly Py_ssize_t nnz
         object buffers
 
-cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k) noexcept nogil
+cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil
 
 cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil
 

@@ -157,7 +157,7 @@ def sgd_epoch(
         Rows y = problem.X.rows
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = problem.X.shape[0]
         Py_ssize_t n_steps, step, part, first, n, n_b, i, b, shrunk
-        Py_ssize_t size = min(batch_size, m), rows, stride = p
+        Py_ssize_t size = min(batch_size, m), rows, stride = 0
         bint soft = problem.soft, centred = mean is not None, plain = rule == Rule.SGD
         bint averaging = average is not None
         double total = 0, weight, pending = 0
@@ -206,12 +206,14 @@ def sgd_epoch(
         centre = &mean[0]
     rows = size
     if not x.sparse:
-        if packed_stride(p, k):
+        stride = packed_stride(p, k, sizeof(floating))
+        if stride:
             rows = min(<Py_ssize_t>BLOCK_ROWS, size)
-            stride = packed_stride(p, k)
             packed = np.empty((2, k, stride), dtype)
             packed_w = &packed[0, 0, 0]
             packed_gradient = &packed[1, 0, 0]
+        else:
+            stride = p
         x_block = np.empty((rows, stride), dtype)
         block = &x_block[0, 0]
     residuals = np.empty((rows, k), dtype)

@@ -1,7 +1,7 @@
 /* Vector primitives on contiguous runs, written once in the .inc files and instantiated for float
  * (suffix _f32) and double (suffix _f64), for each CPU level.
  *
- * 1. Plain C that the compiler vectorises: no intrinsics, no -ffast-math. The skinny products and
+ * 1. Plain C that the compiler vectorises: no intrinsics, no -ffast-math. The packed products and
  *    csr_gather use the vector types of gcc and clang, to hold their sums in registers.
  * 2. exp, log and log1p are branch-free polynomials; the bound stated beside each holds in ulp.
  * 3. Sums over classes are accumulated in double whatever the type of the run.
@@ -141,8 +141,8 @@ static inline void skce_set_level(int level) { skce_level = level; }
 #define skce_softplus_mix(x, ...) SKCE_FOR(softplus_mix, x)(x, __VA_ARGS__)
 #define skce_logistic(x, n) SKCE_FOR(logistic, x)(x, n)
 #define skce_vlog(x, n) SKCE_FOR(vlog, x)(x, n)
-#define skce_skinny_forward(x, ...) SKCE_FOR(skinny_forward, x)(x, __VA_ARGS__)
-#define skce_skinny_backward(x, ...) SKCE_FOR(skinny_backward, x)(x, __VA_ARGS__)
+#define skce_packed_forward(x, ...) SKCE_FOR(packed_forward, x)(x, __VA_ARGS__)
+#define skce_packed_backward(x, ...) SKCE_FOR(packed_backward, x)(x, __VA_ARGS__)
 #define skce_csr_gather(w, ...) SKCE_FOR(csr_gather, w)(w, __VA_ARGS__)
 #define skce_csr_scatter(w, ...) SKCE_FOR(csr_scatter, w)(w, __VA_ARGS__)
 #define skce_subtract(x, ...) SKCE_FOR(subtract, x)(x, __VA_ARGS__)

@@ -49,10 +49,10 @@ cdef extern from "_simd.h" nogil:
     void blend "skce_blend"(void *average, Py_ssize_t n, double weight, const void *w)
 
     # products
-    void skinny_forward "skce_skinny_forward"(
-        const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *w,
+    void packed_forward "skce_packed_forward"(
+        const void *x, Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t stride, Py_ssize_t k, const void *w,
         const void *ahead_n, void *out)
-    void skinny_backward "skce_skinny_backward"(
+    void packed_backward "skce_packed_backward"(
         const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *r, void *g)
     void csr_gather "skce_csr_gather"(
         const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,

@@ -35,7 +35,8 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def close(actual, expected, dtype):
     rtol = 2e-5 if dtype == np.float32 else 1e-11
     for a, e in zip(actual, expected, strict=True):
-        assert_allclose(a, np.array(e, float), rtol=rtol, atol=rtol)
+        e = np.array(e, float)
+        assert_allclose(a, e, rtol=rtol, atol=rtol * np.max(np.abs(e), initial=1))
 
 
 def stored(X, storage):
