@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from skce import _kernels, losses, metrics, optim
+from skce import _cpu, losses, metrics, optim
 from skce._multilabel import MultiLabelLogistic
 from skce._multinomial import MultinomialLogistic
 from skce.display import LossCurveDisplay
@@ -55,8 +55,8 @@ def show_versions():
 
     print(f"skce {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn")))
-    threads = _kernels.max_threads()
-    print(f"kernels: {_kernels.cpu_level}, {f'OpenMP, {threads} threads' if threads else 'no OpenMP'}")
+    threads = _cpu.max_threads()
+    print(f"kernels: {_cpu.level}, {f'OpenMP, {threads} threads' if threads else 'no OpenMP'}")
     for library in threadpoolctl.threadpool_info():
         parts = (library["internal_api"], library.get("version"), library.get("architecture"))
         print(" ".join(str(part) for part in parts if part), f"({library['num_threads']} threads)")

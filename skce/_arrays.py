@@ -5,7 +5,7 @@ from numbers import Real
 
 import numpy as np
 
-from skce import _kernels
+from skce import _parallel
 
 __all__ = [
     "LOSS_ONLY",
@@ -77,7 +77,7 @@ def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
     targets = np.require(targets, requirements="CA")
-    low, high = _kernels.extent(targets.reshape(-1))
+    low, high = _parallel.extent(targets.reshape(-1))
     if low < 0 or high > upper or not np.isfinite(high):
         raise ValueError(
             f"{name} must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
@@ -190,7 +190,7 @@ def evaluate(kind, inputs, options):
     if reduction == "mean":
         divisor = (len(logits) if effective is None else effective.sum()) or 1.0
     losses = np.empty(len(logits)) if reduction == "none" else None
-    loss = _kernels.loss_and_residuals(
+    loss = _parallel.loss_and_residuals(
         kind,
         _rows(logits),
         labels,

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skce import _kernels, _linear, _sgd
+from skce import _kernels, _linear, _parallel, _sgd
 from skce._arrays import check_threads
 from skce._polish import Objective, polish, polishes
 from skce._solvers import SGD
@@ -392,7 +392,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
 
 def in_place_softmax(logits):
     """Replace logits by their softmax."""
-    _kernels.softmax_inplace(logits, check_threads(None))
+    _parallel.softmax_inplace(logits, check_threads(None))
     return logits
 
 

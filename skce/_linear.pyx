@@ -16,14 +16,15 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from skce import _kernels
+from skce import _cpu
 
 from skce._blas cimport gemm
+from skce._cpu cimport threads_for
 from skce._simd cimport (
     SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, pack, skce_set_level, packed_backward,
     packed_forward, subtract)
 
-skce_set_level(_kernels.LEVELS.index(_kernels.cpu_level))
+skce_set_level(_cpu.level_number)
 
 cdef enum:
     PACKED_BYTES = 1 << 19  # of weights that stay in the second-level cache
@@ -188,10 +189,8 @@ def decision(
         weights = np.zeros((k, stride), X.dtype)
         weights[:, :p] = coef
         w = &weights[0, 0]
-    n_threads = n_threads if n_threads else _kernels.max_threads()
-    if (<double>X.nnz if x.sparse else <double>n * p) * k < THREADED:
-        n_threads = 1
-    n_threads = max(1, min(n_threads, <int>min(blocks, 1 << 16)))
+    n_threads = threads_for(
+        n_threads, (<double>X.nnz if x.sparse else <double>n * p) * k, THREADED, blocks)
     if stride and not x.sparse:
         space = <floating *>malloc(n_threads * size * stride * sizeof(floating))
         if space == NULL:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg, optimize, sparse
 from scipy.sparse import linalg as linalg_sparse
 
-from skce import _kernels
+from skce import _kernels, _parallel
 from skce.losses import sigmoid, softmax
 
 __all__ = ["Objective", "polish", "polishes"]
@@ -66,7 +66,7 @@ class Objective:
     def value_and_grad(self, V):
         """Return the objective and its gradient (p + 1, K)."""
         residuals = self.logits(V)
-        loss = _kernels.loss_and_residuals(
+        loss = _parallel.loss_and_residuals(
             self.kind,
             residuals,
             self.labels,

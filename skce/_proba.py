@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import special
 
-from skce import _kernels
+from skce import _parallel
 from skce._arrays import (
     check_labels,
     check_logits,
@@ -48,7 +48,7 @@ def softmax(logits, *, n_threads=None):
     """
     work = np.array(check_logits(logits, 1, None), order="C")
     if work.size:
-        _kernels.softmax_inplace(work.reshape(-1, work.shape[-1]), check_threads(n_threads))
+        _parallel.softmax_inplace(work.reshape(-1, work.shape[-1]), check_threads(n_threads))
     return work
 
 
@@ -100,7 +100,7 @@ def sigmoid(logits, *, n_threads=None):
     array([0.119, 0.5  ])
     """
     work = np.array(check_logits(logits, 0, None), order="C")
-    _kernels.sigmoid_inplace(work.reshape(-1), check_threads(n_threads))
+    _parallel.sigmoid_inplace(work.reshape(-1), check_threads(n_threads))
     return work
 
 

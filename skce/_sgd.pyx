@@ -21,7 +21,7 @@ from cython cimport floating
 from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
-from skce import _kernels
+from skce import _cpu
 
 from skce._kernels cimport Loss, xent
 from skce._linear cimport (
@@ -29,7 +29,7 @@ from skce._linear cimport (
 from skce._simd cimport (
     adagrad, adam, axpy, blend, gradient, momentum, pack, shrink, skce_set_level, unpack)
 
-skce_set_level(_kernels.LEVELS.index(_kernels.cpu_level))
+skce_set_level(_cpu.level_number)
 
 cpdef enum Rule:
     SGD = 0

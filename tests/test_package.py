@@ -25,20 +25,22 @@ LAYERS = {
     # 0 C, 1 kernels
     "_simd": (set(), {"cython"}),
     "_blas": (set(), {"cython", "scipy.linalg.cython_blas"}),
-    "_kernels": ({"_simd"}, {"cython", "libc"}),
-    "_linear": ({"_simd", "_blas", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
+    "_cpu": ({"_simd"}, {"cython"}),
+    "_kernels": ({"_simd", "_cpu"}, {"cython", "libc"}),
+    "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc"}),
+    "_linear": ({"_simd", "_blas", "_cpu"}, {"cython", "libc", "numpy", "scipy"}),
     # 2 engine; _arrays and _proba are parts of losses
-    "_sgd": ({"_simd", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
-    "_arrays": ({"_kernels"}, {"numpy"}),
-    "_proba": ({"_kernels", "_arrays"}, {"numpy", "scipy"}),
+    "_sgd": ({"_simd", "_cpu", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
+    "_arrays": ({"_parallel"}, {"numpy"}),
+    "_proba": ({"_parallel", "_arrays"}, {"numpy", "scipy"}),
     "losses": ({"_kernels", "_arrays", "_proba"}, {"numpy"}),
     "optim": (set(), {"numpy", "scipy"}),
     # 3 contract
     "_validation": (set(), EVERYTHING),
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
-    "_polish": ({"_kernels", "losses"}, {"numpy", "scipy"}),
-    "_base": ({"_kernels", "_linear", "_sgd", "_arrays", "_validation", "_solvers", "_polish"}, EVERYTHING),
+    "_polish": ({"_kernels", "_parallel", "losses"}, {"numpy", "scipy"}),
+    "_base": ({"_kernels", "_linear", "_parallel", "_sgd", "_arrays", "_validation", "_solvers", "_polish"}, EVERYTHING),
     # 5 estimators
     "_multinomial": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
     "_multilabel": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
@@ -47,7 +49,7 @@ LAYERS = {
     "display": (set(), {*EVERYTHING, "matplotlib"}),
     # 7 package
     "__init__": (
-        {"_kernels", "losses", "metrics", "optim", "_multinomial", "_multilabel", "display"},
+        {"_cpu", "losses", "metrics", "optim", "_multinomial", "_multilabel", "display"},
         {"threadpoolctl"},
     ),
 }

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skce import MultiLabelLogistic, MultinomialLogistic, _kernels, _linear, _sgd, losses
+from skce import MultiLabelLogistic, MultinomialLogistic, _linear, _parallel, _sgd, losses
 
 SOLVERS = ["auto", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)
@@ -213,8 +213,8 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: _sgd.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
         lambda: _sgd.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
         lambda: _sgd.sgd_epoch(*[None] * 15),
-        lambda: _kernels.softmax_inplace(None, 1),
-        lambda: _kernels.loss_and_residuals(
+        lambda: _parallel.softmax_inplace(None, 1),
+        lambda: _parallel.loss_and_residuals(
             0, X, np.zeros(500, np.intc), None, None, None, 1.0, 0.0, X.copy(), None, -1
         ),
     ],

@@ -1,0 +1,6 @@
+LEVELS: tuple[str, ...]
+level: str
+level_number: int
+
+def number_of(level: str) -> int: ...
+def max_threads() -> int: ...

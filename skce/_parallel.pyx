@@ -1,0 +1,194 @@
+# The kernels over whole arrays, for Python: checks, tiles, threads.
+#
+# A thread takes whole tiles, whose number depends on the shape only, so no result depends on the
+# number of threads.
+
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from skce import _cpu
+
+from skce._cpu cimport threads_for
+from skce._kernels cimport CHUNK, Loss, tile_rows, tile_stride, xent
+from skce._simd cimport (
+    exp_rows, extent as extent_of, logistic, pack, prefetch, row_max, scale_rows, skce_set_level, unpack)
+
+skce_set_level(_cpu.level_number)
+
+cdef enum:
+    THREADED = 1 << 16  # logits from which waking threads pays
+
+
+def loss_and_residuals(
+    Loss loss, const floating[:, ::1] logits not None, const int[::1] labels,
+    const floating[:, ::1] targets, const floating[::1] pos_weight, const double[::1] weights,
+    double weight, double smoothing, floating[:, ::1] residuals, double[::1] losses, int n_threads,
+):
+    """Return the sum of the weighted losses; fill residuals (n, K) and losses (n,) unless None.
+
+    labels (n,) or targets (n, K) is None, and pos_weight (K,) may be; weights None means `weight`
+    for each row. residuals may be the logits. A thread takes whole tiles, whose sums are added in
+    order, so the result does not depend on n_threads.
+    """
+    cdef:
+        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i
+        int outside = 0
+        const int *label = NULL
+        const floating *target = NULL
+        const floating *positive = NULL
+        const double *row_weight
+        double equal[CHUNK]
+        Py_ssize_t weight_step = 0
+        double *row_loss = NULL
+        double *sums
+        floating *out = NULL
+        floating *scratch = NULL
+        double total = 0
+    if loss < 0 or loss > Loss.SIGMOID or n_threads < 0:
+        raise ValueError(f"loss must be a Loss and n_threads not negative, got {loss} and {n_threads}.")
+    if (weights is not None and weights.shape[0] != n) or (losses is not None and losses.shape[0] != n):
+        raise ValueError(f"weights and losses must have one entry for each of the {n} rows.")
+    if (labels is None) == (targets is None) or (labels is not None and loss != Loss.SOFTMAX):
+        raise ValueError("Either targets, or for the softmax labels, must be given.")
+    if pos_weight is not None and pos_weight.shape[0] != k:
+        raise ValueError(f"pos_weight must have {k} entries, got {pos_weight.shape[0]}.")
+    if residuals is not None and (residuals.shape[0] != n or residuals.shape[1] != k):
+        raise ValueError(
+            f"residuals must have shape ({n}, {k}), got ({residuals.shape[0]}, {residuals.shape[1]}).")
+    if labels is not None:
+        if labels.shape[0] != n:
+            raise ValueError(f"labels must have {n} entries, got {labels.shape[0]}.")
+        for i in range(n):
+            outside |= (labels[i] < 0) | (labels[i] >= k)
+        if outside:
+            raise ValueError(
+                f"targets must be labels in 0..{k - 1}, got others.")
+    elif targets.shape[0] != n or targets.shape[1] != k:
+        raise ValueError(
+            f"targets must have shape ({n}, {k}), got ({targets.shape[0]}, {targets.shape[1]}).")
+    if n == 0 or k == 0:
+        if losses is not None:
+            losses[:] = 0
+        return 0.0
+    rows = tile_rows(k)
+    tiles = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, <double>n * k, THREADED, tiles)
+    if labels is not None:
+        label = &labels[0]
+    else:
+        target = &targets[0, 0]
+    if pos_weight is not None:
+        positive = &pos_weight[0]
+    if weights is not None:
+        row_weight = &weights[0]
+        weight_step = 1
+    else:
+        row_weight = equal
+        for i in range(CHUNK):
+            equal[i] = weight
+    if losses is not None:
+        row_loss = &losses[0]
+    sums = <double *>malloc(tiles * sizeof(double))
+    if residuals is not None:
+        out = &residuals[0, 0]
+    else:
+        scratch = <floating *>malloc(n_threads * rows * k * sizeof(floating))
+    if sums == NULL or (residuals is None and scratch == NULL):
+        free(sums)
+        free(scratch)
+        raise MemoryError()
+    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="static"):
+        sums[tile] = one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
+                              target, positive, row_weight + tile * rows * weight_step, smoothing, out,
+                              scratch + threadid() * rows * k, row_loss)
+    for tile in range(tiles):
+        total += sums[tile]
+    free(sums)
+    free(scratch)
+    return total
+
+
+cdef double one_tile(
+    Loss loss, Py_ssize_t first, Py_ssize_t n, Py_ssize_t k, const floating *logits, const int *labels,
+    const floating *targets, const floating *pos_weight, const double *weights, double smoothing,
+    floating *residuals, floating *scratch, double *losses,
+) noexcept nogil:
+    """Kernel for the rows from first on; what may be missing is NULL."""
+    cdef:
+        double row_losses[CHUNK]
+        floating *out = scratch
+    logits += first * k
+    if residuals != NULL:
+        out = residuals + first * k
+    prefetch(logits + n * k, n * k)
+    if out != logits:
+        memcpy(out, logits, n * k * sizeof(floating))
+        prefetch(out + n * k, n * k)
+    if targets != NULL:
+        prefetch(targets + first * k + n * k, n * k)
+    if labels != NULL:
+        labels += first
+    else:
+        targets += first * k
+    if losses != NULL:
+        losses += first
+    else:
+        losses = row_losses
+    return xent(loss, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
+
+
+def extent(const floating[::1] values not None):
+    """Return the smallest and largest of 0 and the values, NaN apart."""
+    cdef double low = 0, high = 0
+    if values.shape[0]:
+        extent_of(&values[0], values.shape[0], &low, &high)
+    return low, high
+
+
+def softmax_inplace(floating[:, ::1] logits not None, int n_threads):
+    """Replace each row of logits (n, K) by its softmax."""
+    cdef Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, block, blocks
+    if n == 0 or k == 0:
+        return
+    rows = 16 * tile_rows(k)
+    blocks = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, <double>n * k, THREADED, blocks)
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+        softmax(&logits[block * rows, 0], min(rows, n - block * rows), k)
+
+
+cdef void softmax(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    cdef:
+        double total[CHUNK]
+        floating top[CHUNK]
+        floating scale[CHUNK]
+        floating tile[CHUNK]
+        floating *x
+        Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        m = min(rows, n - first)
+        stride = tile_stride(m, k)
+        x = s + first * k
+        if stride:
+            x = tile
+            pack(s + first * k, m, k, stride, tile)
+        row_max(x, m, k, stride, top)
+        exp_rows(x, m, k, stride, top, total)
+        for i in range(m):
+            scale[i] = <floating>(1 / total[i])
+        for i in range(m, stride):
+            scale[i] = 0
+        scale_rows(x, m, k, stride, scale, <floating *>NULL)
+        if stride:
+            unpack(tile, m, k, stride, s + first * k)
+
+
+def sigmoid_inplace(floating[::1] logits not None, int n_threads):
+    """Replace each logit by its sigmoid."""
+    cdef Py_ssize_t n = logits.shape[0], rows = 16 * CHUNK, block, blocks = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, n, THREADED, blocks)
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+        logistic(&logits[block * rows], min(rows, n - block * rows))
