@@ -24,6 +24,7 @@ lint: $(VENV)/lint
 bench: $(VENV)/bench
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/run_peers.py
 
 docs: $(VENV)/docs

@@ -33,6 +33,7 @@ __all__ = ["main", "skce_epoch"]
 
 BATCH = 256
 ALPHA = 1e-4
+LAZY = 6  # steps between sweeps over W, as the estimator chooses for such batches of 20news
 
 
 def skce_epoch(X, y, n_classes, batch, lazy=1):
@@ -92,7 +93,7 @@ def _sparse_table(args):
         problem = _problem("20news", dtype, args)
         X, y, K = problem.X_train, problem.y_train, problem.n_classes
         calls = {
-            "skce epoch": skce_epoch(X, y, K, BATCH),
+            "skce epoch": skce_epoch(X, y, K, BATCH, LAZY),
             **_two_fits("SGDClassifier pass", _sgd_classifier, X, y),
             **_two_fits("skce pass", _skce, X, y),
         }

@@ -10,9 +10,5 @@ class Matrix:
     def __init__(self, matrix: Any) -> None: ...
 
 def decision(
-    X: Matrix,
-    coef: np.ndarray,
-    intercept: np.ndarray,
-    out: np.ndarray,
-    n_threads: int,
+    X: Matrix, coef: np.ndarray, intercept: np.ndarray, out: np.ndarray, n_threads: int
 ) -> None: ...

@@ -166,7 +166,8 @@ def decision(
     cdef:
         Rows x = X.rows
         Py_ssize_t n = X.shape[0], k = coef.shape[0], p = coef.shape[1], block
-        Py_ssize_t stride = packed_stride(p, k, sizeof(floating)), size = BLOCK_ROWS if stride or x.sparse else BLAS_ROWS
+        Py_ssize_t stride = packed_stride(p, k, sizeof(floating))
+        Py_ssize_t size = BLOCK_ROWS if stride or x.sparse else BLAS_ROWS
         Py_ssize_t blocks = (n + size - 1) // size
         floating[:, ::1] weights
         const floating *w

@@ -7,6 +7,7 @@ from scipy import linalg, optimize, sparse
 from scipy.sparse import linalg as linalg_sparse
 
 from skce import _kernels, _parallel
+from skce._arrays import check_threads
 from skce.losses import sigmoid, softmax
 
 __all__ = ["Objective", "polish", "polishes"]
@@ -77,7 +78,7 @@ class Objective:
             self.smoothing,
             residuals,
             None,
-            1,
+            check_threads(None),
         )
         value = loss + 0.5 * np.sum(self.decay * V[:-1] ** 2)
         return value, self._to_gradient(residuals, V)

@@ -21,6 +21,7 @@ SETS = {"mnist": "multiclass", "20news": "multiclass", "bibtex": "multilabel", "
 SCRIPTS = {
     "kernels": ["--quick"],
     "epoch": ["--quick", "--rounds", "1"],
+    "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "run_peers": ["--quick", "--sets", *SETS, "--peers", "SGDClassifier"],
 }
 PARTS = {"kernel_peers", "kernel_report", "peers", "problems", "timing"}  # of the scripts

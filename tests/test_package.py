@@ -39,8 +39,20 @@ LAYERS = {
     "_validation": (set(), EVERYTHING),
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
-    "_polish": ({"_kernels", "_parallel", "losses"}, {"numpy", "scipy"}),
-    "_base": ({"_kernels", "_linear", "_parallel", "_sgd", "_arrays", "_validation", "_solvers", "_polish"}, EVERYTHING),
+    "_polish": ({"_kernels", "_parallel", "_arrays", "losses"}, {"numpy", "scipy"}),
+    "_base": (
+        {
+            "_kernels",
+            "_linear",
+            "_parallel",
+            "_sgd",
+            "_arrays",
+            "_validation",
+            "_solvers",
+            "_polish",
+        },
+        EVERYTHING,
+    ),
     # 5 estimators
     "_multinomial": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
     "_multilabel": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),

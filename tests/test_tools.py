@@ -24,7 +24,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags, shuffle
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 from skce.metrics import (
@@ -259,6 +259,28 @@ def test_fits_in_two_threads_give_the_bits_each_gives_alone():
             thread.join()
         for actual, expected in zip(together, alone, strict=True):
             assert_same_bits(actual, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_fits_and_predictions_do_not_depend_on_the_number_of_threads(storage, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((30_000, 12)) * (rng.random((30_000, 12)) < 0.5)
+    y = (X @ rng.standard_normal((12, 5)) + rng.gumbel(size=(30_000, 5))).argmax(axis=1)
+    Y = (X @ rng.standard_normal((12, 4)) > rng.logistic(size=(30_000, 4))).astype(int)
+    X = X if storage == "dense" else sparse.csr_array(X)
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            parts = []
+            for model, target in ((MultinomialLogistic, y), (MultiLabelLogistic, Y)):
+                for solver in ("auto", "sgd"):
+                    fitted = model(solver=solver, max_iter=20, tol=1e-2, random_state=seed)
+                    fitted.fit(X, target)
+                    parts += [fitted.coef_, fitted.intercept_, fitted.predict_proba(X)]
+            results.append(parts)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def blas_threads():
