@@ -206,34 +206,28 @@ cdef void sigmoid_tile(
         floating factor[CHUNK]
         const floating *positive = NULL
         Py_ssize_t i, stride = tile_stride(n, k)
-        bint equal
+        bint equal = weight[0] > 0 and memcmp(weight, weight + 1, (n - 1) * sizeof(double)) == 0
     if pos_weight != NULL:
         positive = factor
         for i in range(n):
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
-    softplus_mix(s, n * k, targets, positive, 1 - smoothing, smoothing / 2, entries)
-    factor[0] = <floating>weight[0]
-    equal = memcmp(weight, weight + 1, (n - 1) * sizeof(double)) == 0
-    if k == 1 and weight[0] > 0 and equal:
-        scale_rows(s, 1, n, 0, factor, <floating *>NULL)
+    softplus_mix(s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
+                 weight[0] if equal else 1.0, entries)
+    if k == 1:
         for i in range(n):
-            loss[i] = weight[0] * entries[i]
-        return
-    if stride:
+            total[i] = entries[i]
+    elif stride:
         pack(entries, n, k, stride, tile)
         row_sums(tile, n, k, stride, <floating *>NULL, total)
     else:
         row_sums(entries, n, k, 0, <floating *>NULL, total)
-    if weight[0] > 0 and equal:
-        scale_rows(s, 1, n * k, 0, factor, <floating *>NULL)
-        for i in range(n):
-            loss[i] += weight[0] * total[i]
-        return
     for i in range(n):
-        factor[i] = <floating>weight[i]
         loss[i] += weight[i] * total[i]
-    scale_rows(s, n, k, 0, factor, <floating *>NULL)
-    clear_weightless(s, weight, n, k, loss)
+    if not equal:
+        for i in range(n):
+            factor[i] = <floating>weight[i]
+        scale_rows(s, n, k, 0, factor, <floating *>NULL)
+        clear_weightless(s, weight, n, k, loss)
 
 
 cdef double xent(
