@@ -6,7 +6,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 SOURCES := setup.py pyproject.toml $(wildcard skce/*.pyx skce/*.pxd skce/*.h skce/*.inc)
 
-.PHONY: demo test lint bench docs debug-test clean
+.PHONY: demo test lint bench docs debug-test level-test sanitize no-openmp-test clean
 
 demo: $(VENV)/plot
 	$(BIN)/python examples/demo.py
@@ -30,13 +30,45 @@ bench: $(VENV)/bench
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
+# a copy of the sources for another build
+define COPY
+rm -rf build/$(1) && mkdir -p build/$(1)
+cp -r setup.py pyproject.toml README.md LICENSE skce tests tools build/$(1)
+rm -f build/$(1)/skce/*.so
+endef
+KERNEL_TESTS := tests/test_losses.py tests/test_sgd.py
+
 # the kernels' tests on a build with bounds checks and C assertions, in a copy
 debug-test: $(VENV)/test
-	rm -rf build/debug && mkdir -p build/debug
-	cp -r setup.py pyproject.toml README.md LICENSE skce tests build/debug
-	rm -f build/debug/skce/*.so
+	$(call COPY,debug)
 	cd build/debug && SKCE_DEBUG=1 CFLAGS=-w ../../$(BIN)/python setup.py --quiet build_ext --inplace
-	cd build/debug && PYTHONPATH=. ../../$(BIN)/python -m pytest -q tests/test_losses.py tests/test_sgd.py
+	cd build/debug && PYTHONPATH=. ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS)
+
+# the kernels' tests once for each CPU level of this machine
+level-test: $(VENV)/test
+	tools/levels.sh $(BIN)/python -m pytest -q -x $(KERNEL_TESTS) tests/test_simd.py
+
+# the debug build again, with the address and undefined behaviour sanitizers of gcc. The interpreter
+# has none, so their libraries are preloaded, before them nothing; libstdc++ for the exceptions of SciPy
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize: $(VENV)/test
+	$(call COPY,sanitize)
+	cd build/sanitize && SKCE_DEBUG=1 CC=gcc CFLAGS="-w $(SANITIZE)" LDFLAGS="$(SANITIZE)" \
+		../../$(BIN)/python setup.py --quiet build_ext --inplace -j2
+	cd build/sanitize && PYTHONPATH=$$PWD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) \
+		$$(gcc -print-file-name=libstdc++.so)" \
+		tools/levels.sh ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) tests/test_robustness.py
+
+# the tests of kernels and estimators on a build without OpenMP
+no-openmp-test: $(VENV)/test
+	$(call COPY,no-openmp)
+	cd build/no-openmp && SKCE_OPENMP=0 ../../$(BIN)/python setup.py --quiet build_ext --inplace -j2
+	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -c \
+		"from skce._cpu import max_threads; assert max_threads() == 0, 'built with OpenMP'"
+	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) \
+		tests/test_robustness.py tests/test_base.py tests/test_multinomial.py tests/test_multilabel.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -20,25 +20,22 @@
 #include <string.h>
 
 #define SKCE_LANES 16
-#if defined(__GNUC__)
-#define SKCE_VECTOR_TYPES 1
-#else
-#define SKCE_VECTOR_TYPES 0
-#endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(SKCE_PLAIN)  /* SKCE_PLAIN: a build as other compilers make it */
+#define SKCE_VECTOR_TYPES 1
 #define SKCE_INLINE SKCE_TARGET static inline __attribute__((always_inline))
 #define SKCE_FUNCTION SKCE_TARGET static __attribute__((unused, noinline))
 #define SKCE_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define SKCE_INLINE static inline
-#define SKCE_FUNCTION static
-#define SKCE_PREFETCH(address) ((void)0)
-#endif
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define SKCE_SHUFFLES 1  /* gcc 12, clang */
 #endif
+#endif
+#else
+#define SKCE_VECTOR_TYPES 0
+#define SKCE_INLINE static inline
+#define SKCE_FUNCTION static
+#define SKCE_PREFETCH(address) ((void)0)
 #endif
 #if !defined(SKCE_SHUFFLES)
 #define SKCE_SHUFFLES 0
@@ -46,7 +43,7 @@
 #if defined(_MSC_VER)
 #define restrict __restrict
 #endif
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && SKCE_VECTOR_TYPES
 #define SKCE_LEVELS 3
 #else
 #define SKCE_LEVELS 1
