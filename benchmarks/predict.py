@@ -1,9 +1,10 @@
 """predict_proba beside LogisticRegression's: time, and memory beyond X and the result.
 
-    python benchmarks/predict.py [--rows 100000] [--columns 200] [--classes 3 10 100] [--rounds 7]
+    python benchmarks/predict.py [--rows 100000] [--columns 200] [--classes 3 10 100] [--threads 1]
 
-float32, one thread, interleaved, medians. Both predict with the same coefficients. Memory is the peak
-resident size of a fresh process that predicts, less that of one that makes the result only.
+float32, interleaved, medians, on --threads threads (all by default). Both predict with the same
+coefficients. Memory is the peak resident size of a fresh process that predicts, less that of one that
+makes the result only.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def main(argv=None):
     parser.add_argument("--columns", type=int, default=200)
     parser.add_argument("--classes", nargs="+", type=int, default=(3, 10, 100))
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.memory:
@@ -38,7 +40,7 @@ def main(argv=None):
     rows = []
     for n_classes in args.classes:
         X, ours, theirs = _fitted(args, n_classes)
-        with threadpool_limits(limits=1):
+        with threadpool_limits(limits=args.threads):
             calls = {
                 "skce": lambda ours=ours, X=X: ours.predict_proba(X),
                 "peer": lambda theirs=theirs, X=X: theirs.predict_proba(X),

@@ -33,7 +33,7 @@ DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
 PASSES_BEFORE_POLISH = 2
 STALE_BEFORE_HALVING = 2
-BLOCK = 1 << 21  # entries of X or logits that a prediction works on at once
+BLOCK = 1 << 22  # logits, or entries of X to convert, that a prediction works on at once
 
 
 @dataclass
@@ -366,11 +366,13 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         dtype = np.result_type(X.dtype, self.coef_.dtype)
         coef = np.ascontiguousarray(self.coef_, dtype)
         intercept = np.ascontiguousarray(self.intercept_, dtype)
-        size = max(1, int(BLOCK // max(k, X.nnz / n if sparse.issparse(X) else p)))
+        entries = X.nnz / n if sparse.issparse(X) else p  # of a row that has to be converted
+        size = max(1, int(BLOCK // max(k, entries if X.dtype != dtype else 0)))
         work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)
         with one_blas_thread():
             for first in range(0, n, size):
-                rows = X[first : first + size].astype(dtype, copy=False)
+                rows = X if size >= n else X[first : first + size]
+                rows = rows.astype(dtype, copy=False)
                 logits = work[: rows.shape[0]]
                 _linear.decision(_linear.Matrix(rows), coef, intercept, logits, threads)
                 result = function(logits)

@@ -13,7 +13,6 @@ from scipy.sparse import issparse
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from skce import _cpu
@@ -29,7 +28,7 @@ skce_set_level(_cpu.level_number)
 cdef enum:
     PACKED_BYTES = 1 << 19  # of weights that stay in the second-level cache
     BLAS_ROWS = 256         # of a block in `decision`
-    THREADED = 1 << 19      # multiplications from which waking threads pays
+    THREADED = 1 << 22      # multiplications from which waking threads pays
 
 
 cdef class Matrix:
@@ -73,6 +72,13 @@ cdef class Matrix:
 
 def _bytes(array):
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
+    """Zeros (rows, columns) that begin at a cache line."""
+    space = np.zeros(rows * columns * dtype.itemsize + 64, np.uint8)
+    start = -space.ctypes.data % 64
+    return space[start:start + rows * columns * dtype.itemsize].view(dtype).reshape(rows, columns)
 
 
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil:
@@ -169,7 +175,7 @@ def decision(
         Py_ssize_t stride = packed_stride(p, k, sizeof(floating))
         Py_ssize_t size = BLOCK_ROWS if stride or x.sparse else BLAS_ROWS
         Py_ssize_t blocks = (n + size - 1) // size
-        floating[:, ::1] weights
+        floating[:, ::1] weights, blocks_of_rows
         const floating *w
         floating *space = NULL
     dtype = np.float32 if floating is float else np.float64
@@ -187,19 +193,17 @@ def decision(
         pack(w, k, p, k, &weights[0, 0])
         w = &weights[0, 0]
     elif stride:  # padded
-        weights = np.zeros((k, stride), X.dtype)
+        weights = aligned_zeros(k, stride, X.dtype)
         weights[:, :p] = coef
         w = &weights[0, 0]
     n_threads = threads_for(
         n_threads, (<double>X.nnz if x.sparse else <double>n * p) * k, THREADED, blocks)
     if stride and not x.sparse:
-        space = <floating *>malloc(n_threads * size * stride * sizeof(floating))
-        if space == NULL:
-            raise MemoryError()
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+        blocks_of_rows = aligned_zeros(n_threads * size, stride, X.dtype)
+        space = &blocks_of_rows[0, 0]
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=8):
         block_logits(x, block * size, min(size, n - block * size), n, k, w, &intercept[0],
                      space + threadid() * size * stride, stride, &out[block * size, 0])
-    free(space)
 
 
 cdef void block_logits(Rows x, Py_ssize_t first, Py_ssize_t n, Py_ssize_t n_all, Py_ssize_t k,
@@ -221,7 +225,8 @@ cdef void block_logits(Rows x, Py_ssize_t first, Py_ssize_t n, Py_ssize_t n_all,
     else:
         for i in range(n):
             later[i] = <const floating *>x.values + min(first + n + i, n_all - 1) * p
-        if (first + n - 1) * p + stride <= n_all * p:  # a row read up to stride ends in the matrix
+        # a copy is aligned; for few outputs rows are read as they are, if up to stride there is something
+        if k <= 16 and (first + n - 1) * p + stride <= n_all * p:
             packed_forward(rows, n, p, stride, k, w, later, out)
         else:
             load_dense(x, order, n, <floating *>NULL, stride, space)

@@ -1,7 +1,7 @@
 # The kernels over whole arrays, for Python: checks, tiles, threads.
 #
 # A thread takes whole tiles, whose number depends on the shape only, so no result depends on the
-# number of threads.
+# number of threads or on who takes which; the one that has a core to itself takes more.
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
@@ -99,7 +99,7 @@ def loss_and_residuals(
         free(sums)
         free(scratch)
         raise MemoryError()
-    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="static"):
+    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         sums[tile] = one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
                               target, positive, row_weight + tile * rows * weight_step, smoothing, out,
                               scratch + threadid() * rows * k, row_loss)
@@ -155,7 +155,7 @@ def softmax_inplace(floating[:, ::1] logits not None, int n_threads):
     rows = 16 * tile_rows(k)
     blocks = (n + rows - 1) // rows
     n_threads = threads_for(n_threads, <double>n * k, THREADED, blocks)
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         softmax(&logits[block * rows, 0], min(rows, n - block * rows), k)
 
 
@@ -190,5 +190,5 @@ def sigmoid_inplace(floating[::1] logits not None, int n_threads):
     """Replace each logit by its sigmoid."""
     cdef Py_ssize_t n = logits.shape[0], rows = 16 * CHUNK, block, blocks = (n + rows - 1) // rows
     n_threads = threads_for(n_threads, n, THREADED, blocks)
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="static"):
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         logistic(&logits[block * rows], min(rows, n - block * rows))

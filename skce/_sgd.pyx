@@ -22,6 +22,7 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from skce import _cpu
+from skce._linear import aligned_zeros
 
 from skce._kernels cimport Loss, xent
 from skce._linear cimport (
@@ -209,12 +210,12 @@ def sgd_epoch(
         stride = packed_stride(p, k, sizeof(floating))
         if stride:
             rows = min(<Py_ssize_t>BLOCK_ROWS, size)
-            packed = np.empty((2, k, stride), dtype)
+            packed = aligned_zeros(2 * k, stride, np.dtype(dtype)).reshape(2, k, stride)
             packed_w = &packed[0, 0, 0]
             packed_gradient = &packed[1, 0, 0]
         else:
             stride = p
-        x_block = np.empty((rows, stride), dtype)
+        x_block = aligned_zeros(rows, stride, np.dtype(dtype))
         block = &x_block[0, 0]
     residuals = np.empty((rows, k), dtype)
     sums = np.empty(k, dtype)
