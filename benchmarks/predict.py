@@ -3,8 +3,8 @@
     python benchmarks/predict.py [--rows 100000] [--columns 200] [--classes 3 10 100] [--threads 1]
 
 float32, interleaved, medians, on --threads threads (all by default). Both predict with the same
-coefficients. Memory is the peak resident size of a fresh process that predicts, less that of one that
-makes the result only.
+coefficients. Memory is the peak resident size of a fresh process that predicts, less that of one
+that makes the result only.
 """
 
 import argparse

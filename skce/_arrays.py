@@ -23,6 +23,7 @@ __all__ = [
     "class_weighted",
     "evaluate",
     "float_array",
+    "in_dtype",
     "times",
 ]
 
@@ -68,7 +69,15 @@ def check_row_weight(sample_weight, n):
 
 def times(weight, factor):
     """Return factor times the row weights, which are ones for None."""
-    return factor if weight is None else weight * factor
+    if weight is None:
+        return factor
+    with np.errstate(over="ignore"):
+        product = weight * factor
+        if not np.isfinite(product.sum()):
+            raise ValueError(
+                "sample_weight times class_weight must have a finite sum, got an overflow."
+            )
+    return product
 
 
 def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
@@ -167,10 +176,17 @@ def check_proba(proba, name="proba"):
 def class_weighted(targets, class_weight):
     """Return the targets times their class weights, and what that does to each row's mass."""
     mass = np.nansum(targets, axis=1)
-    targets = targets * class_weight.astype(targets.dtype)
+    targets = targets * in_dtype("class_weight", class_weight, targets.dtype)
     share = np.ones(len(targets))
     np.divide(np.nansum(targets, axis=1), mass, out=share, where=mass > 0)
     return targets, share
+
+
+def in_dtype(name, values, dtype):
+    """Return weights in the dtype of the logits, in which they must be finite."""
+    if values.size and values.max() > np.finfo(dtype).max:
+        raise ValueError(f"{name} must be finite in {dtype}, got {values.max()}.")
+    return values.astype(dtype)
 
 
 LOSS_ONLY = object()  # given for out: no gradient
@@ -189,6 +205,9 @@ def evaluate(kind, inputs, options):
     divisor = 1.0
     if reduction == "mean":
         divisor = (len(logits) if effective is None else effective.sum()) or 1.0
+    if weight is not None:
+        weight = weight / divisor
+        in_dtype("sample_weight", weight, logits.dtype)
     losses = np.empty(len(logits)) if reduction == "none" else None
     loss = _parallel.loss_and_residuals(
         kind,
@@ -196,8 +215,8 @@ def evaluate(kind, inputs, options):
         labels,
         _rows(targets),
         pos_weight,
-        None if weight is None else weight / divisor,
-        1 / divisor,
+        weight,
+        1.0 if weight is not None else 1 / divisor,
         smoothing,
         _rows(gradient),
         losses,

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import ClassVar
@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skce import _kernels, _linear, _parallel, _sgd
+from skce import _kernels, _linear, _sgd
 from skce._arrays import check_threads
 from skce._polish import Objective, polish, polishes
 from skce._solvers import SGD
@@ -27,7 +27,7 @@ from skce._validation import (
     one_blas_thread,
 )
 
-__all__ = ["BaseCrossEntropy", "Encoded", "best_class", "in_place_softmax"]
+__all__ = ["BaseCrossEntropy", "Encoded", "best_class"]
 
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
@@ -354,8 +354,8 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         for name, value in data.attributes.items():
             setattr(self, name, value)
 
-    def _map_logits(self, X, function):
-        """Return function(logits) of the rows of X, a block of rows at a time.
+    def _map_logits(self, X, function, softmax=False):
+        """Return function(logits) of the rows of X, or of their softmax, a block of rows at a time.
 
         function may change its argument and return it.
         """
@@ -363,39 +363,35 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         X = check_X(self, X, reset=False)
         n, p = X.shape
         k = len(self.coef_)
-        dtype = np.result_type(X.dtype, self.coef_.dtype)
-        coef = np.ascontiguousarray(self.coef_, dtype)
-        intercept = np.ascontiguousarray(self.intercept_, dtype)
-        entries = X.nnz / n if sparse.issparse(X) else p  # of a row that has to be converted
+        both_single = X.dtype == self.coef_.dtype == np.float32
+        dtype = np.dtype(np.float32 if both_single else np.float64)
+        is_sparse = sparse.issparse(X)
+        coef = np.ascontiguousarray(self.coef_.T if is_sparse else self.coef_, dtype)
+        intercept = np.array(np.broadcast_to(self.intercept_, (k,)), dtype)
+        entries = X.nnz / n if is_sparse else p  # of a row that has to be converted
         size = max(1, int(BLOCK // max(k, entries if X.dtype != dtype else 0)))
         work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)
-        with one_blas_thread():
-            for first in range(0, n, size):
-                rows = X if size >= n else X[first : first + size]
-                rows = rows.astype(dtype, copy=False)
-                logits = work[: rows.shape[0]]
-                _linear.decision(_linear.Matrix(rows), coef, intercept, logits, threads)
-                result = function(logits)
-                if size >= n:
-                    return result
-                if out is None:
-                    out = np.empty((n, *result.shape[1:]), result.dtype)
-                if not np.may_share_memory(result, out):
-                    out[first : first + size] = result
-                if result is logits:
-                    work = out[first + size :][:size]  # no copy from here on
+        for first in range(0, n, size):
+            rows = X if size >= n else X[first : first + size]
+            rows = _linear.Matrix(rows.astype(dtype, copy=False))
+            logits = work[: rows.shape[0]]
+            with one_blas_thread() if _linear.uses_blas(rows, k) else nullcontext():
+                _linear.decision(rows, coef, intercept, logits, softmax and k > 1, threads)
+            result = function(logits)
+            if size >= n:
+                return result
+            if out is None:
+                out = np.empty((n, *result.shape[1:]), result.dtype)
+            if not np.may_share_memory(result, out):
+                out[first : first + size] = result
+            if result is logits:
+                work = out[first + size :][:size]  # no copy from here on
         return out
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def in_place_softmax(logits):
-    """Replace logits by their softmax."""
-    _parallel.softmax_inplace(logits, check_threads(None))
-    return logits
 
 
 def best_class(logits):

@@ -37,6 +37,9 @@ cdef double xent(
     const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss_n) noexcept nogil
 
+# logits_nk <- the softmax of each row
+cdef void softmax_rows(floating *logits_nk, Py_ssize_t n, Py_ssize_t k) noexcept nogil
+
 
 cdef inline Py_ssize_t tile_rows(Py_ssize_t k) noexcept nogil:
     if k <= SMALL:

@@ -19,8 +19,9 @@ from skce import _cpu
 
 from skce._blas cimport gemm
 from skce._cpu cimport threads_for
+from skce._kernels cimport softmax_rows
 from skce._simd cimport (
-    SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, pack, skce_set_level, packed_backward,
+    SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, skce_set_level, packed_backward,
     packed_forward, subtract)
 
 skce_set_level(_cpu.level_number)
@@ -79,6 +80,11 @@ def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
     space = np.zeros(rows * columns * dtype.itemsize + 64, np.uint8)
     start = -space.ctypes.data % 64
     return space[start:start + rows * columns * dtype.itemsize].view(dtype).reshape(rows, columns)
+
+
+def uses_blas(Matrix X not None, Py_ssize_t k):
+    """Tell whether BLAS makes the products of X with k columns of weights."""
+    return not X.sparse and packed_stride(X.rows.columns, k, X.dtype.itemsize) == 0
 
 
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil:
@@ -163,15 +169,16 @@ cdef void scatter_residuals(
 
 def decision(
     Matrix X not None, const floating[:, ::1] coef not None, const floating[::1] intercept not None,
-    floating[:, ::1] out not None, int n_threads,
+    floating[:, ::1] out not None, bint softmax, int n_threads,
 ):
-    """Fill out (n, K) with the logits of X.
+    """Fill out (n, K) with the logits of X, or their softmax.
 
-    coef is (K, p). Rows are split in fixed blocks, so the result does not depend on n_threads.
+    coef is (K, p) for a dense X and (p, K) for CSR. Rows are split in fixed blocks, so the result does
+    not depend on n_threads.
     """
     cdef:
         Rows x = X.rows
-        Py_ssize_t n = X.shape[0], k = coef.shape[0], p = coef.shape[1], block
+        Py_ssize_t n = X.shape[0], p = x.columns, k = intercept.shape[0], block
         Py_ssize_t stride = packed_stride(p, k, sizeof(floating))
         Py_ssize_t size = BLOCK_ROWS if stride or x.sparse else BLAS_ROWS
         Py_ssize_t blocks = (n + size - 1) // size
@@ -181,29 +188,29 @@ def decision(
     dtype = np.float32 if floating is float else np.float64
     if X.dtype != dtype:
         raise ValueError(f"X must have the dtype of coef, got {X.dtype}.")
-    if p != x.columns or k == 0 or intercept.shape[0] != k or out.shape[0] != n or out.shape[1] != k:
-        raise ValueError(f"X, intercept and out must fit coef of shape ({k}, {p}).")
+    shape = (p, k) if x.sparse else (k, p)
+    if k == 0 or coef.shape[0] != shape[0] or coef.shape[1] != shape[1]:
+        raise ValueError(f"coef must have shape {shape}, got ({coef.shape[0]}, {coef.shape[1]}).")
+    if out.shape[0] != n or out.shape[1] != k:
+        raise ValueError(f"out must have shape ({n}, {k}), got ({out.shape[0]}, {out.shape[1]}).")
     if n_threads < 0:
         raise ValueError(f"n_threads must not be negative, got {n_threads}.")
     if n == 0:
         return
     w = &coef[0, 0]
-    if x.sparse:  # (p, k)
-        weights = np.empty((p, k), X.dtype)
-        pack(w, k, p, k, &weights[0, 0])
-        w = &weights[0, 0]
-    elif stride:  # padded
-        weights = aligned_zeros(k, stride, X.dtype)
-        weights[:, :p] = coef
-        w = &weights[0, 0]
     n_threads = threads_for(
         n_threads, (<double>X.nnz if x.sparse else <double>n * p) * k, THREADED, blocks)
     if stride and not x.sparse:
+        weights = aligned_zeros(k, stride, X.dtype)
+        weights[:, :p] = coef
+        w = &weights[0, 0]
         blocks_of_rows = aligned_zeros(n_threads * size, stride, X.dtype)
         space = &blocks_of_rows[0, 0]
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=8):
         block_logits(x, block * size, min(size, n - block * size), n, k, w, &intercept[0],
                      space + threadid() * size * stride, stride, &out[block * size, 0])
+        if softmax:
+            softmax_rows(&out[block * size, 0], min(size, n - block * size), k)
 
 
 cdef void block_logits(Rows x, Py_ssize_t first, Py_ssize_t n, Py_ssize_t n_all, Py_ssize_t k,

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
-from skce._base import BaseCrossEntropy, Encoded, best_class, in_place_softmax
+from skce._base import BaseCrossEntropy, Encoded, best_class
 from skce._validation import (
     Interval,
     StrOptions,
@@ -17,7 +17,7 @@ from skce._validation import (
     multilabel_rows,
     read_y,
 )
-from skce.losses import log_sigmoid, log_softmax, sigmoid
+from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
 
 __all__ = ["MultiLabelLogistic"]
 
@@ -221,9 +221,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
         return np.array(np.broadcast_to(value, (k,)))
 
     def _shares(self, logits):
-        """Return the probabilities or shares (n, k); the logits may be lost."""
+        """Return the probabilities or shares (n, k)."""
         if self.loss == "softmax" and logits.shape[1] > 1:
-            return in_place_softmax(logits)
+            return softmax(logits)
         limits = np.finfo(logits.dtype)
         return np.clip(sigmoid(logits), limits.tiny, 1 - limits.epsneg)
 

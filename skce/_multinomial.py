@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score
 
 from skce import _kernels
-from skce._base import BaseCrossEntropy, Encoded, best_class, in_place_softmax
+from skce._base import BaseCrossEntropy, Encoded, best_class
 from skce._validation import (
     StrOptions,
     check_rows,
@@ -227,7 +227,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        return self._map_logits(X, partial(_of_both, in_place_softmax, sigmoid))
+        return self._map_logits(X, partial(_of_both, np.asarray, sigmoid), softmax=True)
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, from the logits: never −inf.

@@ -11,9 +11,8 @@ from libc.string cimport memcpy
 from skce import _cpu
 
 from skce._cpu cimport threads_for
-from skce._kernels cimport CHUNK, Loss, tile_rows, tile_stride, xent
-from skce._simd cimport (
-    exp_rows, extent as extent_of, logistic, pack, prefetch, row_max, scale_rows, skce_set_level, unpack)
+from skce._kernels cimport CHUNK, Loss, softmax_rows, tile_rows, xent
+from skce._simd cimport extent as extent_of, logistic, prefetch, skce_set_level
 
 skce_set_level(_cpu.level_number)
 
@@ -156,34 +155,7 @@ def softmax_inplace(floating[:, ::1] logits not None, int n_threads):
     blocks = (n + rows - 1) // rows
     n_threads = threads_for(n_threads, <double>n * k, THREADED, blocks)
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        softmax(&logits[block * rows, 0], min(rows, n - block * rows), k)
-
-
-cdef void softmax(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    cdef:
-        double total[CHUNK]
-        floating top[CHUNK]
-        floating scale[CHUNK]
-        floating tile[CHUNK]
-        floating *x
-        Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
-    for block in range((n + rows - 1) // rows):
-        first = block * rows
-        m = min(rows, n - first)
-        stride = tile_stride(m, k)
-        x = s + first * k
-        if stride:
-            x = tile
-            pack(s + first * k, m, k, stride, tile)
-        row_max(x, m, k, stride, top)
-        exp_rows(x, m, k, stride, top, total)
-        for i in range(m):
-            scale[i] = <floating>(1 / total[i])
-        for i in range(m, stride):
-            scale[i] = 0
-        scale_rows(x, m, k, stride, scale, <floating *>NULL)
-        if stride:
-            unpack(tile, m, k, stride, s + first * k)
+        softmax_rows(&logits[block * rows, 0], min(rows, n - block * rows), k)
 
 
 def sigmoid_inplace(floating[::1] logits not None, int n_threads):

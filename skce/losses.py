@@ -18,6 +18,7 @@ from skce._arrays import (
     check_weight,
     class_weighted,
     evaluate,
+    in_dtype,
     times,
 )
 from skce._proba import (
@@ -392,7 +393,7 @@ def sigmoid_cross_entropy_value_and_grad(
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
         pos_weight = np.full(k, pos_weight) if np.ndim(pos_weight) == 0 else pos_weight
-        pos_weight = check_weight("pos_weight", pos_weight, k).astype(logits.dtype)
+        pos_weight = in_dtype("pos_weight", check_weight("pos_weight", pos_weight, k), logits.dtype)
     return evaluate(
         _kernels.Loss.SIGMOID,
         (logits, None, targets, pos_weight, weight, weight),

@@ -28,7 +28,7 @@ LAYERS = {
     "_cpu": ({"_simd"}, {"cython"}),
     "_kernels": ({"_simd", "_cpu"}, {"cython", "libc"}),
     "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc"}),
-    "_linear": ({"_simd", "_blas", "_cpu"}, {"cython", "libc", "numpy", "scipy"}),
+    "_linear": ({"_simd", "_blas", "_cpu", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
     # 2 engine; _arrays and _proba are parts of losses
     "_sgd": ({"_simd", "_cpu", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
     "_arrays": ({"_parallel"}, {"numpy"}),
@@ -41,16 +41,7 @@ LAYERS = {
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
     "_polish": ({"_kernels", "_parallel", "_arrays", "losses"}, {"numpy", "scipy"}),
     "_base": (
-        {
-            "_kernels",
-            "_linear",
-            "_parallel",
-            "_sgd",
-            "_arrays",
-            "_validation",
-            "_solvers",
-            "_polish",
-        },
+        {"_kernels", "_linear", "_sgd", "_arrays", "_validation", "_solvers", "_polish"},
         EVERYTHING,
     ),
     # 5 estimators

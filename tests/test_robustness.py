@@ -7,11 +7,12 @@ import pytest
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.datasets import load_iris
+from scipy.special import softmax
+from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skce import MultiLabelLogistic, MultinomialLogistic, _linear, _parallel, _sgd, losses
+from skce import MultiLabelLogistic, MultinomialLogistic, _base, _linear, _parallel, _sgd, losses
 
 SOLVERS = ["auto", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)
@@ -222,3 +223,59 @@ def test_forked_child_computes_after_its_parent_had_threads():
 def test_private_entry_points_raise_rather_than_crash(call):
     with pytest.raises((ValueError, TypeError)):
         call()
+
+
+SINGLE = np.float32([[0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        (
+            "class_weight",
+            lambda: losses.softmax_cross_entropy(SINGLE, [[0.5, 0.5]], class_weight=[1, 1e39]),
+        ),
+        (
+            "class_weight",
+            lambda: losses.softmax_cross_entropy(
+                [[0.0, 1]], [0], sample_weight=[1e200], class_weight=[1e200, 1]
+            ),
+        ),
+        ("pos_weight", lambda: losses.sigmoid_cross_entropy(SINGLE, [[0, 1]], pos_weight=1e39)),
+        (
+            "sample_weight",
+            lambda: losses.sigmoid_cross_entropy(
+                SINGLE, [[0, 1]], sample_weight=[1e39], reduction="sum"
+            ),
+        ),
+    ],
+)
+def test_weights_that_overflow_are_named(name, call):
+    with pytest.raises(ValueError, match=f"{name}.*finite"):
+        call()
+
+
+def test_a_tiny_weight_is_as_good_as_another():
+    loss = losses.softmax_cross_entropy([[0.0, 1]], [0], sample_weight=[1e-310])
+    assert loss == pytest.approx(np.log(1 + np.e))
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 10**9])
+@pytest.mark.parametrize("storage", ["dense", "csr", "float32", "fortran"])
+def test_predictions_do_not_depend_on_the_blocks(block, storage, monkeypatch):
+    A, y = make_classification(60, 21, n_informative=6, n_classes=4, random_state=0)
+    model = MultinomialLogistic(alpha=0.1).fit(A, y)
+    model.intercept_ = 0.5  # set by hand: broadcast
+    data = {
+        "dense": A,
+        "csr": sparse.csr_array(A * (abs(A) > 0.5)),
+        "float32": A.astype(np.float32),
+        "fortran": np.asfortranarray(A),
+    }[storage]
+    monkeypatch.setattr(_base, "BLOCK", block)
+    logits = data @ model.coef_.T + 0.5
+    assert_allclose(model.decision_function(data), logits, rtol=1e-12, atol=1e-12)
+    assert_array_equal(model.predict(data), logits.argmax(axis=1))
+    proba = softmax(logits, axis=1)
+    assert_allclose(model.predict_proba(data), proba, rtol=1e-12)
+    assert_allclose(model.predict_log_proba(data), np.log(proba), rtol=1e-11)
