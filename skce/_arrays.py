@@ -80,13 +80,13 @@ def times(weight, factor):
     return product
 
 
-def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
+def check_targets(targets, shape, dtype, upper=np.inf, name="targets", n_threads=None):
     """Check dense targets (n, K): not negative, at most upper; NaN marks a missing entry."""
     targets = float_array(name, targets, dtype)
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
     targets = np.require(targets, requirements="CA")
-    low, high = _parallel.extent(targets.reshape(-1))
+    low, high = _parallel.extent(targets.reshape(-1), check_threads(n_threads))
     if low < 0 or high > upper or not np.isfinite(high):
         raise ValueError(
             f"{name} must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
@@ -95,17 +95,20 @@ def check_targets(targets, shape, dtype, upper=np.inf, name="targets"):
     return targets
 
 
-def check_labels(targets, n, k):
-    """Check integer labels (n,)."""
+def check_labels(targets, n, k, n_threads=None):
+    """Return integer labels (n,) as int32."""
     if targets.shape != (n,):
         raise ValueError(f"targets must have shape ({n},) or ({n}, {k}), got {targets.shape}.")
     if targets.dtype.kind not in "iu":
         raise ValueError(f"targets of shape ({n},) must be integers, got dtype {targets.dtype}.")
-    if n and (targets.min() < 0 or targets.max() >= k):
+    labels = np.empty(n, np.int32)
+    wide = np.require(targets.astype(np.int64, copy=False), requirements="CA")
+    fits = targets.dtype != np.uint64 or targets.max(initial=0) < 2**63
+    if not (_parallel.narrow(wide, labels, k, check_threads(n_threads)) and fits):
         raise ValueError(
             f"targets must be labels in 0..{k - 1}, got {targets.min()} to {targets.max()}."
         )
-    return targets.astype(np.int32)
+    return labels
 
 
 def check_smoothing(label_smoothing):

@@ -25,8 +25,8 @@ skce_set_level(_cpu.level_number)
 
 
 cdef void softmax_labels(
-    floating *s, const int *labels, const double *weight, double smoothing, Py_ssize_t n,
-    Py_ssize_t k, double *loss,
+    const floating *logits, floating *s, const int *labels, const double *weight, double smoothing,
+    Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     """Softmax cross-entropy of one tile with integer labels."""
     cdef:
@@ -41,7 +41,9 @@ cdef void softmax_labels(
         Py_ssize_t i, weightless, stride = tile_stride(n, k)
     if stride:
         x = tile
-        pack(s, n, k, stride, tile)
+        pack(logits, n, k, stride, tile)
+    elif s != logits:
+        memcpy(s, logits, n * k * sizeof(floating))
     row_max(x, n, k, stride, top)
     if smoothing > 0:
         shift_or_null = shift
@@ -50,10 +52,10 @@ cdef void softmax_labels(
             loss[i] = smoothing / k * total[i]
             shift[i] = <floating>weight[i] * off
             if smoothing < 1:
-                loss[i] += (1 - smoothing) * (<double>s[i * k + labels[i]] - top[i])
+                loss[i] += (1 - smoothing) * (<double>logits[i * k + labels[i]] - top[i])
     else:
         for i in range(n):
-            loss[i] = <double>s[i * k + labels[i]] - top[i]
+            loss[i] = <double>logits[i * k + labels[i]] - top[i]
     exp_rows(x, n, k, stride, top, total)
     weightless = ratios(scale, n, weight, <double *>NULL, total)
     for i in range(n, stride):
@@ -70,8 +72,8 @@ cdef void softmax_labels(
 
 
 cdef void softmax_targets(
-    floating *s, const floating *targets, bint divide, const double *weight, double smoothing,
-    Py_ssize_t n, Py_ssize_t k, double *loss,
+    const floating *logits, floating *s, const floating *targets, bint divide, const double *weight,
+    double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     """Softmax cross-entropy of one tile with dense targets; NaN marks a missing entry."""
     cdef:
@@ -91,8 +93,10 @@ cdef void softmax_targets(
     if stride:
         x = tile
         t = target_tile
-        pack(s, n, k, stride, tile)
+        pack(logits, n, k, stride, tile)
         pack(targets, n, k, stride, target_tile)
+    elif s != logits:
+        memcpy(s, logits, n * k * sizeof(floating))
     tally(t, n, k, stride, mass, known, positive)
     for i in range(n):
         keep[i] = 1.0 / positive[i] if divide and positive[i] > 0 else 1.0
@@ -141,23 +145,9 @@ cdef inline void clear_weightless(
             memset(s + i * k, 0, k * sizeof(floating))
 
 
-cdef double softmax_xent(
-    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
-    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
-) noexcept nogil:
-    return softmax_blocks(logits_nk, labels_n, targets_nk, False, weight_n, smoothing, n, k, loss_n)
-
-
-cdef double multilabel_softmax_xent(
-    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
-    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
-) noexcept nogil:
-    return softmax_blocks(logits_nk, NULL, targets_nk, True, weight_n, smoothing, n, k, loss_n)
-
-
 cdef double softmax_blocks(
-    floating *s, const int *labels, const floating *targets, bint divide, const double *weight,
-    double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
+    const floating *logits, floating *s, const int *labels, const floating *targets, bint divide,
+    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     cdef:
         Py_ssize_t rows = tile_rows(k), block, i, m
@@ -166,38 +156,39 @@ cdef double softmax_blocks(
         i = block * rows
         m = min(rows, n - i)
         if labels != NULL:
-            softmax_labels(s + i * k, labels + i, weight + i, smoothing, m, k, loss + i)
+            softmax_labels(logits + i * k, s + i * k, labels + i, weight + i, smoothing, m, k, loss + i)
         else:
-            softmax_targets(s + i * k, targets + i * k, divide, weight + i, smoothing, m, k, loss + i)
+            softmax_targets(logits + i * k, s + i * k, targets + i * k, divide, weight + i, smoothing, m, k,
+                            loss + i)
     row_sums(loss, 1, n, 0, <double *>NULL, &total)
     return total
 
 
-cdef double sigmoid_xent(
-    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
-    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+cdef double sigmoid_blocks(
+    const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
+    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     cdef:
         Py_ssize_t rows = tile_rows(k), block, piece, i, m, first
         const floating *positive = NULL
         double total = 0
-    memset(loss_n, 0, n * sizeof(double))
+    memset(loss, 0, n * sizeof(double))
     for block in range((n + rows - 1) // rows):
         i = block * rows
         m = min(rows, n - i)
         for piece in range((k + CHUNK - 1) // CHUNK):  # more than one only for a single row
             first = piece * CHUNK
-            if pos_weight_k != NULL:
-                positive = pos_weight_k + first
-            sigmoid_tile(logits_nk + i * k + first, targets_nk + i * k + first, positive, weight_n + i,
-                         smoothing, m, min(<Py_ssize_t>CHUNK, k - first), loss_n + i)
-    row_sums(loss_n, 1, n, 0, <double *>NULL, &total)
+            if pos_weight != NULL:
+                positive = pos_weight + first
+            sigmoid_tile(logits + i * k + first, s + i * k + first, targets + i * k + first, positive,
+                         weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first), loss + i)
+    row_sums(loss, 1, n, 0, <double *>NULL, &total)
     return total
 
 
 cdef void sigmoid_tile(
-    floating *s, const floating *targets, const floating *pos_weight, const double *weight,
-    double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
+    const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
+    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     """Add to loss the sigmoid cross-entropy of n rows by k labels, n * k <= CHUNK."""
     cdef:
@@ -212,7 +203,7 @@ cdef void sigmoid_tile(
         positive = factor
         for i in range(n):
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
-    softplus_mix(s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
+    softplus_mix(logits, s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
                  weight[0] if equal else 1.0, entries)
     if k == 1:
         for i in range(n):
@@ -231,17 +222,52 @@ cdef void sigmoid_tile(
         clear_weightless(s, weight, n, k, loss)
 
 
+cdef double softmax_xent(
+    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+) noexcept nogil:
+    return xent(Loss.SOFTMAX, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
+                n, k, loss_n)
+
+
+cdef double multilabel_softmax_xent(
+    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+) noexcept nogil:
+    return xent(Loss.MULTILABEL_SOFTMAX, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
+                n, k, loss_n)
+
+
+cdef double sigmoid_xent(
+    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+) noexcept nogil:
+    return xent(Loss.SIGMOID, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
+                n, k, loss_n)
+
+
 cdef double xent(
     Loss loss, floating *logits_nk, const int *labels_n, const floating *targets_nk,
     const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss_n,
 ) noexcept nogil:
+    return xent_into(loss, logits_nk, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
+                     n, k, loss_n)
+
+
+cdef double xent_into(
+    Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
+    const floating *targets_nk, const floating *pos_weight_k, const double *weight_n, double smoothing,
+    Py_ssize_t n, Py_ssize_t k, double *loss_n,
+) noexcept nogil:
     if loss == Loss.SOFTMAX:
-        return softmax_xent(logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing, n, k, loss_n)
+        return softmax_blocks(logits_nk, residuals_nk, labels_n, targets_nk, False, weight_n, smoothing,
+                              n, k, loss_n)
     if loss == Loss.MULTILABEL_SOFTMAX:
-        return multilabel_softmax_xent(
-            logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing, n, k, loss_n)
-    return sigmoid_xent(logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing, n, k, loss_n)
+        return softmax_blocks(logits_nk, residuals_nk, NULL, targets_nk, True, weight_n, smoothing,
+                              n, k, loss_n)
+    return sigmoid_blocks(logits_nk, residuals_nk, targets_nk, pos_weight_k, weight_n, smoothing,
+                          n, k, loss_n)
 
 
 cdef void softmax_rows(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:

@@ -6,13 +6,14 @@
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+
+import numpy as np
 
 from skce import _cpu
 
 from skce._cpu cimport threads_for
-from skce._kernels cimport CHUNK, Loss, softmax_rows, tile_rows, xent
-from skce._simd cimport extent as extent_of, logistic, prefetch, skce_set_level
+from skce._kernels cimport CHUNK, Loss, softmax_rows, tile_rows, xent_into
+from skce._simd cimport extent as extent_of, logistic, skce_set_level
 
 skce_set_level(_cpu.level_number)
 
@@ -33,7 +34,8 @@ def loss_and_residuals(
     """
     cdef:
         Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i
-        int outside = 0
+        Py_ssize_t outside = 0
+        int n_checking
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
@@ -59,8 +61,9 @@ def loss_and_residuals(
     if labels is not None:
         if labels.shape[0] != n:
             raise ValueError(f"labels must have {n} entries, got {labels.shape[0]}.")
-        for i in range(n):
-            outside |= (labels[i] < 0) | (labels[i] >= k)
+        n_checking = threads_for(n_threads, n, THREADED, n)
+        for i in prange(n, nogil=True, num_threads=n_checking, schedule="static"):
+            outside += (labels[i] < 0) | (labels[i] >= k)
         if outside:
             raise ValueError(
                 f"targets must be labels in 0..{k - 1}, got others.")
@@ -121,12 +124,6 @@ cdef double one_tile(
     logits += first * k
     if residuals != NULL:
         out = residuals + first * k
-    prefetch(logits + n * k, n * k)
-    if out != logits:
-        memcpy(out, logits, n * k * sizeof(floating))
-        prefetch(out + n * k, n * k)
-    if targets != NULL:
-        prefetch(targets + first * k + n * k, n * k)
     if labels != NULL:
         labels += first
     else:
@@ -135,15 +132,31 @@ cdef double one_tile(
         losses += first
     else:
         losses = row_losses
-    return xent(loss, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
+    return xent_into(loss, logits, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
 
 
-def extent(const floating[::1] values not None):
+def extent(const floating[::1] values not None, int n_threads):
     """Return the smallest and largest of 0 and the values, NaN apart."""
-    cdef double low = 0, high = 0
-    if values.shape[0]:
-        extent_of(&values[0], values.shape[0], &low, &high)
-    return low, high
+    cdef:
+        Py_ssize_t n = values.shape[0], size = 16 * CHUNK, block, blocks = (n + size - 1) // size
+        double[:, ::1] found = np.zeros((blocks + 1, 2))
+    n_threads = threads_for(n_threads, n, THREADED, blocks)
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        extent_of(&values[block * size], min(size, n - block * size), &found[block, 0], &found[block, 1])
+    return np.min(found[:, 0]), np.max(found[:, 1])
+
+
+def narrow(const long long[::1] labels not None, int[::1] out not None, Py_ssize_t k, int n_threads):
+    """Copy labels to out; return whether all lie in 0..k-1."""
+    cdef:
+        Py_ssize_t n = labels.shape[0], i, outside = 0
+    if out.shape[0] != n:
+        raise ValueError(f"out must have {n} entries, got {out.shape[0]}.")
+    n_threads = threads_for(n_threads, n, THREADED, n)
+    for i in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
+        outside += (labels[i] < 0) | (labels[i] >= k)
+        out[i] = <int>labels[i]
+    return outside == 0
 
 
 def softmax_inplace(floating[:, ::1] logits not None, int n_threads):

@@ -37,8 +37,8 @@ cdef extern from "_simd.h" nogil:
     # runs
     void extent "skce_extent"(const void *x, Py_ssize_t n, double *low, double *high)
     void softplus_mix "skce_softplus_mix"(
-        void *x, Py_ssize_t n, const void *t, const void *positive_n, double keep, double spread,
-        double scale, void *l)
+        const void *x, void *r, Py_ssize_t n, const void *t, const void *positive_n, double keep,
+        double spread, double scale, void *l)
     void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
     void vlog "skce_vlog"(double *x, Py_ssize_t n)

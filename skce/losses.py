@@ -162,11 +162,11 @@ def softmax_cross_entropy_value_and_grad(
     labels = None
     effective = weight
     if targets.ndim == 1:
-        labels, targets = check_labels(targets, n, k), None
+        labels, targets = check_labels(targets, n, k, n_threads), None
         if balance is not None:
             weight = effective = times(weight, balance[labels])
     else:
-        targets = check_targets(targets, logits.shape, logits.dtype)
+        targets = check_targets(targets, logits.shape, logits.dtype, n_threads=n_threads)
         if balance is not None:
             targets, share = class_weighted(targets, balance)
             effective = times(weight, share)
@@ -274,7 +274,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     logits = check_logits(logits, 2)
     weight = check_row_weight(sample_weight, len(logits))
     check_apart(out, targets=targets, sample_weight=sample_weight)
-    targets = check_targets(targets, logits.shape, logits.dtype)
+    targets = check_targets(targets, logits.shape, logits.dtype, n_threads=n_threads)
     return evaluate(
         _kernels.Loss.MULTILABEL_SOFTMAX,
         (logits, None, targets, None, weight, weight),
@@ -389,7 +389,7 @@ def sigmoid_cross_entropy_value_and_grad(
     logits = check_logits(logits, 1, 2)
     weight = check_row_weight(sample_weight, len(logits))
     check_apart(out, targets=targets, sample_weight=sample_weight, pos_weight=pos_weight)
-    targets = check_targets(targets, logits.shape, logits.dtype, upper=1)
+    targets = check_targets(targets, logits.shape, logits.dtype, upper=1, n_threads=n_threads)
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
         pos_weight = np.full(k, pos_weight) if np.ndim(pos_weight) == 0 else pos_weight

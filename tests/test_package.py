@@ -27,7 +27,7 @@ LAYERS = {
     "_blas": (set(), {"cython", "scipy.linalg.cython_blas"}),
     "_cpu": ({"_simd"}, {"cython"}),
     "_kernels": ({"_simd", "_cpu"}, {"cython", "libc"}),
-    "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc"}),
+    "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc", "numpy"}),
     "_linear": ({"_simd", "_blas", "_cpu", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
     # 2 engine; _arrays and _proba are parts of losses
     "_sgd": ({"_simd", "_cpu", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),

@@ -207,7 +207,7 @@ def test_softplus_mix_is_the_loss_and_its_scaled_derivative(simd, positive):
         s, t, loss = simd.array(x), simd.array(t), simd.array(np.zeros(n))
         x = s.astype(np.longdouble)
         positive_n = simd.array(weight) if positive else None
-        simd("softplus_mix", s, n, t, positive_n, 0.75, 0.125, 1.5, loss)
+        simd("softplus_mix", s, s, n, t, positive_n, 0.75, 0.125, 1.5, loss)
         q = 0.75 * t + 0.125
         expected = (1 - q) * np.logaddexp(0, x) + weight * q * np.logaddexp(0, -x)
         slope = (1 - q) / (1 + np.exp(-x)) - weight * q / (1 + np.exp(x))
