@@ -207,14 +207,15 @@ cdef void sigmoid_tile(
                  weight[0] if equal else 1.0, entries)
     if k == 1:
         for i in range(n):
-            total[i] = entries[i]
-    elif stride:
-        pack(entries, n, k, stride, tile)
-        row_sums(tile, n, k, stride, <floating *>NULL, total)
+            loss[i] += weight[i] * entries[i]
     else:
-        row_sums(entries, n, k, 0, <floating *>NULL, total)
-    for i in range(n):
-        loss[i] += weight[i] * total[i]
+        if stride:
+            pack(entries, n, k, stride, tile)
+            row_sums(tile, n, k, stride, <floating *>NULL, total)
+        else:
+            row_sums(entries, n, k, 0, <floating *>NULL, total)
+        for i in range(n):
+            loss[i] += weight[i] * total[i]
     if not equal:
         for i in range(n):
             factor[i] = <floating>weight[i]
