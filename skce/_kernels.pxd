@@ -37,7 +37,7 @@ cdef double xent(
     const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss_n) noexcept nogil
 
-# xent that keeps the logits, unless residuals_nk is the same array
+# xent that keeps the logits, unless residuals_nk is the same array; loss_n may be NULL for the sigmoid
 cdef double xent_into(
     Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
     const floating *targets_nk, const floating *pos_weight_k, const double *weight_n, double smoothing,

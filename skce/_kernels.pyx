@@ -172,7 +172,8 @@ cdef double sigmoid_blocks(
         Py_ssize_t rows = tile_rows(k), block, piece, i, m, first
         const floating *positive = NULL
         double total = 0
-    memset(loss, 0, n * sizeof(double))
+    if loss != NULL:
+        memset(loss, 0, n * sizeof(double))
     for block in range((n + rows - 1) // rows):
         i = block * rows
         m = min(rows, n - i)
@@ -180,17 +181,17 @@ cdef double sigmoid_blocks(
             first = piece * CHUNK
             if pos_weight != NULL:
                 positive = pos_weight + first
-            sigmoid_tile(logits + i * k + first, s + i * k + first, targets + i * k + first, positive,
-                         weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first), loss + i)
-    row_sums(loss, 1, n, 0, <double *>NULL, &total)
+            total += sigmoid_tile(
+                logits + i * k + first, s + i * k + first, targets + i * k + first, positive, weight + i,
+                smoothing, m, min(<Py_ssize_t>CHUNK, k - first), NULL if loss == NULL else loss + i)
     return total
 
 
-cdef void sigmoid_tile(
+cdef double sigmoid_tile(
     const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
     const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
-    """Add to loss the sigmoid cross-entropy of n rows by k labels, n * k <= CHUNK."""
+    """Return the sigmoid cross-entropy of n rows by k labels, n * k <= CHUNK; add it to loss unless NULL."""
     cdef:
         double total[CHUNK]
         floating entries[CHUNK]
@@ -198,6 +199,7 @@ cdef void sigmoid_tile(
         floating factor[CHUNK]
         const floating *positive = NULL
         Py_ssize_t i, stride = tile_stride(n, k)
+        double all_rows
         bint equal = weight[0] > 0 and memcmp(weight, weight + 1, (n - 1) * sizeof(double)) == 0
     if pos_weight != NULL:
         positive = factor
@@ -205,22 +207,28 @@ cdef void sigmoid_tile(
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
     softplus_mix(logits, s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
                  weight[0] if equal else 1.0, entries)
-    if k == 1:
-        for i in range(n):
-            loss[i] += weight[i] * entries[i]
+    if loss == NULL and equal:
+        row_sums(entries, 1, n * k, 0, <floating *>NULL, total)
+        return weight[0] * total[0]
+    if stride:
+        pack(entries, n, k, stride, tile)
+        row_sums(tile, n, k, stride, <floating *>NULL, total)
     else:
-        if stride:
-            pack(entries, n, k, stride, tile)
-            row_sums(tile, n, k, stride, <floating *>NULL, total)
-        else:
-            row_sums(entries, n, k, 0, <floating *>NULL, total)
-        for i in range(n):
-            loss[i] += weight[i] * total[i]
+        row_sums(entries, n, k, 0, <floating *>NULL, total)
     if not equal:
         for i in range(n):
             factor[i] = <floating>weight[i]
         scale_rows(s, n, k, 0, factor, <floating *>NULL)
-        clear_weightless(s, weight, n, k, loss)
+    for i in range(n):
+        if weight[i] == 0:
+            total[i] = 0
+            memset(s + i * k, 0, k * sizeof(floating))
+        total[i] *= weight[i]
+    if loss != NULL:
+        for i in range(n):
+            loss[i] += total[i]
+    row_sums(total, 1, n, 0, <double *>NULL, &all_rows)
+    return all_rows
 
 
 cdef double softmax_xent(

@@ -133,7 +133,7 @@ cdef double one_tile(
         targets += first * k
     if losses != NULL:
         losses += first
-    else:
+    elif loss != Loss.SIGMOID:
         losses = row_losses
     return xent_into(loss, logits, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
 
