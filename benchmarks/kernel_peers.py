@@ -137,7 +137,7 @@ def _sigmoid_loss(logits, targets, threads):
 
 def _softmax_proba(logits, labels, threads):
     s, out = _tensor(logits), _tensor(np.empty_like(logits))
-    skce, options = losses.softmax, _threads(losses.softmax, threads)
+    skce, options = losses.softmax, threads_option(losses.softmax, threads)
     sklearn = HalfMultinomialLoss(n_classes=logits.shape[1]).predict_proba
     return {
         "skce": lambda: skce(logits, **options),
@@ -149,7 +149,7 @@ def _softmax_proba(logits, labels, threads):
 
 def _log_softmax(logits, labels, threads):
     s, out = _tensor(logits), _tensor(np.empty_like(logits))
-    skce, options = losses.log_softmax, _threads(losses.log_softmax, threads)
+    skce, options = losses.log_softmax, threads_option(losses.log_softmax, threads)
     return {
         "skce": lambda: skce(logits, **options),
         "torch": lambda: torch.log_softmax(s, 1, out=out).numpy(),
@@ -172,7 +172,7 @@ def _cross_entropy(logits, labels, threads):
 def _sigmoid_proba(logits, targets, threads):
     buffer = np.empty_like(logits)
     s, out, column = _tensor(logits), _tensor(buffer.copy()), logits.ravel()
-    skce, options = losses.sigmoid, _threads(losses.sigmoid, threads)
+    skce, options = losses.sigmoid, threads_option(losses.sigmoid, threads)
     sklearn = HalfBinomialLoss().predict_proba
     return {
         "skce": lambda: skce(logits, **options),
@@ -184,7 +184,7 @@ def _sigmoid_proba(logits, targets, threads):
 
 def _log_sigmoid(logits, targets, threads):
     s, out = _tensor(logits), np.empty_like(logits)
-    skce, options = losses.log_sigmoid, _threads(losses.log_sigmoid, threads)
+    skce, options = losses.log_sigmoid, threads_option(losses.log_sigmoid, threads)
     return {
         "skce": lambda: skce(logits, **options),
         "torch": lambda: torch.nn.functional.logsigmoid(s).numpy(),
@@ -203,11 +203,11 @@ def _binary_cross_entropy(logits, targets, threads):
         entries = special.xlogy(targets, proba) + special.xlog1py(1 - targets, -proba)
         return -entries.sum() / n
 
-    # log_loss of 2e6 binary entries takes 100 times as long: it is no peer.
+    # log_loss of 2e6 binary entries takes many times as long: it is no peer.
     return {"skce": lambda: skce(proba, targets), "torch": call_torch, "NumPy/SciPy": call_scipy}
 
 
-def _threads(function, threads):
+def threads_option(function, threads):
     """The ``n_threads`` option where the function has one; the others run on one thread."""
     known = "n_threads" in inspect.signature(function).parameters
     return {"n_threads": threads} if known else {}

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 
 __all__ = [
     "Problem",
@@ -27,7 +28,13 @@ __all__ = [
     "synthetic_sparse",
 ]
 
-BUILT_IN = {"digits": load_digits, "wine": load_wine}
+BUILT_IN = {
+    "breast_cancer": load_breast_cancer,
+    "digits": load_digits,
+    "iris": load_iris,
+    "wine": load_wine,
+}
+SCALED = "_scaled"
 PIXELS = {"mnist": 255}
 COUNTS = {"20news", "clinc150", "goemotions", "hate_votes"}
 
@@ -81,8 +88,11 @@ def load(name, *, data=None, dtype=np.float64):
     """Load and prepare one set.
 
     Pixels are divided by 255, counts of words become tf-idf (sublinear, fitted on the training
-    rows); all others are taken as they are. X has dtype ``dtype``.
+    rows); all others are taken as they are. "NAME_scaled" is a dense NAME with its columns
+    standardised by the training rows, in float64. X has dtype ``dtype``.
     """
+    if name.endswith(SCALED):
+        return _scaled(load(name.removesuffix(SCALED), data=data), dtype)
     if name in BUILT_IN:
         return _built_in(name, dtype)
     problem = _read(name, data_folder(data), dtype)
@@ -127,6 +137,12 @@ def synthetic_multilabel(n=2000, p=50, n_labels=20, *, dtype=np.float64, seed=0)
     logits = X @ rng.standard_normal((p, n_labels)) * (2 / np.sqrt(p)) - 3
     y = (logits + rng.logistic(size=logits.shape) > 0).astype(np.int64)
     return Problem("synthetic_multilabel", X[:n], y[:n], X[n:], y[n:], "multilabel")
+
+
+def _scaled(problem, dtype):
+    scaler = StandardScaler().fit(problem.X_train)
+    X_train, X_test = (scaler.transform(X).astype(dtype) for X in (problem.X_train, problem.X_test))
+    return replace(problem, name=problem.name + SCALED, X_train=X_train, X_test=X_test)
 
 
 def _built_in(name, dtype):

@@ -185,10 +185,15 @@ def class_weighted(targets, class_weight):
     return targets, share
 
 
-def in_dtype(name, values, dtype):
-    """Return weights in the dtype of the logits, in which they must be finite."""
+def check_fits(name, values, dtype):
+    """Raise unless the weights are finite in the dtype of the logits."""
     if values.size and values.max() > np.finfo(dtype).max:
         raise ValueError(f"{name} must be finite in {dtype}, got {values.max()}.")
+
+
+def in_dtype(name, values, dtype):
+    """Return weights in the dtype of the logits, in which they must be finite."""
+    check_fits(name, values, dtype)
     return values.astype(dtype)
 
 
@@ -210,7 +215,7 @@ def evaluate(kind, inputs, options):
         divisor = (len(logits) if effective is None else effective.sum()) or 1.0
     if weight is not None:
         weight = weight / divisor
-        in_dtype("sample_weight", weight, logits.dtype)
+        check_fits("sample_weight", weight, logits.dtype)
     losses = np.empty(len(logits)) if reduction == "none" else None
     loss = _parallel.loss_and_residuals(
         kind,

@@ -12,7 +12,7 @@ from cython cimport floating
 from skce._simd cimport SKCE_LANES
 
 cdef enum:
-    CHUNK = 1024    # logits of a tile
+    CHUNK = 2048    # logits of a tile, half of it with class-major ones, which are copied
     SMALL = 31      # classes up to which a tile is class-major
 
 cpdef enum Loss:
@@ -37,7 +37,7 @@ cdef double xent(
     const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss_n) noexcept nogil
 
-# xent that keeps the logits, unless residuals_nk is the same array; loss_n may be NULL for the sigmoid
+# xent that keeps the logits, unless residuals_nk is the same array; loss_n may be NULL
 cdef double xent_into(
     Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
     const floating *targets_nk, const floating *pos_weight_k, const double *weight_n, double smoothing,
@@ -49,7 +49,7 @@ cdef void softmax_rows(floating *logits_nk, Py_ssize_t n, Py_ssize_t k) noexcept
 
 cdef inline Py_ssize_t tile_rows(Py_ssize_t k) noexcept nogil:
     if k <= SMALL:
-        return CHUNK // k // SKCE_LANES * SKCE_LANES
+        return CHUNK // 2 // k // SKCE_LANES * SKCE_LANES
     return max(CHUNK // k, 1)
 
 

@@ -13,7 +13,7 @@ from skce import _cpu
 
 from skce._cpu cimport threads_for
 from skce._kernels cimport CHUNK, Loss, softmax_rows, tile_rows, xent_into
-from skce._simd cimport extent as extent_of, logistic, prefetch, skce_set_level
+from skce._simd cimport extent as extent_of, logistic, skce_set_level
 
 skce_set_level(_cpu.level_number)
 
@@ -65,8 +65,7 @@ def loss_and_residuals(
         for i in prange(n, nogil=True, num_threads=n_checking, schedule="static"):
             outside += (labels[i] < 0) | (labels[i] >= k)
         if outside:
-            raise ValueError(
-                f"targets must be labels in 0..{k - 1}, got others.")
+            raise ValueError(f"targets must be labels in 0..{k - 1}, got others.")
     elif targets.shape[0] != n or targets.shape[1] != k:
         raise ValueError(
             f"targets must have shape ({n}, {k}), got ({targets.shape[0]}, {targets.shape[1]}).")
@@ -118,23 +117,16 @@ cdef double one_tile(
     floating *residuals, floating *scratch, double *losses,
 ) noexcept nogil:
     """Kernel for the rows from first on; what may be missing is NULL."""
-    cdef:
-        double row_losses[CHUNK]
-        floating *out = scratch
+    cdef floating *out = scratch
     logits += first * k
     if residuals != NULL:
         out = residuals + first * k
-    if loss != Loss.SIGMOID and out != logits:  # whose first step copies: 20 % of the time from K = 100 on
-        prefetch(logits + n * k, n * k)
-        prefetch(out + n * k, n * k)
     if labels != NULL:
         labels += first
     else:
         targets += first * k
     if losses != NULL:
         losses += first
-    elif loss != Loss.SIGMOID:
-        losses = row_losses
     return xent_into(loss, logits, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
 
 

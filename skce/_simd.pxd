@@ -27,7 +27,8 @@ cdef extern from "_simd.h" nogil:
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
         const double *keep_n, const double *spread_n, double *dot_n)
     void exp_rows "skce_exp_rows"(
-        void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *top_n, double *sum_n)
+        const void *source, void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *top_n,
+        double *sum_n)
     void scale_rows "skce_scale_rows"(
         void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *scale_n, const void *shift_n)
     void residuals "skce_residuals"(

@@ -169,7 +169,7 @@ def test_exp_rows_and_their_sums(simd, shapes):
         tile, total = simd.tile(x, stride), simd.column(np.zeros(n), stride, float)
         top = simd.column(np.zeros(n), stride)
         simd("row_max", tile, n, k, stride, top)
-        simd("exp_rows", tile, n, k, stride, top, total)
+        simd("exp_rows", tile, tile, n, k, stride, top, total)
         rows = (tile[:, :n].T if stride else tile)[special:]
         difference = x[special:] - top[special:n, np.newaxis]
         expected = np.exp(difference.astype(np.longdouble))

@@ -1,9 +1,8 @@
 """The functions of skce.losses: losses with gradients, losses alone, probabilities."""
 
-import inspect
 import os
 
-from kernel_peers import candidates, functions, has_classes
+from kernel_peers import candidates, functions, has_classes, threads_option
 
 from skce import losses
 
@@ -20,8 +19,8 @@ class _Kernel:
 
     def setup(self, function, n_classes, dtype, threads):
         """Draw logits and targets."""
-        known = "n_threads" in inspect.signature(getattr(losses, function)).parameters
-        if not has_classes(function, n_classes) or (threads > 1 and not known):
+        threaded = threads_option(getattr(losses, function), threads)
+        if not has_classes(function, n_classes) or (threads > 1 and not threaded):
             raise NotImplementedError
         size = 100 if TINY else 2e6
         self.call = candidates(function, n_classes, dtype, size, threads=threads)["skce"]

@@ -1,0 +1,293 @@
+"""Reference optima of F(W, b) = mean loss + alpha/2 |W|^2, by NumPy and SciPy alone.
+
+    python benchmarks/optima.py --data FOLDER [--sets letter covtype_scaled] [--alphas 1 0.01]
+
+Newton's method, its steps by conjugate gradients in standardised columns (dense or few columns;
+preconditioned by one block of the Hessian a class) or as they are (CSR; by its diagonal). The
+results go to ``optima.json`` under "name strength/n variant", strength = alpha n, with
+
+    F - F* <= |dF/dW|^2 / (2 alpha)    at the b that minimises F for this W
+
+as ``bound``, and ``decrement``, the estimate g' H^-1 g / 2 of the same. Two classes are one
+sigmoid, and the losses of labels are summed over the labels of a row.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from problems import add_data_option, load
+from scipy import linalg, sparse
+from scipy.special import expit
+
+__all__ = ["OPTIMA", "Objective", "key_of", "main", "optimum", "solve"]
+
+OPTIMA = Path(__file__).with_name("optima.json")
+STRENGTHS = (1.0,)
+SETS = (
+    *("letter", "wine", "breast_cancer", "digits", "iris", "magic", "a9a", "tmc2007", "20news"),
+    *("clinc150", "bibtex", "clinc150_minilm", "mnist", "covtype", "covtype_scaled", "kddcup99"),
+)
+GOAL = 1e-10  # of bound / F
+DENSE_ENTRIES = 10**8  # CSR of fewer entries, zeros included, becomes dense
+BLOCK_WORK = 10**12  # multiplications that the blocks of the Hessian may cost
+CHEAP_BLOCKS = 3 * 10**10
+MOST_CG = 1000
+
+
+class Objective:
+    """F of one problem, in float64 and in coordinates V (p + 1, K) of standardised columns."""
+
+    def __init__(self, X, y, task, alpha):
+        n, p = X.shape
+        self.alpha, self.task, self.n = alpha, task, n
+        if sparse.issparse(X) and n * p <= DENSE_ENTRIES:
+            X = X.astype(np.float64).toarray()
+        if sparse.issparse(X):
+            self.centre, self.scale = np.zeros(p), np.ones(p)
+            self.Z = sparse.csr_matrix(sparse.hstack([X, np.ones((n, 1))]), dtype=np.float64)
+            self.ZT = self.Z.T.tocsr()
+        else:
+            self.centre = X.mean(axis=0, dtype=np.float64)
+            self.Z = np.ones((n, p + 1))
+            self.Z[:, :p] = X - self.centre
+            self.scale = np.sqrt(np.mean(self.Z[:, :p] ** 2, axis=0))
+            self.scale[self.scale <= 1e-12 * np.abs(self.centre)] = 1.0
+            self.Z[:, :p] /= self.scale
+            self.ZT = self.Z.T
+        self.decay = np.append(alpha / self.scale**2, 0.0)[:, None]
+        self.sigmoid, self.targets = _targets(y, task)
+        self.shape = (p + 1, self.targets.shape[1])
+
+    def raw(self, V):
+        """Coefficients (p, K) and intercepts (K,) in the columns as given."""
+        W = V[:-1] / self.scale[:, None]
+        return W, V[-1] - self.centre @ W
+
+    def centred(self, V):
+        """V without the equal shift of all classes, which a softmax does not see."""
+        return V if self.sigmoid else V - V.mean(axis=1, keepdims=True)
+
+    def evaluate(self, V):
+        """Value, gradient and probabilities at V."""
+        logits = self.Z @ V
+        if self.sigmoid:
+            loss = np.logaddexp(0, logits).sum()
+            proba = expit(logits)
+        else:
+            most = logits.max(axis=1, keepdims=True)
+            proba = np.exp(logits - most)
+            total = proba.sum(axis=1, keepdims=True)
+            loss = np.sum(np.log(total) + most)
+            proba /= total
+        value = (loss - _dot(self.targets, logits)) / self.n + _dot(self.decay * V, V) / 2
+        gradient = self.ZT @ ((proba - self.targets) / self.n) + self.decay * V
+        return float(value), gradient, proba
+
+    def curvature(self, proba, change):
+        """Hessian of the losses in the logits (n, K), times ``change``, over n."""
+        if self.sigmoid:
+            return proba * (1 - proba) * change / self.n
+        part = proba * change
+        return (part - proba * part.sum(axis=1, keepdims=True)) / self.n
+
+    def hessian_product(self, proba, v):
+        """Hessian times v."""
+        return self.ZT @ self.curvature(proba, self.Z @ v) + self.decay * v
+
+    def preconditioner(self, proba):
+        """Function that divides by the blocks of the Hessian of each class, or its diagonal."""
+        weights = proba * (1 - proba) / self.n
+        if sparse.issparse(self.Z) or self.block_work > BLOCK_WORK:
+            squares = self.ZT.power(2) if sparse.issparse(self.Z) else self.ZT**2
+            diagonal = squares @ weights + self.decay
+            diagonal = np.maximum(diagonal, 1e-12 * diagonal.max())
+            return lambda r: self.centred(self.centred(r) / diagonal)
+        factors = []
+        for weight in weights.T:
+            part = self.Z * np.sqrt(weight)[:, None]
+            block = part.T @ part
+            diagonal = block.diagonal() + self.decay[:, 0]
+            block[np.diag_indices(len(block))] = diagonal * (1 + 1e-12) + 1e-15 * diagonal.max()
+            factors.append(linalg.cho_factor(block, overwrite_a=True, check_finite=False))
+
+        def divide(r):
+            r = self.centred(r)
+            columns = [
+                linalg.cho_solve(f, c, check_finite=False)
+                for f, c in zip(factors, r.T, strict=True)
+            ]
+            return self.centred(np.column_stack(columns))
+
+        return divide
+
+    @property
+    def block_work(self):
+        """Multiplications that the blocks cost."""
+        return self.n * self.shape[0] ** 2 * self.shape[1]
+
+    def with_best_intercept(self, V):
+        """V with the intercepts that minimise F for its coefficients."""
+        V = V.copy()
+        for _ in range(20):
+            _, gradient, proba = self.evaluate(V)
+            if np.abs(gradient[-1]).max() < 1e-17:
+                break
+            H = -proba.T @ proba / self.n * (not self.sigmoid)
+            H += np.diag((proba - proba**2 * self.sigmoid).mean(axis=0))
+            V[-1] -= linalg.lstsq(H, gradient[-1], cond=1e-12)[0]
+        return V
+
+    def bound(self, gradient):
+        """Bound of F - F* where the intercepts are best."""
+        return float(np.sum((self.scale[:, None] * gradient[:-1]) ** 2)) / (2 * self.alpha)
+
+
+def solve(problem, alpha, *, goal=GOAL, verbose=False):
+    """Minimise F on the training rows; return the entry of ``optima.json`` and (W, b)."""
+    f = Objective(problem.X_train, problem.y_train, problem.task, alpha)
+    start = time.perf_counter()
+    V = np.zeros(f.shape)
+    value, gradient, proba = f.evaluate(V)
+    precondition, products, last, iterations, stuck = None, 0, np.inf, 0, 0
+    best = (np.inf, V, value, 0.0)
+    while stuck < 3 and iterations < 200:
+        if precondition is None or f.block_work < CHEAP_BLOCKS or last > 25:
+            precondition = f.preconditioner(proba)
+        step, last, decrement = _newton_step(f, proba, gradient, precondition)
+        products += last
+        V, value, gradient, proba, length = _search(f, V, step, value, gradient, precondition)
+        iterations += 1
+        stuck = stuck + 1 if length == 0 else 0
+        if decrement <= 1e-7 * value or stuck:
+            V = f.with_best_intercept(V)
+            value, gradient, proba = f.evaluate(V)
+            bound = f.bound(gradient)
+            stuck = stuck + (bound > 0.5 * best[0])
+            if bound < best[0]:
+                best = (bound, V, value, decrement)
+        if verbose:
+            print(
+                f"  {iterations}: F {value:.15g}, decrement {decrement:.2g}, step {length:g}, "
+                f"{last} products, bound {best[0]:.2g}, {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
+        if best[0] <= goal * value:
+            break
+    bound, V, value, _ = best
+    _, gradient, proba = f.evaluate(V)
+    _, _, decrement = _newton_step(f, proba, gradient, precondition)
+    entry = {
+        "objective": value,
+        "bound": bound,
+        "decrement": decrement,
+        "alpha": alpha,
+        **dict(zip(("n", "p", "K"), (*problem.X_train.shape, problem.n_classes), strict=True)),
+        "solver": f"Newton-CG, {iterations} steps, {products} products",
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    return entry, f.raw(V)
+
+
+def key_of(name, strength):
+    """Key of optima.json: alpha = strength / n, the variant is raw or scaled."""
+    base = name.removesuffix("_scaled")
+    return f"{base} {strength:g}/n {'scaled' if base != name else 'raw'}"
+
+
+def optimum(problem, strength):
+    """Entry of optima.json for the problem, solved anew if none has its shape."""
+    known = json.loads(OPTIMA.read_text()) if OPTIMA.exists() else {}
+    entry = known.get(key_of(problem.name, strength))
+    shape = (*problem.X_train.shape, problem.n_classes)
+    if entry and (entry["n"], entry["p"], entry["K"]) == shape:
+        return entry
+    return solve(problem, strength / shape[0])[0]
+
+
+def main(argv=None):
+    """Solve and write, one set after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_option(parser)
+    parser.add_argument("--sets", nargs="+", default=SETS, help="names of problems.load")
+    parser.add_argument("--alphas", nargs="+", type=float, default=STRENGTHS, help="times 1/n")
+    parser.add_argument("--write", type=Path, default=OPTIMA, help="the JSON file")
+    parser.add_argument("--verbose", action="store_true")
+    args = parser.parse_args(argv)
+    print("| set | F* | bound / F* | decrement / F* | solver | s |\n|---|---|---|---|---|---|")
+    for name in args.sets:
+        problem = load(name, data=args.data)
+        for strength in args.alphas:
+            entry, _ = solve(problem, strength / problem.X_train.shape[0], verbose=args.verbose)
+            entry["command"] = f"python benchmarks/optima.py --sets {name} --alphas {strength:g}"
+            known = json.loads(args.write.read_text()) if args.write.exists() else {}
+            known[key_of(name, strength)] = entry
+            args.write.write_text(json.dumps(known, indent=1) + "\n")
+            F, relative = entry["objective"], [entry[k] / entry["objective"] for k in _ERRORS]
+            print(
+                f"| {key_of(name, strength)} | {F:.12g} | {relative[0]:.1g} | {relative[1]:.1g} "
+                f"| {entry['solver']} | {entry['seconds']} |",
+                flush=True,
+            )
+
+
+_ERRORS = ("bound", "decrement")
+
+
+def _targets(y, task):
+    """(Is it a sigmoid?, targets (n, K))."""
+    if task == "multilabel":
+        return True, (y.toarray() if sparse.issparse(y) else np.asarray(y)).astype(np.float64)
+    if task == "soft":
+        return False, np.asarray(y, dtype=np.float64)
+    one_hot = np.eye(int(y.max()) + 1)[y]
+    return (True, one_hot[:, 1:]) if one_hot.shape[1] == 2 else (False, one_hot)
+
+
+def _dot(a, b):
+    return float(np.sum(a * b))
+
+
+def _newton_step(f, proba, gradient, precondition):
+    """Conjugate gradients for H x = -g; (x, products, g' H^-1 g / 2)."""
+    r = -gradient
+    x, z = np.zeros_like(r), precondition(r)
+    q, rz = z.copy(), _dot(r, z)
+    first = rz
+    goal = min(0.1, np.sqrt(max(rz, 0.0))) ** 2 * rz
+    products = 0
+    while products < MOST_CG and rz > max(goal, 1e-30 * first):
+        Hq = f.hessian_product(proba, q)
+        products += 1
+        curvature = _dot(q, Hq)
+        if curvature <= 0:
+            break
+        x += rz / curvature * q
+        r = r - rz / curvature * Hq
+        z = precondition(r)
+        rz, before = _dot(r, z), rz
+        q = z + rz / before * q
+    return x, products, -_dot(gradient, x) / 2
+
+
+def _search(f, V, step, value, gradient, precondition):
+    """Halve the step until F falls; near rounding, until the gradient does."""
+    slope, length = _dot(step, gradient), 1.0
+    size = None
+    while length > 1e-8:
+        tried = V + length * step
+        new = f.evaluate(tried)
+        if new[0] <= value + 1e-4 * length * slope:
+            return tried, *new, length
+        if -slope < 1e-9 * abs(value) and new[0] <= value + 1e-12 * abs(value):
+            size = _dot(gradient, precondition(gradient)) if size is None else size
+            if _dot(new[1], precondition(new[1])) < size:
+                return tried, *new, length
+        length /= 2
+    return V, value, gradient, f.evaluate(V)[2], 0.0
+
+
+if __name__ == "__main__":
+    main()
