@@ -61,7 +61,10 @@ def extensions():
             extra_compile_args=compile_flags,
             extra_link_args=link_flags,
         )
-        for name in ("_cpu", "_kernels", "_parallel", "_linear", "_sgd")
+        for name in (
+            *("_cpu", "_kernels", "_parallel", "_linear", "_problem"),
+            *("_gradient", "_sgd", "_sdca"),
+        )
     ]
 
 

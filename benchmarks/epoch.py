@@ -27,7 +27,8 @@ from timing import interleaved_medians, markdown_table
 
 from skce import MultinomialLogistic
 from skce._kernels import Loss
-from skce._sgd import Problem, Rule, sgd_epoch
+from skce._problem import Problem
+from skce._sgd import Rule, sgd_epoch
 
 __all__ = ["main", "skce_epoch"]
 

@@ -3,8 +3,9 @@
     python benchmarks/optima.py --data FOLDER [--sets letter covtype_scaled] [--alphas 1 0.01]
 
 Newton's method, its steps by conjugate gradients in standardised columns (dense or few columns;
-preconditioned by one block of the Hessian a class) or as they are (CSR; by its diagonal). The
-results go to ``optima.json`` under "name strength/n variant", strength = alpha n, with
+preconditioned by one block of the Hessian a class) or as they are (CSR; by its diagonal), damped
+by the Hessian at zero after a step that had to be shortened. The results go to ``optima.json``
+under "name strength/n variant", strength = alpha n, with
 
     F - F* <= |dF/dW|^2 / (2 alpha)    at the b that minimises F for this W
 
@@ -31,9 +32,12 @@ SETS = (
     *("clinc150", "bibtex", "clinc150_minilm", "mnist", "covtype", "covtype_scaled", "kddcup99"),
 )
 GOAL = 1e-10  # of bound / F
-DENSE_ENTRIES = 10**8  # CSR of fewer entries, zeros included, becomes dense
-BLOCK_WORK = 10**12  # multiplications that the blocks of the Hessian may cost
+DENSE_ENTRIES = 10**8  # CSR of fewer entries, zeros included, and
+DENSE_COLUMNS = 2000  # of fewer columns becomes dense
+BLOCK_COLUMNS = 1000  # of more, or for more work than that, the preconditioner is the diagonal
+BLOCK_WORK = 10**12
 CHEAP_BLOCKS = 3 * 10**10
+MANY_ROWS = 10**5  # of so many the equal ones are merged
 MOST_CG = 1000
 
 
@@ -42,24 +46,30 @@ class Objective:
 
     def __init__(self, X, y, task, alpha):
         n, p = X.shape
-        self.alpha, self.task, self.n = alpha, task, n
-        if sparse.issparse(X) and n * p <= DENSE_ENTRIES:
+        self.alpha, self.task = alpha, task
+        self.sigmoid, self.targets = _targets(y, task)
+        self.weights = np.full((n, 1), 1 / n)
+        if sparse.issparse(X) and n * p <= DENSE_ENTRIES and p <= DENSE_COLUMNS:
             X = X.astype(np.float64).toarray()
+        if n >= MANY_ROWS and not sparse.issparse(X):
+            X, self.targets, self.weights = _merged(X, self.targets)
+            n = len(X)
         if sparse.issparse(X):
             self.centre, self.scale = np.zeros(p), np.ones(p)
             self.Z = sparse.csr_matrix(sparse.hstack([X, np.ones((n, 1))]), dtype=np.float64)
             self.ZT = self.Z.T.tocsr()
         else:
-            self.centre = X.mean(axis=0, dtype=np.float64)
+            self.centre = self.weights[:, 0] @ X.astype(np.float64, copy=False)
             self.Z = np.ones((n, p + 1))
             self.Z[:, :p] = X - self.centre
-            self.scale = np.sqrt(np.mean(self.Z[:, :p] ** 2, axis=0))
+            self.scale = np.sqrt(np.sum(self.weights * self.Z[:, :p] ** 2, axis=0))
             self.scale[self.scale <= 1e-12 * np.abs(self.centre)] = 1.0
             self.Z[:, :p] /= self.scale
             self.ZT = self.Z.T
         self.decay = np.append(alpha / self.scale**2, 0.0)[:, None]
-        self.sigmoid, self.targets = _targets(y, task)
         self.shape = (p + 1, self.targets.shape[1])
+        self.damping = 0.0  # times the Hessian at zero
+        self.start = 0.5 if self.sigmoid else 1 / self.shape[1]
 
     def raw(self, V):
         """Coefficients (p, K) and intercepts (K,) in the columns as given."""
@@ -74,33 +84,39 @@ class Objective:
         """Value, gradient and probabilities at V."""
         logits = self.Z @ V
         if self.sigmoid:
-            loss = np.logaddexp(0, logits).sum()
+            loss = np.logaddexp(0, logits)
             proba = expit(logits)
         else:
             most = logits.max(axis=1, keepdims=True)
             proba = np.exp(logits - most)
             total = proba.sum(axis=1, keepdims=True)
-            loss = np.sum(np.log(total) + most)
+            loss = np.log(total) + most
             proba /= total
-        value = (loss - _dot(self.targets, logits)) / self.n + _dot(self.decay * V, V) / 2
-        gradient = self.ZT @ ((proba - self.targets) / self.n) + self.decay * V
+        loss = loss.sum(axis=1) - (self.targets * logits).sum(axis=1)
+        value = _dot(self.weights[:, 0], loss) + _dot(self.decay * V, V) / 2
+        gradient = self.ZT @ (self.weights * (proba - self.targets)) + self.decay * V
         return float(value), gradient, proba
 
     def curvature(self, proba, change):
-        """Hessian of the losses in the logits (n, K), times ``change``, over n."""
+        """Damped Hessian of the mean loss in the logits (n, K), times ``change``."""
         if self.sigmoid:
-            return proba * (1 - proba) * change / self.n
+            curvature = proba * (1 - proba) + self.damping * self.start**2
+            return self.weights * curvature * change
         part = proba * change
-        return (part - proba * part.sum(axis=1, keepdims=True)) / self.n
+        part -= proba * part.sum(axis=1, keepdims=True)
+        if self.damping:
+            part += self.damping * self.start * (change - change.mean(axis=1, keepdims=True))
+        return self.weights * part
 
     def hessian_product(self, proba, v):
-        """Hessian times v."""
+        """Damped Hessian times v."""
         return self.ZT @ self.curvature(proba, self.Z @ v) + self.decay * v
 
     def preconditioner(self, proba):
         """Function that divides by the blocks of the Hessian of each class, or its diagonal."""
-        weights = proba * (1 - proba) / self.n
-        if sparse.issparse(self.Z) or self.block_work > BLOCK_WORK:
+        weights = proba * (1 - proba) + self.damping * self.start * (1 - self.start)
+        weights *= self.weights
+        if not self.has_blocks:
             squares = self.ZT.power(2) if sparse.issparse(self.Z) else self.ZT**2
             diagonal = squares @ weights + self.decay
             diagonal = np.maximum(diagonal, 1e-12 * diagonal.max())
@@ -126,7 +142,13 @@ class Objective:
     @property
     def block_work(self):
         """Multiplications that the blocks cost."""
-        return self.n * self.shape[0] ** 2 * self.shape[1]
+        return len(self.weights) * self.shape[0] ** 2 * self.shape[1]
+
+    @property
+    def has_blocks(self):
+        """Whether the preconditioner is one block a class."""
+        few = self.shape[0] <= BLOCK_COLUMNS and self.block_work <= BLOCK_WORK
+        return few and not sparse.issparse(self.Z)
 
     def with_best_intercept(self, V):
         """V with the intercepts that minimise F for its coefficients."""
@@ -135,8 +157,8 @@ class Objective:
             _, gradient, proba = self.evaluate(V)
             if np.abs(gradient[-1]).max() < 1e-17:
                 break
-            H = -proba.T @ proba / self.n * (not self.sigmoid)
-            H += np.diag((proba - proba**2 * self.sigmoid).mean(axis=0))
+            H = -(self.weights * proba).T @ proba * (not self.sigmoid)
+            H += np.diag(self.weights[:, 0] @ (proba - proba**2 * self.sigmoid))
             V[-1] -= linalg.lstsq(H, gradient[-1], cond=1e-12)[0]
         return V
 
@@ -145,27 +167,36 @@ class Objective:
         return float(np.sum((self.scale[:, None] * gradient[:-1]) ** 2)) / (2 * self.alpha)
 
 
-def solve(problem, alpha, *, goal=GOAL, verbose=False):
-    """Minimise F on the training rows; return the entry of ``optima.json`` and (W, b)."""
+def solve(problem, alpha, *, goal=GOAL, seconds=600.0, verbose=False):
+    """Minimise F on the training rows; return the entry of ``optima.json`` and (W, b).
+
+    It ends at a bound of goal F, after ``seconds``, or where rounding admits no progress.
+    """
     f = Objective(problem.X_train, problem.y_train, problem.task, alpha)
     start = time.perf_counter()
     V = np.zeros(f.shape)
     value, gradient, proba = f.evaluate(V)
-    precondition, products, last, iterations, stuck = None, 0, np.inf, 0, 0
+    products, last, iterations, stuck, level = 0, np.inf, 0, 0, 0
     best = (np.inf, V, value, 0.0)
-    while stuck < 3 and iterations < 200:
-        if precondition is None or f.block_work < CHEAP_BLOCKS or last > 25:
+    while stuck < 3 and level < 3:
+        if not f.has_blocks or last > 25 or f.block_work < CHEAP_BLOCKS:
             precondition = f.preconditioner(proba)
         step, last, decrement = _newton_step(f, proba, gradient, precondition)
         products += last
+        before = value
         V, value, gradient, proba, length = _search(f, V, step, value, gradient, precondition)
         iterations += 1
         stuck = stuck + 1 if length == 0 else 0
-        if decrement <= 1e-7 * value or stuck:
+        too_much = before - value > 1.2 * decrement  # than the damped model foresaw
+        shorter = max((10 if length < 0.2 else 2) * f.damping, 1e-3)
+        f.damping = f.damping / (10 if too_much else 3) if length == 1 else shorter
+        f.damping *= f.damping > 1e-8
+        late = time.perf_counter() - start > seconds
+        if decrement <= 1e-7 * value or stuck or late:
             V = f.with_best_intercept(V)
             value, gradient, proba = f.evaluate(V)
             bound = f.bound(gradient)
-            stuck = stuck + (bound > 0.5 * best[0])
+            level += f.damping == 0 and bound > 0.5 * best[0]
             if bound < best[0]:
                 best = (bound, V, value, decrement)
         if verbose:
@@ -174,10 +205,11 @@ def solve(problem, alpha, *, goal=GOAL, verbose=False):
                 f"{last} products, bound {best[0]:.2g}, {time.perf_counter() - start:.0f} s",
                 flush=True,
             )
-        if best[0] <= goal * value:
+        if best[0] <= goal * value or late:
             break
     bound, V, value, _ = best
     _, gradient, proba = f.evaluate(V)
+    f.damping = 0.0
     _, _, decrement = _newton_step(f, proba, gradient, precondition)
     entry = {
         "objective": value,
@@ -199,7 +231,7 @@ def key_of(name, strength):
 
 def optimum(problem, strength):
     """Entry of optima.json for the problem, solved anew if none has its shape."""
-    known = json.loads(OPTIMA.read_text()) if OPTIMA.exists() else {}
+    known = json.loads(OPTIMA.read_text()) if OPTIMA.is_file() else {}
     entry = known.get(key_of(problem.name, strength))
     shape = (*problem.X_train.shape, problem.n_classes)
     if entry and (entry["n"], entry["p"], entry["K"]) == shape:
@@ -214,15 +246,21 @@ def main(argv=None):
     parser.add_argument("--sets", nargs="+", default=SETS, help="names of problems.load")
     parser.add_argument("--alphas", nargs="+", type=float, default=STRENGTHS, help="times 1/n")
     parser.add_argument("--write", type=Path, default=OPTIMA, help="the JSON file")
+    parser.add_argument("--seconds", type=float, default=600.0, help="the most for one set")
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args(argv)
     print("| set | F* | bound / F* | decrement / F* | solver | s |\n|---|---|---|---|---|---|")
     for name in args.sets:
         problem = load(name, data=args.data)
         for strength in args.alphas:
-            entry, _ = solve(problem, strength / problem.X_train.shape[0], verbose=args.verbose)
+            entry, _ = solve(
+                problem,
+                strength / problem.X_train.shape[0],
+                seconds=args.seconds,
+                verbose=args.verbose,
+            )
             entry["command"] = f"python benchmarks/optima.py --sets {name} --alphas {strength:g}"
-            known = json.loads(args.write.read_text()) if args.write.exists() else {}
+            known = json.loads(args.write.read_text()) if args.write.is_file() else {}
             known[key_of(name, strength)] = entry
             args.write.write_text(json.dumps(known, indent=1) + "\n")
             F, relative = entry["objective"], [entry[k] / entry["objective"] for k in _ERRORS]
@@ -244,6 +282,18 @@ def _targets(y, task):
         return False, np.asarray(y, dtype=np.float64)
     one_hot = np.eye(int(y.max()) + 1)[y]
     return (True, one_hot[:, 1:]) if one_hot.shape[1] == 2 else (False, one_hot)
+
+
+def _merged(X, targets):
+    """Distinct rows, the mean targets and the shares of each."""
+    X = np.ascontiguousarray(X, dtype=np.float64)
+    keys = X.view(np.dtype((np.void, X.itemsize * X.shape[1]))).ravel()
+    _, first, inverse, counts = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    sums = [np.bincount(inverse, column) for column in targets.T]
+    shares = counts[:, None] / len(X)
+    return X[first], np.column_stack(sums) / counts[:, None], shares
 
 
 def _dot(a, b):

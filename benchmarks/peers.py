@@ -33,9 +33,7 @@ __all__ = [
     *("mlp_classifier", "sgd_classifier", "skce_peer", "skce_solver", "torch_adam", "torch_lbfgs"),
 ]
 
-SKCE_SOLVERS = tuple(
-    sorted(MultinomialLogistic._parameter_constraints["solver"][0].options)  # noqa: SLF001
-)
+SKCE_SOLVERS = tuple(sorted(MultinomialLogistic._parameter_constraints["solver"][0].options))
 NEWTON_CHOLESKY_SIZE = 3000  # p K: its Hessian has the square of that
 GRAM_COLUMNS = 3000
 ADAM_BATCH = 256
@@ -44,10 +42,14 @@ TINY = 1e-14  # a tolerance that no fit reaches
 
 @dataclass(frozen=True)
 class Peer:
-    """A function of the signature above and what it can do."""
+    """A function of the signature above and what it can do.
+
+    ``fixed``: it runs at its default max_iter and ends where it ends.
+    """
 
     fit: Callable
     traced: bool = False
+    fixed: bool = False
     from_sklearn: bool = False
     serves: Callable = lambda problem: problem.task != "soft"
 
@@ -76,9 +78,9 @@ def logistic_regression(problem, alpha, *, max_iter, observe=None, seed=0, solve
     return _fit_for_task(model, problem)
 
 
-def one_vs_rest(problem, alpha, *, max_iter=100, observe=None, seed=0):
+def one_vs_rest(problem, alpha, *, max_iter=None, observe=None, seed=0):
     """OneVsRestClassifier(LogisticRegression) at its defaults but for C = 1/(alpha n)."""
-    model = LogisticRegression(C=1 / (alpha * problem.X_train.shape[0]), max_iter=max_iter)
+    model = LogisticRegression(C=1 / (alpha * problem.X_train.shape[0]))
     return _fit_for_task(model, problem)
 
 
@@ -114,33 +116,45 @@ def mlp_classifier(problem, alpha, *, max_iter, observe=None, seed=0):
 
 
 def torch_lbfgs(problem, alpha, *, max_iter, observe=None, seed=0):
-    """torch.optim.LBFGS on all rows, strong Wolfe line search; alpha/2 |W|^2 is in the loss."""
+    """torch.optim.LBFGS on all rows, strong Wolfe line search; alpha/2 |W|^2 is in the loss.
+
+    Every point of the line search is shown: one call of ``step`` makes all iterations.
+    """
     W, b, loss = _torch_model(problem, alpha)
     X, y = _torch_rows(problem.X_train), _torch_targets(problem)
     search = torch.optim.LBFGS(
-        [W, b], max_iter=1, history_size=10, line_search_fn="strong_wolfe", tolerance_change=0
+        [W, b],
+        max_iter=max_iter,
+        max_eval=10**9,
+        history_size=10,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=0,
+        tolerance_change=0,
     )
 
     def closure():
+        if observe is not None:
+            observe(*_torch_result(W, b))
         search.zero_grad()
         value = loss(X, y)
         value.backward()
         return value
 
-    return _torch_steps(lambda: search.step(closure), W, b, max_iter, observe)
+    search.step(closure)
+    return _torch_result(W, b)
 
 
 def torch_adam(problem, alpha, *, max_iter, observe=None, seed=0, lr=1e-2):
     """torch.optim.Adam on shuffled batches of 256 rows; alpha/2 |W|^2 is in each batch's loss.
 
-    An iteration is a pass. The step lr / sqrt(pass) is one choice of many.
+    An iteration is a pass. The step lr / sqrt(1 + pass / 10) is one choice of many.
     """
     W, b, loss = _torch_model(problem, alpha)
     y, rng = _torch_targets(problem), np.random.default_rng(seed)
     rule = torch.optim.Adam([W, b], lr=lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(rule, lambda step: (step + 1) ** -0.5)
+    schedule = torch.optim.lr_scheduler.LambdaLR(rule, lambda done: (1 + done / 10) ** -0.5)
 
-    def one_pass():
+    for _ in range(max_iter):
         order = rng.permutation(problem.X_train.shape[0])
         for first in range(0, len(order), ADAM_BATCH):
             rows = order[first : first + ADAM_BATCH]
@@ -148,8 +162,9 @@ def torch_adam(problem, alpha, *, max_iter, observe=None, seed=0, lr=1e-2):
             loss(_torch_rows(problem.X_train[rows]), y[rows]).backward()
             rule.step()
         schedule.step()
-
-    return _torch_steps(one_pass, W, b, max_iter, observe)
+        if observe is not None:
+            observe(*_torch_result(W, b))
+    return _torch_result(W, b)
 
 
 def kernel_lbfgs(problem, alpha, *, max_iter, observe=None, seed=0, whitened=False):
@@ -193,7 +208,7 @@ def kernel_lbfgs(problem, alpha, *, max_iter, observe=None, seed=0, whitened=Fal
 
 def _coordinates(X, alpha, curvature, whitened):
     """X or its columns standardised (dense), and the functions to and from its coordinates."""
-    n, p = X.shape
+    p = X.shape[1]
     if not whitened:
 
         def to_raw(V, raw=False):
@@ -283,7 +298,7 @@ PEERS = {
     "saga": _sklearn("saga"),
     "liblinear": _sklearn("liblinear", serves=_one_sigmoid_each),
     "one-vs-rest": Peer(
-        one_vs_rest, from_sklearn=True, serves=lambda problem: problem.task == "multilabel"
+        one_vs_rest, fixed=True, serves=lambda problem: problem.task == "multilabel"
     ),
     "SGDClassifier": Peer(sgd_classifier, from_sklearn=True, serves=_one_sigmoid_each),
     "MLPClassifier": Peer(mlp_classifier, from_sklearn=True),
@@ -372,9 +387,5 @@ def _torch_targets(problem):
     return torch.from_numpy(problem.y_train.astype(np.int64))
 
 
-def _torch_steps(step, W, b, max_iter, observe):
-    for _ in range(max_iter):
-        step()
-        if observe is not None:
-            observe(W.detach().numpy().T, b.detach().numpy())
+def _torch_result(W, b):
     return W.detach().numpy().T, b.detach().numpy()

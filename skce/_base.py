@@ -3,7 +3,7 @@
 import time
 import warnings
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -14,9 +14,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skce import _kernels, _linear, _sgd
+from skce import _kernels, _linear, _problem
 from skce._arrays import check_threads
-from skce._polish import Objective, polish, polishes
+from skce._canonical import canonical
+from skce._optimum import find_optimum, is_small
 from skce._solvers import SGD
 from skce._validation import (
     Interval,
@@ -29,10 +30,11 @@ from skce._validation import (
 
 __all__ = ["BaseCrossEntropy", "Encoded", "best_class"]
 
+OPTIMISERS = ("sdca", "newton-cg")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
-PASSES_BEFORE_POLISH = 2
 STALE_BEFORE_HALVING = 2
+TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 BLOCK = 1 << 22  # logits, or entries of X to convert, that a prediction works on at once
 
 
@@ -49,15 +51,29 @@ class Encoded:
     attributes: dict
     pos_weight: np.ndarray | None = None
 
+    def in_double(self):
+        """Return the same with X, and what has its dtype, in double."""
+        if self.X.dtype == np.float64:
+            return self
+        soft = sparse.issparse(self.targets)
+        return replace(
+            self,
+            X=self.X.astype(np.float64),
+            targets=self.targets.astype(np.float64) if soft else self.targets,
+            pos_weight=None if self.pos_weight is None else self.pos_weight.astype(np.float64),
+        )
+
 
 class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
+
+    _observe = None  # a benchmark may take each iterate: a method of coef (K, p), intercept (K,)
 
     _parameter_constraints: ClassVar[dict] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
-        "solver": [StrOptions({"auto", "sgd", "adagrad", "adam"})],
+        "solver": [StrOptions({"auto", "sdca", "newton-cg", "sgd", "adagrad", "adam"})],
         "learning_rate": [
             StrOptions({"auto"}),
             Interval(Real, 0, None, closed="neither"),
@@ -214,7 +230,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
         names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
         params = {name: getattr(self, name) for name in names}
-        params["solver"] = "sgd" if self.solver == "auto" else self.solver
+        params["solver"] = "sgd" if self.solver in ("auto", *OPTIMISERS) else self.solver
         return params
 
     @contextmanager
@@ -228,7 +244,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             raise
 
     def _problem(self, data, weights):
-        return _sgd.Problem(
+        return _problem.Problem(
             data.kind, data.X, data.targets, data.k, weights, data.pos_weight, self.label_smoothing
         )
 
@@ -252,60 +268,85 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
     def _train(self, data, params):
         """Run the solver; set the attributes of the run and return coef, intercept."""
         rng = check_random_state(self.random_state)
-        p = data.X.shape[1]
-        weights = data.weights / data.weights.mean()
-        sgd = SGD(params, p, data.k, data.X.dtype)
-        if self.warm_start and hasattr(self, "coef_"):
-            if self.coef_.shape != (data.k, p):
-                raise ValueError(
-                    f"warm_start needs coefficients of shape {(data.k, p)}, got {self.coef_.shape}."
+        start = self._start(data)
+        table = data.X.shape[0] * data.k * data.X.dtype.itemsize
+        if self.solver in OPTIMISERS or (self.solver == "auto" and table <= TABLE_BYTES):
+            return self._optimise(data, start, rng)
+        return self._descend(data, params, start, rng)
+
+    def _start(self, data):
+        """Return coef and intercept to begin with, None for zero."""
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        shape = (data.k, data.X.shape[1])
+        if self.coef_.shape != shape:
+            raise ValueError(
+                f"warm_start needs coefficients of shape {shape}, got {self.coef_.shape}."
+            )
+        return self.coef_, self.intercept_
+
+    def _optimise(self, data, start, rng):
+        """Find the optimum."""
+        if self.solver == "auto" and is_small(data.X, data.k):
+            data = data.in_double()
+        problem = canonical(data, self.label_smoothing, self.alpha, self.fit_intercept, rng)
+        W = np.zeros((data.X.shape[1] + 1, data.k))
+        if start is not None:
+            W = problem.to_centred(*start)
+        began = time.perf_counter()
+
+        def report(engine):
+            if self._observe is not None and engine.whole:
+                self._observe(*problem.from_centred(engine.W))
+            if self.verbose:
+                seconds = time.perf_counter() - began
+                print(
+                    f"{engine.name}, pass {engine.passes:.0f}: loss {engine.value:.6g}, {seconds:.3g} s"
                 )
-            sgd.start_from(self.coef_, self.intercept_)
+
+        found = find_optimum(
+            *(problem, self.solver, W, rng),
+            **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
+        )
+        if found.ended:
+            warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
+        self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
+        self.objective_, self.dual_gap_ = found.objective, found.gap
+        return problem.from_centred(found.W)
+
+    def _descend(self, data, params, start, rng):
+        """Run stochastic gradient descent."""
+        weights = data.weights / data.weights.mean()
+        sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)
+        if start is not None:
+            sgd.start_from(*start)
         sgd.prepare(data.X, weights, self._curvature(data), rng)
-        small = polishes(self.solver, data.X, data.k)
-        passes = min(PASSES_BEFORE_POLISH, self.max_iter) if small else self.max_iter
         problem = self._problem(data, weights)
         rows = np.arange(problem.X.shape[0], dtype=np.intp)
         at_zero = sgd.loss(problem, rows, np.zeros_like(sgd.W))
-        curve, ended = self._passes(sgd, problem, passes, DIVERGED * at_zero, rng)
+        curve, ended = self._passes(sgd, problem, DIVERGED * at_zero, rng)
         coef, intercept = sgd.result()
-        n_iter = len(curve)
-        if not small:
-            with np.errstate(over="ignore"):
-                penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
-            if not sgd.loss(problem, rows) / rows.shape[0] + penalty <= at_zero / rows.shape[0]:
-                ended = self._divergence()
-                if sgd.auto:
-                    coef[:], intercept[:] = 0, 0
-                    ended = "the loss did not fall below that of zero coefficients"
-        if small:
-            objective = Objective(
-                data.X,
-                data.kind,
-                data.targets,
-                weights,
-                data.pos_weight,
-                self.label_smoothing,
-                self.alpha,
-                self.fit_intercept,
-            )
-            coef, intercept, polished, evaluations, ended = polish(
-                objective, coef, intercept, 10 * self.max_iter
-            )
-            if self.verbose:
-                print(f"polish: {evaluations} evaluations, loss {polished[-1]:.6g}")
-            curve += polished
-            n_iter += evaluations
+        n = rows.shape[0]
+        with np.errstate(over="ignore"):
+            penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
+        objective = sgd.loss(problem, rows) / n + penalty
+        if not objective <= at_zero / n:
+            ended = self._divergence()
+            if sgd.auto:
+                coef[:], intercept[:] = 0, 0
+                objective = at_zero / n
+                ended = "the loss did not fall below that of zero coefficients"
         if ended:
-            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=4)
-        self.loss_curve_, self.n_iter_, self.converged_ = curve, n_iter, ended is None
+            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=5)
+        self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), ended is None
+        self.objective_, self.dual_gap_ = objective, np.nan
         return coef, intercept
 
-    def _passes(self, sgd, problem, passes, limit, rng):
+    def _passes(self, sgd, problem, limit, rng):
         """Run epochs until the loss stalls; return the loss curve, and why they ended otherwise."""
         n = problem.X.shape[0]
         curve, best, stale = [], np.inf, 0
-        for epoch in range(passes):
+        for epoch in range(self.max_iter):
             start = time.perf_counter()
             order = rng.permutation(n).astype(np.intp)
             loss = sgd.run_pass(problem, order, limit if sgd.auto else np.inf)

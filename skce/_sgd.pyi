@@ -1,32 +1,14 @@
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
-from skce._linear import Matrix
+from skce._problem import Problem
 
 class Rule(IntEnum):
     SGD = 0
     MOMENTUM = 1
     ADAGRAD = 2
     ADAM = 3
-
-class Problem:
-    X: Matrix
-    Y: Matrix
-    soft: bool
-    n_outputs: int
-    pos_weight: np.ndarray | None
-    def __init__(
-        self,
-        loss: int,
-        X: Any,
-        targets: Any,
-        n_outputs: int,
-        weights: np.ndarray,
-        pos_weight: np.ndarray | None,
-        smoothing: float,
-    ) -> None: ...
 
 def sgd_epoch(
     problem: Problem,

@@ -59,12 +59,24 @@ cdef extern from "_simd.h" nogil:
     void csr_gather "skce_csr_gather"(
         const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
         const long long *indptr, const void *indices, int wide, const void *values, void *out)
+    void csr_gather_ahead "skce_csr_gather_ahead"(
+        const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, Py_ssize_t known, const Py_ssize_t *order,
+        const long long *indptr, const void *indices, int wide, const void *values, void *out)
     void csr_scatter "skce_csr_scatter"(
         void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
         const long long *indptr, const void *indices, int wide, const void *values, double scale,
         const void *metric, const void *r)
 
+    # steps of dual ascent: masses or mask and table (k); moved may be s
+    double softmax_prox "skce_softmax_prox"(
+        const void *s, Py_ssize_t k, double q, double scale, const void *mask, void *table,
+        double *entropy, void *moved, void *scratch)
+    double sigmoid_prox "skce_sigmoid_prox"(
+        const void *s, Py_ssize_t k, double q, double scale, const void *masses, void *table,
+        double *entropy, void *moved)
+
     # updates of w (p, k)
+    void soften "skce_soften"(void *w, Py_ssize_t n, double threshold, const void *z)
     void gradient "skce_gradient"(
         void *g, Py_ssize_t p, Py_ssize_t k, double scale, double penalty, const void *metric,
         const void *w)

@@ -105,7 +105,8 @@ struct entry { const char *name; function address; };
     ENTRY(row_sums, type, level) ENTRY(tally, type, level) ENTRY(hide, type, level) \
     ENTRY(dots, type, level) ENTRY(exp_rows, type, level) ENTRY(scale_rows, type, level) \
     ENTRY(residuals, type, level) ENTRY(softplus_mix, type, level) \
-    ENTRY(csr_gather, type, level) ENTRY(csr_scatter, type, level) PACKED(type, level)
+    ENTRY(csr_gather, type, level) ENTRY(csr_scatter, type, level) PACKED(type, level) \
+    ENTRY(softmax_prox, type, level) ENTRY(sigmoid_prox, type, level) ENTRY(soften, type, level)
 #define LEVEL(level) \
     TYPE(f32, level) TYPE(f64, level) SCANNED(exp, level) SCANNED(log, level) SCANNED(log1p, level)
 

@@ -22,9 +22,10 @@ SCRIPTS = {
     "kernels": ["--quick"],
     "epoch": ["--quick", "--rounds", "1"],
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
-    "run_peers": ["--quick", "--sets", *SETS, "--peers", "SGDClassifier"],
+    "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
+    "run_peers": ["--quick", "--budget", "0.1", "--sets", "mnist", "20news", "bibtex", "iris"],
 }
-PARTS = {"kernel_peers", "kernel_report", "peers", "problems", "timing"}  # of the scripts
+PARTS = {"kernel_peers", "kernel_report", "peer_report", "peers", "problems", "timing"}
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no benchmarks in an installed package")
 
@@ -78,6 +79,24 @@ for module in map(importlib.import_module, {names}):
 def test_every_script_prints_a_table(name, data):
     lines = run([f"{name}.py", *SCRIPTS[name]], data).splitlines()
     assert sum(line.startswith("|") for line in lines) >= 3
+
+
+def test_default_estimators_are_compared_on_every_task(data):
+    lines = run(["run_peers.py", "--defaults", "--quick", "--sets", *SETS], data).splitlines()
+    for name in SETS:
+        assert any(line.startswith(f"| {name} ") for line in lines)
+
+
+def test_peers_write_a_table_and_a_plot_of_a_set(tmp_path, data):
+    pytest.importorskip("matplotlib")
+    size = ["--quick", "--budget", "0.1", "--sets", "wine", "--peers", "lbfgs"]
+    run(["run_peers.py", *size, "--write", str(tmp_path)], data)
+    assert {file.name for file in tmp_path.iterdir()} == {"conditions.txt", "wine.csv", "wine.svg"}
+    rows = (tmp_path / "wine.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("dtype,threads,solver,s to 0.1,x,")
+    assert [row.split(",")[::2][:2] for row in rows[1:]] == [
+        [dtype, solver] for dtype in ("float32", "float64") for solver in ("skce auto", "lbfgs")
+    ]
 
 
 def test_kernels_write_what_the_page_shows(tmp_path, data):
@@ -170,3 +189,86 @@ def test_summary_and_targets_are_those_of_the_measured_ratios(kernels):
         "softmax K=100 float64: 1.0 x torch, target 2: missed",
     ]
     assert kernels.report.summary_rows(cells)[1] == [[name, "", "1.4", "", "2.00", "1.50"]]
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """The modules of the fits' benchmark."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import optima
+    import peers
+    import problems
+    import run_peers
+
+    return SimpleNamespace(optima=optima, peers=peers, problems=problems, run=run_peers)
+
+
+def small_problem(fits, task):
+    problems = fits.problems
+    if task == "two classes":
+        return problems.load("breast_cancer_scaled")
+    if task == "CSR":
+        return problems.synthetic_sparse(200, 60, 4, density=0.1)
+    return problems.synthetic_multilabel(200, 10, 3) if task == "labels" else problems.load("iris")
+
+
+@pytest.mark.parametrize("task", ["classes", "two classes", "labels", "CSR"])
+def test_reference_is_the_optimum_of_the_objective_that_all_peers_minimise(task, fits):
+    problem = small_problem(fits, task)
+    alpha = 1 / problem.X_train.shape[0]
+    entry, (W, b) = fits.optima.solve(problem, alpha)
+    assert entry["bound"] <= 1e-10 * entry["objective"]
+    judge = fits.run.Judge(problem, alpha, entry["objective"])
+    assert abs(judge.gap(W.T, b)) < 1e-12
+    iterations = {"SGDClassifier": 100, "MLPClassifier": 300, "torch Adam": 200, "saga": 2000}
+    slow = {"SGDClassifier": 0.1, "MLPClassifier": 2.0, "torch Adam": 2.0, "saga": 0.1}
+    for name, peer in fits.peers.PEERS.items():
+        if not peer.serves(problem):
+            continue
+        fit = fits.run._on(peer, judge)
+        _, coef, intercept = fits.run._timed(fit, max_iter=iterations.get(name, 1000))
+        assert -1e-9 <= judge.gap(coef, intercept) <= slow.get(name, 1e-5), name
+
+
+def test_a_peer_of_several_classes_that_minimises_another_objective_does_not_serve(fits):
+    problem = small_problem(fits, "classes")
+    for name in ("SGDClassifier", "liblinear", "one-vs-rest"):
+        assert not fits.peers.PEERS[name].serves(problem)
+
+
+def test_known_optima_have_small_bounds(fits):
+    entries = json.loads(fits.optima.OPTIMA.read_text(encoding="utf-8"))
+    for key, entry in entries.items():
+        assert 0 <= entry["bound"] <= 1e-9 * entry["objective"], key
+        assert "python benchmarks/optima.py" in entry["command"]
+
+
+def test_smallest_max_iter_is_found_for_each_gap(fits):
+    judge = SimpleNamespace(gap=lambda coef, intercept: coef)
+    found, tried = fits.run.find_iterations(
+        lambda max_iter: (1 / max_iter, 0), judge, (0.5, 0.11, 0.021), 60
+    )
+    assert found[0.5] == 2
+    assert found[0.11] == 10
+    assert 48 <= found[0.021] <= 50
+    assert all(gap == 1 / m for _, gap, m in tried)
+
+
+def test_trace_does_not_count_the_time_spent_looking(fits, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(fits.run.time, "perf_counter", lambda: clock[0])
+
+    def gap(coef, intercept):
+        clock[0] += 100
+        return coef
+
+    judge = SimpleNamespace(gap=gap, test_loss=lambda coef, intercept: 0.3)
+    trace = fits.run.Trace(judge, goal=1e-3, budget=60)
+    for value in (0.5, 0.01):
+        clock[0] += 1
+        trace(value, 0)
+    clock[0] += 1
+    with pytest.raises(fits.run.Finished):
+        trace(1e-4, 0)
+    assert trace.points == [(1, 0.5, 1), (2, 0.01, 2), (3, 1e-4, 3)]
+    assert trace.test_loss == 0.3

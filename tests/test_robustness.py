@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skce import MultiLabelLogistic, MultinomialLogistic, _base, _linear, _parallel, _sgd, losses
+from skce import MultiLabelLogistic, MultinomialLogistic, _base, _linear, _parallel, _problem, _sgd, losses
 
 SOLVERS = ["auto", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)
@@ -210,9 +210,9 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: _linear.Matrix(np.zeros(4)),
         lambda: _linear.Matrix(np.zeros((4, 0))),
         lambda: _linear.Matrix(sparse.csc_array(np.eye(3))),
-        lambda: _sgd.Problem.__new__(_sgd.Problem),
-        lambda: _sgd.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
-        lambda: _sgd.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
+        lambda: _problem.Problem.__new__(_sgd.Problem),
+        lambda: _problem.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
+        lambda: _problem.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
         lambda: _sgd.sgd_epoch(*[None] * 15),
         lambda: _parallel.softmax_inplace(None, 1),
         lambda: _parallel.loss_and_residuals(

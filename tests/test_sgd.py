@@ -12,7 +12,7 @@ from registry import INSTANCES, Instance
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from skce import _linear, _sgd
+from skce import _linear, _problem, _sgd
 from skce._kernels import Loss
 
 KINDS = {
@@ -103,7 +103,7 @@ class Epoch:
         W, state = self.W.copy(), self.state.copy()
         average = None if self.average is None else self.average.copy()
         loss, _ = _sgd.sgd_epoch(
-            _sgd.Problem(*arguments or self.arguments()), self.order, self.batch_size, self.steps,
+            _problem.Problem(*arguments or self.arguments()), self.order, self.batch_size, self.steps,
             W, self.mean, self.metric, self.alpha, _sgd.Rule[self.rule], self.momentum_rate, state,
             self.count, average, self.blends, self.lazy,
         )  # fmt: skip
@@ -358,7 +358,7 @@ def test_wrong_problem_raises(changes):
     for position, value in changes.items():
         arguments[position] = value
     with pytest.raises(ValueError, match=r"must|Buffer|Labels"):
-        _sgd.Problem(*arguments)
+        _problem.Problem(*arguments)
 
 
 WRONG_EPOCHS = {

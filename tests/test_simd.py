@@ -257,12 +257,95 @@ def test_csr_products(simd, index):
         n, x = len(order), dense[order].astype(float)
         w, out = (simd.array(rng.standard_normal((rows, k))) for rows in (p, n))
         expected = out + x @ w
-        simd("csr_gather", w, p, k, n, order, *csr, out)
+        known = 1 + k % n
+        simd("csr_gather", w, p, k, known, n, order, *csr, out)  # the other rows are fetched
+        simd("csr_gather", w, p, k, n - known, n - known, order[known:], *csr, out[known:])
         assert_allclose(out, expected, rtol=9 * simd.eps, atol=99 * simd.eps)
         for factor in (None, metric):
             expected = w + 0.5 * (1 if factor is None else factor[:, np.newaxis]) * (x.T @ out)
             simd("csr_scatter", w, p, k, n, order, *csr, 0.5, factor, out)
             assert_allclose(w, expected, rtol=9 * simd.eps, atol=99 * simd.eps)
+
+
+PROX = [(k, q) for k in (1, 2, 3, 15, 16, 17, 40, 64, 65, 150) for q in (0, 0.3, 10, 1e3, 1e6, 1e30)]
+
+
+def prox_rows(k, simd, sigmoid):
+    """Logits, old probabilities, and masks."""
+    for scale, corner in ((0.1, False), (3, True), (40, False), (3000, True)):
+        s = simd.array(scale * rng.standard_normal(k))
+        mask = rng.random(k) < 0.7
+        mask[k // 2] = True
+        if sigmoid:
+            old = rng.random(k) < 0.5 if corner else rng.random(k)
+        else:
+            old = np.eye(k)[k // 2] if corner else rng.dirichlet(np.ones(k)) * mask
+            old = old / old.sum()
+        yield s, old, None if scale == 0.1 and (sigmoid or mask.all()) else mask
+
+
+def solves(root, start, q, s, eps):
+    """The residual of the step is 5 % of its start or rounding."""
+    return (abs(root) <= 0.051 * abs(start) + 99 * eps * (q + abs(s).max() + 1)).all()
+
+
+def test_softmax_prox_solves_its_equation(simd):
+    room = simd.array(np.zeros(8 * 160))
+    for k, q in PROX:
+        for s, probabilities, mask in prox_rows(k, simd, False):
+            table, moved, entropy = simd.array(probabilities), simd.array(s), np.zeros(1)
+            entropy = simd.array(entropy, float)
+            seen = np.ones(k, bool) if mask is None else mask
+            x, old, strength = s[seen].astype(float), table[seen].astype(float), min(q, 1e16)
+            arrays = (None if mask is None else simd.array(mask), table, entropy, moved, room)
+            gap = simd("softmax_prox", moved, k, float(q), 2.0, *arrays, result=ctypes.c_double)
+            new, top = table[seen].astype(float), x.max()
+            total = np.exp(x - top).sum()
+            assert_allclose(gap, np.log(total) - old @ (x - top), rtol=9 * simd.eps, atol=1e-5)
+            assert (table[~seen] == 0).all()
+            assert (new >= 0).all()
+            assert abs(new.sum() - 1) <= 99 * simd.eps
+            assert_allclose(moved[seen], 2 * (new - old), atol=4 * simd.eps)
+            positive = new[new > 0]
+            limit = 200 * simd.eps * (1 + abs(np.log(positive)).max())
+            assert_allclose(entropy[0], positive @ np.log(positive), rtol=0, atol=limit)
+            large = new > 1e-30
+            root = (np.log(new[large]) - x[large]) + strength * (new - old)[large]
+            root -= (root.max() + root.min()) / 2
+            start = np.abs(strength * (np.exp(x - top) / total - old)).max()
+            if q > 0.05:
+                assert solves(root, start, strength, x, simd.eps)
+
+
+def test_sigmoid_prox_solves_its_equation(simd):
+    for k, q in PROX:
+        for s, probabilities, mask in prox_rows(k, simd, True):
+            table, moved, entropy = simd.array(probabilities), simd.array(s), np.zeros(1)
+            entropy = simd.array(entropy, float)
+            mass = simd.array(np.ones(k) if mask is None else mask * rng.uniform(0.5, 2, k))
+            x, old, wide = s.astype(float), table.astype(float), mass.astype(float)
+            strength = min(q, 1e16) * wide
+            arrays = (None if mask is None else mass, table, entropy, moved)
+            gap = simd("sigmoid_prox", moved, k, float(q), 2.0, *arrays, result=ctypes.c_double)
+            new, expected = table.astype(float), wide * (np.logaddexp(0, x) - old * x)
+            limit = 99 * simd.eps * (1 + abs(x).max())
+            assert_allclose(gap, expected.sum(), rtol=99 * simd.eps, atol=limit)
+            assert (table[mass == 0] == old[mass == 0]).all()
+            assert_allclose(moved, 2 * wide * (new - old), atol=9 * simd.eps)
+            inside = (new > 1e-6) & (new < 1 - 1e-6)
+            logits = np.log(new[inside]) - np.log1p(-new[inside])
+            root = (logits - x[inside]) + (strength * (new - old))[inside]
+            start = strength * (0.5 + 0.5 * np.tanh(x / 2) - old)
+            floor = 99 * simd.eps * (strength[inside] + abs(x[inside]) + 1 / (1e-6))
+            if q > 0.2:
+                assert (abs(root) <= 0.051 * abs(start[inside]) + floor)[wide[inside] > 0.3].all()
+
+
+def test_soften(simd):
+    for n in (1, 15, 16, 17, 40):
+        z, w = simd.array(rng.standard_normal(n)), simd.array(np.zeros(n))
+        simd("soften", w, n, 0.5, z)
+        assert_allclose(w, np.sign(z) * np.maximum(abs(z) - simd.dtype(0.5), 0), rtol=simd.eps)
 
 
 def import_at(name):

@@ -9,7 +9,7 @@ from scipy import optimize, sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from skce import MultinomialLogistic, _kernels, _polish, _sgd, _solvers
+from skce import MultinomialLogistic, _kernels, _polish, _problem, _sgd, _solvers
 from skce.optim import cosine, inverse_scaling
 
 KINDS = {
@@ -253,7 +253,7 @@ def test_start_is_the_result_whatever_the_centre(dtype, stored, fit_intercept, p
 
 
 def problem(X, y):
-    return _sgd.Problem(_kernels.Loss.SOFTMAX, X, y, K, np.ones(len(y)), None, 0.0)
+    return _problem.Problem(_kernels.Loss.SOFTMAX, X, y, K, np.ones(len(y)), None, 0.0)
 
 
 @every_learner

@@ -1,0 +1,287 @@
+"""The canonical form of a problem, which the solvers of the optimum see, and its certificate.
+
+Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * [cross-entropy of the targets
+tau], tau in the simplex or [0, 1]; the weights sum to at most 1, so sums are means.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse, special
+
+from skce import _gradient, _kernels
+from skce._arrays import check_threads
+from skce._problem import Problem
+
+__all__ = ["Canonical", "canonical", "certificate"]
+
+SAMPLE = 4096  # rows from which the centre is estimated
+BLOCK = 8192  # rows made dense together
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Data, penalty and centre; targets are labels (n,) or CSR (n, k), NaN marking a missing entry."""
+
+    X: object
+    kind: int
+    targets: object
+    k: int
+    weights: np.ndarray
+    pos_weight: np.ndarray | None
+    smoothing: float
+    alpha: float
+    fit_intercept: bool
+    centre: np.ndarray | None  # of the columns of a dense X
+
+    @cached_property
+    def problem(self):
+        """The same for the passes in C."""
+        return Problem(
+            *(self.kind, self.X, self.targets, self.k),
+            *(self.weights, self.pos_weight, self.smoothing),
+        )
+
+    @property
+    def sigmoid(self):
+        """Whether each output has its own probability."""
+        return self.kind == _kernels.Loss.SIGMOID
+
+    @cached_property
+    def missing(self):
+        """Rows with a missing entry."""
+        if not sparse.issparse(self.targets):
+            return np.zeros(self.X.shape[0], bool)
+        return np.isnan(self.targets.sum(axis=1))
+
+    @cached_property
+    def masses(self):
+        """Weighted sums over the rows of tau (k,), of its total (k,), and the weighted entropy."""
+        if self.sigmoid:
+            return self._sigmoid_masses()
+        smoothing = self.smoothing
+        if not sparse.issparse(self.targets):
+            counts = np.bincount(self.targets, self.weights, self.k)
+            total = counts.sum()
+            off = smoothing / self.k
+            entropy = total * float(special.entr([1 - smoothing + off, *[off] * (self.k - 1)]).sum())
+            return (1 - smoothing) * counts + off * total, np.full(self.k, total), entropy
+        sums, entropy = np.zeros(self.k), 0.0
+        for weights, t in self._dense_targets():
+            observed = np.isfinite(t)
+            known = observed.sum(axis=1, keepdims=True)
+            tau = (1 - smoothing) * t + smoothing / np.maximum(known, 1)
+            tau = np.where(observed & (weights[:, None] > 0), tau, 0.0)
+            sums += weights @ tau
+            entropy += float(weights @ special.entr(tau).sum(axis=1))
+        return sums, np.full(self.k, self.weights.sum()), entropy
+
+    def _sigmoid_masses(self):
+        sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
+        for weights, t in self._dense_targets():
+            positive, mass = self._entries(t)
+            tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
+            sums += weights @ positive
+            total += weights @ mass
+            entropy += float(weights @ (mass * (special.entr(tau) + special.entr(1 - tau))).sum(axis=1))
+        return sums, total, entropy
+
+    def _entries(self, t):
+        """Return the weights of the positive part, and of both, of sigmoid entries t."""
+        t = (1 - self.smoothing) * t + self.smoothing / 2
+        positive = t if self.pos_weight is None else t * self.pos_weight.astype(np.float64)
+        observed = np.isfinite(t)
+        return np.where(observed, positive, 0.0), np.where(observed, 1 - t + positive, 0.0)
+
+    def _dense_targets(self):
+        for first in range(0, self.X.shape[0], BLOCK):
+            rows = slice(first, first + BLOCK)
+            yield self.weights[rows], self.targets[rows].toarray().astype(np.float64)
+
+    @cached_property
+    def entry_masses(self):
+        """Weights (n, k) of the entries within their row, 0 for missing ones; None where all are 1."""
+        if not self.missing.any() and self.pos_weight is None:
+            return None
+        masses = np.empty((self.X.shape[0], self.k), self.X.dtype)
+        for i, (_, t) in enumerate(self._dense_targets()):
+            part = self._entries(t)[1] if self.sigmoid else np.isfinite(t)
+            masses[i * BLOCK : (i + 1) * BLOCK] = part
+        return masses
+
+    @cached_property
+    def start_table(self):
+        """The targets tau (n, k), where a dual solver begins, and their weighted negentropies (n,)."""
+        n, dtype = self.X.shape[0], self.X.dtype
+        if not sparse.issparse(self.targets):
+            off = self.smoothing / self.k
+            table = np.full((n, self.k), off, dtype)
+            table[np.arange(n), self.targets] = 1 - self.smoothing + off
+            entropy = special.entr(table[:1].astype(np.float64)).sum()
+            return table, np.full(n, -float(entropy))
+        table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
+        for i, (_, t) in enumerate(self._dense_targets()):
+            rows = slice(i * BLOCK, i * BLOCK + len(t))
+            if self.sigmoid:
+                positive, mass = self._entries(t)
+                tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
+                entropy = mass * (special.entr(tau) + special.entr(1 - tau))
+            else:
+                observed = np.isfinite(t)
+                known = np.maximum(observed.sum(axis=1, keepdims=True), 1)
+                tau = np.where(observed, (1 - self.smoothing) * t + self.smoothing / known, 0.0)
+                entropy = special.entr(tau)
+            table[rows], negentropy[rows] = tau, -entropy.sum(axis=1)
+        return table, negentropy
+
+    @cached_property
+    def at_zero(self):
+        """The objective of zero coefficients."""
+        sums, total, _ = self.masses
+        if self.sigmoid:
+            return np.log(2) * float(total.sum())
+        if not self.missing.any():
+            return np.log(self.k) * float(sums.sum())
+        shape = (self.X.shape[1] + 1, self.k)
+        return self.full_pass(_gradient.Kind.LOSS, np.zeros(shape), np.empty(shape))[0]
+
+    @cached_property
+    def at_best_intercept(self):
+        """The objective of zero weights with the best intercept, or without one."""
+        sums, total, _ = self.masses
+        if not self.fit_intercept:
+            return self.at_zero
+        if self.sigmoid:
+            share = np.divide(sums, total, out=np.zeros(self.k), where=total > 0)
+            return float(total @ (special.entr(share) + special.entr(1 - share)))
+        share = sums / max(sums.sum(), np.finfo(float).tiny)
+        return float(sums.sum() * special.entr(share).sum())
+
+    def goal(self, value, tol):
+        """The gap within which `value` of the objective counts as the optimum."""
+        floor = np.sqrt(np.finfo(self.X.dtype).eps) * self.at_best_intercept
+        return tol * max(value - self.masses[2], floor)
+
+    def subset(self, rows):
+        """The problem of some rows, their weights raised to the same sum."""
+        weights = self.weights[rows]
+        weights = weights * (self.weights.sum() / max(weights.sum(), np.finfo(float).tiny))
+        return replace(self, X=self.X[rows], targets=self.targets[rows], weights=weights)
+
+    @cached_property
+    def centre_in_dtype(self):
+        """The centre in the dtype of X, zeros without one."""
+        if self.centre is None:
+            return np.zeros(self.X.shape[1], self.X.dtype)
+        return self.centre.astype(self.X.dtype)
+
+    def full_pass(self, kind, W, out, table=None, scale=None, shift=None):
+        """`_gradient.full_pass` at W (p + 1, k) of any dtype."""
+        dtype = self.X.dtype
+        centre = None if self.centre is None else self.centre_in_dtype
+        W = np.ascontiguousarray(W, dtype)
+        threads = check_threads(None)
+        return _gradient.full_pass(
+            kind, self.problem, W, centre, out, table, scale, shift, threads
+        )
+
+    def penalty(self, W):
+        """The penalty at W (p + 1, k)."""
+        return self.alpha / 2 * float(np.einsum("ij,ij->i", W[:-1], W[:-1]).sum(dtype=np.float64))
+
+    def to_centred(self, coef, intercept):
+        """W (p + 1, k) in double of coef (k, p) and intercept (k,)."""
+        shift = 0 if self.centre is None else coef.astype(np.float64) @ self.centre
+        return np.vstack([coef.T, intercept + shift]).astype(np.float64)
+
+    def from_centred(self, W):
+        """coef and intercept in double."""
+        coef = np.ascontiguousarray(W[:-1].T, dtype=np.float64)
+        shift = 0 if self.centre is None else coef @ self.centre
+        return coef, W[-1] - shift
+
+
+def canonical(data, smoothing, alpha, fit_intercept, rng):
+    """Return the canonical form of Encoded data.
+
+    The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that sum
+    over M.
+    """
+    total = data.weights.sum()
+    kind, targets, weights = data.kind, data.targets, data.weights / total
+    if kind == _kernels.Loss.MULTILABEL_SOFTMAX:
+        targets = sparse.csr_array(targets, copy=True)
+        known = np.where(np.isnan(targets.data), 0, targets.data)
+        marks = sparse.csr_array((known, targets.indices, targets.indptr), targets.shape)
+        mass = marks.sum(axis=1, dtype=np.float64)
+        count = np.add.reduceat(np.append(known != 0, 0), targets.indptr[:-1]) * (
+            np.diff(targets.indptr) > 0
+        )
+        targets.data /= np.repeat(np.where(mass > 0, mass, 1), np.diff(targets.indptr)).astype(
+            targets.dtype
+        )
+        kind, weights = _kernels.Loss.SOFTMAX, weights * mass / np.maximum(count, 1)
+    centre = None
+    if fit_intercept and not sparse.issparse(data.X):
+        rows = np.flatnonzero(weights)
+        if len(rows) > SAMPLE:
+            rows = np.sort(rng.choice(rows, SAMPLE, replace=False))
+        centre = np.average(data.X[rows].astype(np.float64), axis=0, weights=weights[rows])
+    return Canonical(
+        data.X, kind, targets, data.k, weights, data.pos_weight, smoothing, alpha, fit_intercept, centre
+    )
+
+
+def certificate(problem, W, table=None, sums=None):
+    """Return the objective at W (p + 1, k), and a bound of how far above its minimum that is.
+
+    Parameters
+    ----------
+    problem : Canonical
+        With alpha > 0.
+    W : ndarray of shape (p + 1, k)
+        Weights and intercept of the centred columns.
+    table : ndarray of shape (n, k), default=None
+        The dual point, any probabilities; None takes those at W.
+    sums : ndarray of shape (k,), default=None
+        Their weighted sums over the rows (softmax: those without a missing entry).
+
+    Notes
+    -----
+    The table is first mapped to one whose sums are those of the targets, as the intercept asks; the
+    bound is the sum of Fenchel-Young losses and of the distance of the weights from those that belong
+    to the table: every term is positive, so nothing cancels. The gap is inf where the table of rows with
+    missing entries cannot be mapped.
+    """
+    k = problem.k
+    scale, shift = np.ones(k), np.zeros(k)
+    wanted, total, _ = problem.masses
+    if problem.fit_intercept:
+        if problem.sigmoid:
+            # labels that rounding lets exceed their total stay below it
+            sums = np.clip(sums, 0, total)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                lower = np.where(sums > wanted, wanted / sums, 1.0)
+                raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
+            scale, shift = lower * raised, 1 - raised
+        else:
+            excess = np.maximum(sums - wanted, 0.0)
+            if problem.missing.any():
+                movable, excess = sums[1], np.maximum(sums[0] - wanted, 0.0)
+                lack = np.maximum(wanted - sums[0], 0.0)
+                if (excess > movable).any():
+                    return np.inf, np.inf
+            else:
+                movable, lack = sums, np.maximum(wanted - sums, 0.0)
+            scale = 1 - np.divide(excess, movable, out=np.zeros(k), where=movable > 0)
+            if lack.sum() > 0:
+                shift = lack / lack.sum()
+            else:
+                scale = np.ones(k)
+    V = np.empty(W.shape)
+    young, loss = problem.full_pass(_gradient.Kind.DUAL, W, V, table, scale, shift)
+    rest = V[:-1]
+    rest += problem.alpha * W[:-1]
+    gap = young + float(np.vdot(rest, rest)) / (2 * problem.alpha)
+    return loss + problem.penalty(W), gap

@@ -1,0 +1,263 @@
+"""Proximal stochastic dual coordinate ascent: passes, metric and certificate.
+
+A table of probabilities is the dual point. A pass takes each row (CSR) or batch of rows (dense) to the
+exact minimum of its part, near the centre of the pass in the metric of the columns; then the centre
+moves. How near, one number q tells, the mean of leverage * weight over the rows: it grows where passes
+are too timid and falls where the rows' steps do not fit together.
+"""
+
+import numpy as np
+from scipy import sparse, special
+
+from skce import _gradient, _sdca
+from skce._canonical import certificate
+from skce.losses import sigmoid, softmax
+
+__all__ = ["SDCA"]
+
+FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
+RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
+TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one before
+UNLIKE = 100.0  # ratio of the columns' scales from which each gets its own
+SAMPLE = 2000
+KEEP = 6  # passes from which the best iterate is kept
+BATCH = 32  # rows of a dense step: more overlap more
+
+
+class SDCA:
+    """Minimise a Canonical problem with alpha > 0.
+
+    Parameters
+    ----------
+    problem : Canonical
+        What to minimise.
+    W : ndarray of shape (p + 1, k)
+        Where to begin, in the centred columns.
+    rng : RandomState
+        Order of the rows.
+
+    Attributes
+    ----------
+    W : ndarray of shape (p + 1, k)
+        The iterate, in the dtype of X.
+    passes : float
+        Passes made.
+    gap : float
+        Bound of the gap at W, inf where not known.
+    value : float
+        Objective at W; its estimate from the pass where `gap` is not known.
+    """
+
+    name = "sdca"
+    whole = True
+
+    def __init__(self, problem, W, rng):
+        self.problem, self.rng = problem, rng
+        self.sparse = sparse.issparse(problem.X)
+        n, p = problem.X.shape
+        self.rows = np.flatnonzero(problem.weights).astype(np.intp)
+        self.matrix = problem.problem.X
+        self.masses = problem.entry_masses
+        self.metric = self._metric()
+        norms = self._leverages(1 / self.metric)
+        self.dimension = float(problem.weights @ norms) / problem.weights.sum()
+        self.batch, overlap = self._batch()
+        self.overlap = overlap
+        self.q, self.most_q = FIRST_Q[self.sparse], RANGE_Q[self.sparse][1]
+        self.norms = norms
+        self.W = np.ascontiguousarray(W, problem.X.dtype)
+        self.centre_W = self.W.copy()
+        self.near_intercept = problem.weights.sum() / len(self.rows)
+        self.near = self._near()
+        self.table, self.negentropy = problem.start_table
+        if self.W.any():
+            self._start_at_proba()
+        self.passes = 0
+        self.last_gap = self.gap = self.value = self.running = self.best_value = np.inf
+        self.best_W = None
+
+    def _metric(self):
+        """Return the squared scale of each column."""
+        X = self.problem.X
+        n, p = X.shape
+        if self.sparse:
+            squares = np.square(X.data, dtype=np.float64)
+            count = np.maximum(np.bincount(X.indices, minlength=p), 1)
+            scale = np.bincount(X.indices, squares, p) / count
+            seen = scale[scale > 0]
+            if len(seen) == 0:
+                return np.ones(p)
+            if seen.max() <= UNLIKE * seen.min():
+                return np.full(p, squares.sum() / max(X.nnz, 1))
+            return np.where(scale > 0, scale, 1.0)
+        rows = self.rows
+        if len(rows) > max(SAMPLE, 10 * p):
+            rows = np.sort(self.rng.choice(rows, max(SAMPLE, 10 * p), replace=False))
+        Z = X[rows] - self.problem.centre_in_dtype
+        scale = np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / len(rows)
+        reach = np.abs(Z).max(axis=0).astype(np.float64) ** 2
+        scale = scale + reach / (9 * p)
+        return np.where(scale > 0, scale, 1.0)
+
+    def _leverages(self, inverse):
+        """Return the weighted squared norm of each row."""
+        X = self.problem.X
+        if self.sparse:
+            squares = sparse.csr_array(
+                (np.square(X.data, dtype=np.float64), X.indices, X.indptr), X.shape
+            )
+            return squares @ inverse
+        out = np.empty(X.shape[0])
+        for first in range(0, len(out), 4096):
+            Z = X[first : first + 4096] - self.problem.centre_in_dtype
+            out[first : first + 4096] = np.square(Z) @ inverse
+        return out
+
+    def _batch(self):
+        """Return the rows of a step and the factor by which they overlap."""
+        if self.sparse:
+            return 1, 1.0
+        X, batch = self.problem.X, max(1, min(BATCH, len(self.rows) // 4))
+        factors = []
+        for _ in range(3):
+            rows = np.sort(self.rng.choice(self.rows, batch, replace=False))
+            Z = (X[rows] - self.problem.centre_in_dtype) / np.sqrt(self.metric)
+            Z = np.hstack([Z, np.ones((batch, 1))])
+            G = Z @ Z.T
+            d = 1 / np.sqrt(G.diagonal())
+            factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
+        return batch, max(1.0, float(np.mean(factors)))
+
+    def _start_at_proba(self):
+        """Take the probabilities at W for the table, and then what W belongs to it."""
+        problem, near = self.problem, self.near * self.metric[:, None]
+        coef, intercept = problem.from_centred(self.W)
+        for first in range(0, len(self.table), 8192):
+            rows = slice(first, first + 8192)
+            logits = problem.X[rows] @ coef.T + intercept
+            if self.masses is not None:
+                logits[self.masses[rows] == 0] = -np.inf if not problem.sigmoid else 0
+            proba = sigmoid(logits) if problem.sigmoid else softmax(logits)
+            entropy = special.entr(proba)
+            if problem.sigmoid:
+                entropy += special.entr(1 - proba)
+                entropy *= 1 if self.masses is None else self.masses[rows]
+            self.table[rows], self.negentropy[rows] = proba, -entropy.sum(axis=1)
+        V = np.empty(self.W.shape)
+        problem.full_pass(
+            _gradient.Kind.DUAL, self.W, V, self.table, np.ones(problem.k), np.zeros(problem.k)
+        )
+        V[:-1] = (near * self.W[:-1] - V[:-1]) / (near + problem.alpha)
+        V[-1] = (self.W[-1] - V[-1] / self.near_intercept) * problem.fit_intercept
+        self.W = V.astype(self.W.dtype)
+
+    def alone(self):
+        """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
+        total = self.problem.weights.sum()
+        scale = self.dimension * self.metric.mean()
+        return self.overlap * total / len(self.rows) * scale / self.problem.alpha
+
+    def _near(self):
+        """Return the weight of the proximal term for q, 0 where the penalty alone is enough."""
+        if self.alone() <= self.q:
+            return 0.0
+        total = self.problem.weights.sum()
+        return self.overlap * total * self.dimension / (len(self.rows) * self.q)
+
+    def step(self):
+        """Make one pass."""
+        problem, dtype = self.problem, self.W.dtype
+        if self.passes:
+            self._recentre()
+        B = self.near * self.metric + problem.alpha
+        inverse = np.append(1 / B, 0.0)
+        if problem.fit_intercept:
+            inverse[-1] = 1 / self.near_intercept
+        if np.ptp(B) == 0:
+            leverage = self.norms * (self.metric[0] / B[0])
+        else:
+            leverage = self._leverages(1 / B)
+        leverage = self.overlap * (leverage + inverse[-1])
+        centre = None if problem.centre is None else problem.centre_in_dtype
+        gap = _sdca.sdca_epoch(
+            *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
+            *(self.W, centre, inverse.astype(dtype), None, self.table, self.negentropy),
+            *(self.masses, problem.sigmoid),
+        )
+        self.passes += 1
+        move, self.change = self._move()
+        self._control(gap, move)
+        self.gap = np.inf
+        return True
+
+    def _move(self):
+        """Return half the squared distance from the centre, which becomes the difference to W."""
+        np.subtract(self.W, self.centre_W, out=self.centre_W)
+        change = self.centre_W
+        metric = self.metric.astype(change.dtype)
+        squares = np.einsum("ij,ij->i", change, change)
+        weighted = self.near * float(metric @ squares[:-1])
+        residual = self.near**2 * float((metric**2) @ squares[:-1])
+        cross = self.near * float(metric @ np.einsum("ij,ij->i", change[:-1], self.W[:-1]))
+        self.dual_value = -float(self.problem.weights @ self.negentropy) - cross
+        self.dual_value -= self.problem.penalty(self.W)
+        intercept = self.near_intercept * float(squares[-1])
+        drift = self.near_intercept * float(np.abs(change[-1] @ self.W[-1]))
+        self.dual_residual = residual / (2 * self.problem.alpha) + drift
+        return 0.5 * (weighted + intercept), change
+
+    def _control(self, gap, move):
+        """Set q for the next pass."""
+        least, _ = RANGE_Q[self.sparse]
+        ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
+        if self.passes > 1:
+            if self.near == 0:
+                if slow:
+                    self.q = self.most_q = max(self.alone() / 2, least)
+            elif ratio > BOLD or (ratio > TIMID and slow):
+                self.q = max(self.q / 2, least)
+            elif ratio < TIMID:
+                self.q = min(2 * self.q, self.most_q)
+        self.last_gap = gap
+        self.running = gap + self.dual_residual
+        self.value = self.dual_value + gap
+        if self.passes >= KEEP and self.value < self.best_value:
+            self.best_value, self.best_W = self.value, self.W.copy()
+
+    def _recentre(self):
+        """Move the centre to W, and W to where the table puts it from there."""
+        before, self.near = self.near, self._near()
+        change = self.change
+        B = self.near * self.metric + self.problem.alpha
+        factor = (before * self.metric / B).astype(change.dtype)
+        change[:-1] *= factor[:, None]
+        change += self.W
+        self.W, self.centre_W = change, self.W
+
+    def certify(self, goal):
+        """Set `gap` and `value`, unless the running gap tells that it exceeds the goal by far."""
+        if self.running > 4 * goal:
+            return
+        self.value, self.gap = self.evaluate(self.W)
+
+    def _sums(self):
+        """Return the weighted sums of the table, as `certificate` takes them."""
+        problem, weights = self.problem, self.problem.weights
+        if problem.sigmoid and self.masses is not None:
+            return np.einsum("i,ij,ij->j", weights, self.table, self.masses, dtype=np.float64)
+        sums = np.zeros(problem.k)
+        for first in range(0, len(weights), 8192):
+            rows = slice(first, first + 8192)
+            sums += weights[rows] @ self.table[rows].astype(np.float64)
+        if problem.sigmoid or not problem.missing.any():
+            return sums
+        full = np.where(problem.missing, 0, weights)
+        return np.vstack([sums, full @ self.table])
+
+    def best(self):
+        """Return the iterate with the lowest objective, as far as passes tell."""
+        return self.W if self.best_W is None else self.best_W
+
+    def evaluate(self, W):
+        """Return the objective and the bound of the gap at W."""
+        return certificate(self.problem, W, self.table, self._sums())
