@@ -30,7 +30,7 @@ from skce._validation import (
 
 __all__ = ["BaseCrossEntropy", "Encoded", "best_class"]
 
-OPTIMISERS = ("sdca", "newton-cg")
+OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
 STALE_BEFORE_HALVING = 2
@@ -73,7 +73,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
-        "solver": [StrOptions({"auto", "sdca", "newton-cg", "sgd", "adagrad", "adam"})],
+        "solver": [StrOptions({"auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"})],
         "learning_rate": [
             StrOptions({"auto"}),
             Interval(Real, 0, None, closed="neither"),
@@ -296,7 +296,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         began = time.perf_counter()
 
         def report(engine):
-            if self._observe is not None and engine.whole:
+            if self._observe is not None:
                 self._observe(*problem.from_centred(engine.W))
             if self.verbose:
                 seconds = time.perf_counter() - began

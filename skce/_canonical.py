@@ -65,7 +65,9 @@ class Canonical:
             counts = np.bincount(self.targets, self.weights, self.k)
             total = counts.sum()
             off = smoothing / self.k
-            entropy = total * float(special.entr([1 - smoothing + off, *[off] * (self.k - 1)]).sum())
+            entropy = total * float(
+                special.entr([1 - smoothing + off, *[off] * (self.k - 1)]).sum()
+            )
             return (1 - smoothing) * counts + off * total, np.full(self.k, total), entropy
         sums, entropy = np.zeros(self.k), 0.0
         for weights, t in self._dense_targets():
@@ -84,7 +86,9 @@ class Canonical:
             tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
             sums += weights @ positive
             total += weights @ mass
-            entropy += float(weights @ (mass * (special.entr(tau) + special.entr(1 - tau))).sum(axis=1))
+            entropy += float(
+                weights @ (mass * (special.entr(tau) + special.entr(1 - tau))).sum(axis=1)
+            )
         return sums, total, entropy
 
     def _entries(self, t):
@@ -182,9 +186,7 @@ class Canonical:
         centre = None if self.centre is None else self.centre_in_dtype
         W = np.ascontiguousarray(W, dtype)
         threads = check_threads(None)
-        return _gradient.full_pass(
-            kind, self.problem, W, centre, out, table, scale, shift, threads
-        )
+        return _gradient.full_pass(kind, self.problem, W, centre, out, table, scale, shift, threads)
 
     def penalty(self, W):
         """The penalty at W (p + 1, k)."""
@@ -227,9 +229,19 @@ def canonical(data, smoothing, alpha, fit_intercept, rng):
         rows = np.flatnonzero(weights)
         if len(rows) > SAMPLE:
             rows = np.sort(rng.choice(rows, SAMPLE, replace=False))
-        centre = np.average(data.X[rows].astype(np.float64), axis=0, weights=weights[rows])
+        if len(rows):
+            centre = np.average(data.X[rows].astype(np.float64), axis=0, weights=weights[rows])
     return Canonical(
-        data.X, kind, targets, data.k, weights, data.pos_weight, smoothing, alpha, fit_intercept, centre
+        data.X,
+        kind,
+        targets,
+        data.k,
+        weights,
+        data.pos_weight,
+        smoothing,
+        alpha,
+        fit_intercept,
+        centre,
     )
 
 
@@ -284,4 +296,4 @@ def certificate(problem, W, table=None, sums=None):
     rest = V[:-1]
     rest += problem.alpha * W[:-1]
     gap = young + float(np.vdot(rest, rest)) / (2 * problem.alpha)
-    return loss + problem.penalty(W), gap
+    return loss + problem.penalty(W), max(gap, 0.0)

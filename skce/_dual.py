@@ -49,7 +49,6 @@ class SDCA:
     """
 
     name = "sdca"
-    whole = True
 
     def __init__(self, problem, W, rng):
         self.problem, self.rng = problem, rng

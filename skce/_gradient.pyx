@@ -265,6 +265,9 @@ cdef void store_curvature(
                 if t[e] != t[e]:
                     s[e] = <floating>-INFINITY
         softmax_rows(s, n, k)
+        for i in range(n):
+            if weights[i] == 0:
+                memset(s + i * k, 0, k * sizeof(floating))
         return
     logistic(s, n * k)
     for i in range(n):

@@ -1,38 +1,150 @@
-"""Newton's method by preconditioned conjugate gradients, on growing samples of the rows.
+"""Newton's method and L-BFGS in coordinates where the scale and correlation of the columns do not matter.
 
-1. The first steps see a random sample of the rows, which grows fourfold up to all of them once the
-   expected gap of the sample is down to what sampling costs. The Hessian of a step comes from the
-   sample before, until that no longer helps.
-2. The preconditioner is the Hessian of a row sample: all of it where p * k is small, else one Gram
-   matrix, weighted by the curvature of the rows, for all classes; for many features its diagonal.
-   With it neither the scale nor the correlation of the columns matters.
-3. The end is certified: see `_canonical.certificate`.
+1. L-BFGS works in the metric of the columns' second moments and the penalty, from the start: many
+   steps of one pass each. On many rows it begins on samples of them.
+2. Newton's method by conjugate gradients follows, where the end is near or L-BFGS slow. Its
+   preconditioner is the Hessian of a row sample: all of it where p * k is small, else one matrix,
+   weighted by the curvature of the rows, for all classes; for many features its diagonal.
 """
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg, optimize, sparse
 
 from skce._canonical import certificate
 from skce._gradient import Kind
 
-__all__ = ["NewtonCG"]
+__all__ = ["Metric", "NewtonCG", "Objective", "lbfgs"]
 
-FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_FEATURE for each feature
-ROWS_PER_FEATURE = 8
-GROWTH = 4
-SAMPLE_STEPS = 8  # most steps on one sample
-GRAM_ROWS = 2000  # of the preconditioner, at least
+GRAM_ROWS = 2000  # of a metric, at least
+FEATURES_PER_CLASS = 10  # up to which it takes all rows, a cost of some passes
 FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
+HESSIAN_ROWS = 50  # of it, for each weight
+CHEAP_PASSES = 120  # in which it is worth making at once
 GRAM_SIZE = 4000  # p up to which it is a matrix
-MANY_PRODUCTS = 25  # in a step, from which a better preconditioner pays
+MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
 MOST_PRODUCTS = 60
 FORCING = (0.05, 0.3)  # least and most relative residual of a step
-SAMPLE_FORCING = 0.1  # least with the Hessian of a sample
 SMALLEST_STEP = 1e-8
+MEMORY = (10, 40)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
+MEMORY_SIZE = 1 << 21  # their numbers
+
+
+class Metric:
+    """Second moments of the columns and the constant, times a curvature, plus the penalty.
+
+    Parameters
+    ----------
+    problem : Canonical
+        Gives columns and weights.
+    rng : RandomState
+        Draws the rows, where there are too many.
+    curvature : ndarray of shape (n,), default=None
+        Weight * curvature of each row, averaged over the classes; None is that of zero weights with
+        the best intercept.
+    """
+
+    def __init__(self, problem, rng, curvature=None):
+        X, n, p = problem.X, *problem.X.shape
+        if curvature is None:
+            sums, total, _ = problem.masses
+            share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
+            curvature = problem.weights * float(np.mean(share * (1 - share)))
+        size = n if p <= FEATURES_PER_CLASS * problem.k else min(n, max(GRAM_ROWS, 10 * p))
+        rows = slice(None) if size == n else np.sort(rng.choice(n, size, replace=False))
+        weights = curvature[rows] * (n / size)
+        A = np.zeros((p + 1, p + 1))
+        if sparse.issparse(X):
+            Z = sparse.csr_array(X[rows])
+            weighted = sparse.diags_array(weights) @ Z
+            A[:p, :p] = (Z.T @ weighted).toarray()
+            A[p, :p] = weighted.sum(axis=0)
+            reach = abs(Z).max(axis=0).toarray().ravel()
+        else:
+            reach = np.zeros(p)
+            for first in range(0, size, 4096):
+                part = slice(first, first + 4096)
+                Z = X[part if size == n else rows[part]] - problem.centre_in_dtype
+                A[:p, :p] += _weighted_gram(Z, weights[part])
+                A[p, :p] += weights[part] @ Z
+                np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
+        A[p, :p] *= problem.fit_intercept
+        A[:p, p] = A[p, :p]
+        total = max(float(weights.sum()), 1e-300)
+        A[p, p] = total
+        if size < n:
+            _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
+        A[np.arange(p), np.arange(p)] += problem.alpha
+        (self.factor, _), self.scale = _factor(A)
+
+    def to_weights(self, U):
+        """Return W (p + 1, k) of the coordinates U."""
+        V = linalg.solve_triangular(self.factor, U, trans="T", lower=True, check_finite=False)
+        return V * self.scale[:, None]
+
+    def divide(self, gradient):
+        """Return the gradient divided by the metric."""
+        scale, factor = self.scale[:, None], (self.factor, True)
+        return linalg.cho_solve(factor, gradient * scale, check_finite=False) * scale
+
+    def to_coordinates(self, W):
+        """Return U of W."""
+        return np.tril(self.factor).T @ (W / self.scale[:, None])
+
+    def to_gradient(self, gradient):
+        """Return the gradient in the coordinates U."""
+        scaled = gradient * self.scale[:, None]
+        return linalg.solve_triangular(self.factor, scaled, lower=True, check_finite=False)
+
+
+def lbfgs(objective, metric, W, most, on_step):
+    """Minimise by SciPy's L-BFGS-B in the coordinates of metric.
+
+    Parameters
+    ----------
+    objective : Objective
+        What to minimise.
+    metric : Metric
+        Coordinates.
+    W : ndarray of shape (p + 1, k)
+        Where to begin.
+    most : int
+        Most evaluations.
+    on_step : callable
+        Called with W, value and gradient of each iterate; returns True to stop.
+
+    Returns
+    -------
+    W : ndarray of shape (p + 1, k)
+        The last iterate.
+    """
+    last = {}
+
+    def value_and_gradient(u):
+        V = metric.to_weights(u.reshape(W.shape))
+        value, gradient = objective.value_and_gradient(V, remember=False)
+        last.update(W=V, value=value, gradient=gradient)
+        return min(value, 1e300), metric.to_gradient(gradient).ravel()
+
+    def callback(intermediate_result):
+        if last["value"] != intermediate_result.fun:
+            value_and_gradient(intermediate_result.x)
+        if on_step(last["W"], last["value"], last["gradient"]):
+            raise StopIteration
+
+    memory = int(np.clip(MEMORY_SIZE // W.size, *MEMORY))
+    found = optimize.minimize(
+        value_and_gradient,
+        metric.to_coordinates(W).ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        options={"maxfun": most, "maxiter": most, "maxcor": memory, "ftol": 0, "gtol": 0},
+    )
+    return metric.to_weights(found.x.reshape(W.shape))
 
 
 class NewtonCG:
-    """Minimise a Canonical problem.
+    """Newton's method by preconditioned conjugate gradients.
 
     Parameters
     ----------
@@ -41,9 +153,7 @@ class NewtonCG:
     W : ndarray of shape (p + 1, k)
         Where to begin, in the centred columns.
     rng : RandomState
-        Draws the samples.
-    warm : bool
-        Whether to begin with all rows.
+        Draws the rows of the preconditioner.
     exact : bool
         Whether steps come ever nearer to Newton's, for an optimum to the last digits.
 
@@ -52,97 +162,64 @@ class NewtonCG:
     W : ndarray of shape (p + 1, k)
         The iterate, in double.
     value : float
-        Objective at W, over the rows of the present sample.
-    whole : bool
-        Whether that is all rows.
+        Objective at W.
     passes : float
-        Passes made, products with the Hessian included, those over a sample by its share.
+        Passes made, products with the Hessian included.
     gap : float
         Bound of the gap at W, inf where not known.
+    decrement : float
+        Fall of the objective that the last step promised.
     """
 
     name = "newton-cg"
 
-    def __init__(self, problem, W, rng, *, warm=False, exact=False):
+    def __init__(self, problem, W, rng, *, exact=False):
         self.problem, self.rng, self.exact = problem, rng, exact
-        n, p = problem.X.shape
-        sizes = [n]
-        while not warm and sizes[0] >= GROWTH * max(FIRST_ROWS, ROWS_PER_FEATURE * p):
-            sizes.insert(0, sizes[0] // GROWTH)
-        order = rng.permutation(n) if len(sizes) > 1 else None
-        self.samples = [None if size == n else np.sort(order[:size]) for size in sizes]
         self.W = W
-        self.passes = 0.0
-        self.gap = self.decrement_before = np.inf
-        self.level = -1
-        self.objective = None
-        self._next_sample()
+        self.objective = Objective(problem)
+        self.value, self.gradient = self.objective.value_and_gradient(W)
+        self.gap = self.decrement = np.inf
+        self.products, self.divide = 0, None
 
     @property
-    def whole(self):
-        """Whether the objective is that of all rows."""
-        return self.level == len(self.samples) - 1
-
-    def _next_sample(self):
-        self.level += 1
-        rows = self.samples[self.level]
-        problem = self.problem if rows is None else self.problem.subset(rows)
-        self.smaller, self.objective = self.objective, _Objective(problem, self)
-        self.value, self.gradient = self.objective.value_and_gradient(self.W)
-        self.steps_here, self.last_decrement, self.products = 0, np.inf, 0
+    def passes(self):
+        """Passes made."""
+        return self.objective.passes
 
     def step(self):
         """Make one step; return False if no shorter step lowers the objective either."""
-        model = self.objective if self.smaller is None else self.smaller
-        if model is self.smaller:
-            model.value_and_gradient(self.W)
-        direction, decrement = self._direction(model)
+        direction = self._direction()
         length, slope = 1.0, float(np.sum(self.gradient * direction))
-        moved = False
+        objective = self.objective
+        self.gap = np.inf
         while length > SMALLEST_STEP and slope < 0:
             W = self.W + length * direction
-            value, gradient = self.objective.value_and_gradient(W)
+            value, gradient = objective.value_and_gradient(W)
             fall = value <= self.value + 1e-4 * length * slope
             if -slope < 1e-7 * abs(self.value):  # near the optimum rounding hides the fall
-                level = value <= self.value + 4 * self.objective.rounding * abs(self.value)
-                fall = level and _largest(gradient, model.unit) < 0.9 * _largest(
-                    self.gradient, model.unit
+                fall = value <= self.value + 4 * objective.rounding * abs(self.value) and (
+                    objective.steepest(gradient) < 0.9 * objective.steepest(self.gradient)
                 )
             if fall:
-                self.W, self.value, self.gradient, moved = W, value, gradient, True
-                break
+                self.W, self.value, self.gradient = W, value, gradient
+                return True
             length /= 2
-        self.steps_here += 1
-        if self.smaller is not None and (not moved or decrement > 0.25 * self.last_decrement):
-            self.smaller = None
-            moved = True
-        self.last_decrement = decrement
-        exact_model = model is self.objective
-        self.decrement_before = decrement if exact_model else np.inf
-        self.gap = np.inf
-        if not self.whole and self._sampled_enough(decrement, moved):
-            self._next_sample()
-            moved = True
-        return moved
+        return False
 
-    def _sampled_enough(self, decrement, moved):
-        n, p = self.objective.problem.X.shape
-        sampling = p * max(1, self.problem.k - 1) / (2 * n)
-        enough = decrement < 0.25 * min(sampling, 0.2 * abs(self.value))
-        return enough or not moved or self.steps_here >= SAMPLE_STEPS
-
-    def _direction(self, model):
-        """Return the step by conjugate gradients, and the fall of the objective it promises."""
-        divide = model.preconditioner(self.rng, self.products)
+    def _direction(self):
+        """Return the step by conjugate gradients; set the fall of the objective it promises."""
+        if self.divide is None or self.exact or self.products >= MANY_PRODUCTS:
+            self.divide = self.objective.preconditioner(self.rng, self.products)
+        divide = self.divide
         x, r = np.zeros_like(self.W), -self.gradient
         z = divide(r)
         q, rz = z.copy(), float(np.sum(r * z))
-        least = FORCING[0] if model is self.objective else SAMPLE_FORCING
+        least = 1e-12 if self.exact else FORCING[0]
         expected = np.sqrt(max(rz, 0.0) / max(abs(self.value), 1e-300))
-        goal = np.clip(expected, 1e-12 if self.exact else least, FORCING[1]) ** 2 * rz
+        goal = np.clip(expected, least, FORCING[1]) ** 2 * rz
         self.products = 0
         while self.products < MOST_PRODUCTS and rz > goal:
-            Hq = model.product(q)
+            Hq = self.objective.product(q)
             self.products += 1
             curvature = float(np.sum(q * Hq))
             if not curvature > 0:
@@ -154,68 +231,56 @@ class NewtonCG:
             q = z + rz / before * q
         if not x.any():
             x = z
-        return x, -float(np.sum(self.gradient * x)) / 2
+        self.decrement = -float(np.sum(self.gradient * x)) / 2
+        return x
 
     def relative_gradient(self):
         """The largest entry of the gradient in standardised columns, over what it was at zero."""
-        return _largest(self.gradient, self.objective.unit) / self.at_zero
-
-    @property
-    def at_zero(self):
-        """The largest entry of the gradient at zero, in standardised columns."""
         if not hasattr(self, "_at_zero"):
             _, gradient = self.objective.value_and_gradient(np.zeros_like(self.W), remember=False)
-            self._at_zero = max(_largest(gradient, self.objective.unit), 1e-6)
-        return self._at_zero
-
-    def converged_by_rounding(self, goal, rounding):
-        """Tell whether a search that finds no fall any more is at the optimum."""
-        return self.decrement_before <= goal or self.relative_gradient() <= rounding
+            self._at_zero = max(self.objective.steepest(gradient), 1e-6)
+        return self.objective.steepest(self.gradient) / self._at_zero
 
     def evaluate(self):
         """Return the objective and the bound of the gap at W, as it rounds to the dtype of X."""
         W = self.W.astype(self.problem.X.dtype).astype(np.float64)
-        objective = self.objective if self.whole else _Objective(self.problem, self)
-        value, gradient = objective.value_and_gradient(W)
+        value, gradient = self.objective.value_and_gradient(W)
         if self.problem.alpha == 0:
             return value, np.nan
-        return value, certificate(self.problem, W, None, objective.sums(gradient))[1]
+        return value, certificate(self.problem, W, None, self.objective.sums(gradient))[1]
 
     def certify(self, goal):
         """Set `gap`, unless the gradient tells that it exceeds the goal by far."""
-        problem = self.problem
-        residual = self.gradient[:-1]
-        if problem.alpha == 0 or np.sum(residual**2) / (2 * problem.alpha) > 2 * goal:
-            return
-        W = self.W.astype(problem.X.dtype).astype(np.float64)
-        self.passes += 1
-        _, self.gap = certificate(problem, W, None, self.objective.sums(self.gradient))
+        if self.objective.bound(self.gradient) <= 2 * goal:
+            self.value, self.gap = self.evaluate()
 
 
-def _largest(gradient, unit):
-    return float(np.abs(gradient * unit).max())
-
-
-class _Objective:
+class Objective:
     """The objective of a problem with its derivatives at the last W that was evaluated."""
 
-    def __init__(self, problem, owner):
-        self.problem, self.owner = problem, owner
+    def __init__(self, problem):
+        self.problem, self.passes = problem, 0
         self.n = problem.X.shape[0]
-        self.share = self.n / owner.problem.X.shape[0]
         self.decay = np.append(np.full(problem.X.shape[1], problem.alpha), 0.0)[:, None]
         self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
-        self.table = np.empty((self.n, problem.k), problem.X.dtype)
+        self.table = None
         self.rounding = float(np.finfo(problem.X.dtype).eps)
-        self.divide = None
-        self.full = False
+        self.full = self.knows_hessian
+
+    @property
+    def knows_hessian(self):
+        """Whether all of the Hessian costs few passes."""
+        size = self.problem.X.shape[1] * self.problem.k
+        return size <= FULL_SIZE and HESSIAN_ROWS * size**2 <= CHEAP_PASSES * self.n
 
     def value_and_gradient(self, W, remember=True):
         """Return the objective and its gradient at W; remember the curvature there."""
         gradient = np.empty(W.shape)
+        if remember and self.table is None:
+            self.table = np.empty((self.n, self.problem.k), self.problem.X.dtype)
         table = self.table if remember else None
         loss, _ = self.problem.full_pass(Kind.LOSS, W, gradient, table)
-        self.owner.passes += self.share
+        self.passes += 1
         value = loss + self.problem.penalty(W)
         return value if np.isfinite(value) else np.inf, gradient * self.fitted + self.decay * W
 
@@ -223,8 +288,17 @@ class _Objective:
         """Return the Hessian times v."""
         out = np.empty(v.shape)
         self.problem.full_pass(Kind.PRODUCT, v, out, self.table)
-        self.owner.passes += self.share
+        self.passes += 1
         return out * self.fitted + self.decay * v
+
+    def bound(self, gradient):
+        """Return what bounds the gap where the intercepts are best."""
+        alpha = self.problem.alpha
+        return np.inf if alpha == 0 else float(np.sum(gradient[:-1] ** 2)) / (2 * alpha)
+
+    def steepest(self, gradient):
+        """Return the largest entry of the gradient, in standardised columns."""
+        return float(np.abs(gradient * self.unit).max())
 
     def sums(self, gradient):
         """Return the weighted sums of the probabilities, as `certificate` takes them."""
@@ -238,30 +312,29 @@ class _Objective:
     def preconditioner(self, rng, products):
         """Return the function that divides by an approximation of the Hessian."""
         p, k = self.problem.X.shape[1], self.problem.k
-        self.full = self.full or (products >= MANY_PRODUCTS and p * k <= FULL_SIZE)
-        many = 10 * p if not self.full else 25 * p * k
-        size = min(self.n, max(GRAM_ROWS, many))
-        rows = slice(None) if size == self.n else np.sort(rng.choice(self.n, size, replace=False))
-        curvature = self._row_curvature(rows)  # (rows, k), of weighted rows
-        weight = np.maximum(self._row_curvature(slice(None)).sum(axis=0, dtype=np.float64), 1e-300)
-        X = self.problem.X[rows]
+        self.full = self.full or (p * k <= FULL_SIZE and products >= MANY_PRODUCTS)
         if p > GRAM_SIZE:
-            divide = self._diagonal(X, curvature, self.n / size)
+            divide = self._diagonal()
+        elif self.full:
+            divide = self._whole(rng)
         else:
-            X = X.toarray() if sparse.issparse(X) else X - self.problem.centre_in_dtype
-            grow = self.n / size
-            build = self._whole if self.full else self._gram
-            divide = build(X, rows, curvature, grow)
-        softmax = not self.problem.sigmoid
+            divide = Metric(self.problem, rng, self._mean_curvature()).divide
+        if self.problem.sigmoid:
+            return lambda r: divide(r) * self.fitted
 
         def apply(r):
-            if softmax:
-                r = r - r.mean(axis=1, keepdims=True)
-            last = r[-1] / weight * self.fitted[-1]
-            z = np.vstack([divide(r[:-1]), last])
-            return z - z.mean(axis=1, keepdims=True) if softmax else z
+            z = divide(r - r.mean(axis=1, keepdims=True)) * self.fitted
+            return z - z.mean(axis=1, keepdims=True)
 
         return apply
+
+    def mean_curvature(self, W):
+        """Return the weight * curvature of each row at W (n,), averaged over the classes."""
+        self.value_and_gradient(W)
+        return self._mean_curvature()
+
+    def _mean_curvature(self):
+        return self._row_curvature(slice(None)).mean(axis=1, dtype=np.float64)
 
     def _row_curvature(self, rows):
         table = self.table[rows]
@@ -289,40 +362,29 @@ class _Objective:
             self._unit = np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
         return self._unit
 
-    def _diagonal(self, X, curvature, grow):
-        squares = X.multiply(X) if sparse.issparse(X) else X**2
-        diagonal = grow * np.asarray(squares.T @ curvature, dtype=np.float64) + self.problem.alpha
-        diagonal = np.maximum(diagonal, 1e-12 * diagonal.max())
+    def _diagonal(self):
+        X, curvature = self.problem.X, self._row_curvature(slice(None))
+        diagonal = np.empty((X.shape[1] + 1, self.problem.k))
+        squares = X.multiply(X) if sparse.issparse(X) else (X - self.problem.centre_in_dtype) ** 2
+        diagonal[:-1] = squares.T @ curvature
+        diagonal[-1] = curvature.sum(axis=0, dtype=np.float64)
+        diagonal += self.decay
+        diagonal = np.maximum(diagonal, max(1e-12 * diagonal.max(), 1e-300))
         return lambda r: r / diagonal
 
-    def _gram(self, X, rows, curvature, grow):
-        weight = grow * curvature.mean(axis=1)
-        A = _weighted_gram(X, weight)
-        A[np.diag_indices_from(A)] += self.problem.alpha
-        if grow > 1:
-            reach = np.abs(X).max(axis=0).astype(np.float64) ** 2
-            _damp(A, len(X), float(weight.sum()) * reach / (9 * X.shape[1]))
-        factor, d = _factor(A)
-        return lambda r: linalg.cho_solve(factor, r * d[:, None], check_finite=False) * d[:, None]
-
-    def _whole(self, X, rows, curvature, grow):
-        m, p = X.shape
-        k = self.problem.k
+    def _whole(self, rng):
+        problem = self.problem
+        p, k = problem.X.shape[1] + 1, problem.k
+        size = min(self.n, max(GRAM_ROWS, HESSIAN_ROWS * p * k))
+        rows = slice(None) if size == self.n else np.sort(rng.choice(self.n, size, replace=False))
         H = np.zeros((p * k, p * k))
-        if self.problem.sigmoid:
-            diagonal = grow * curvature
-        else:
-            weights = grow * self.problem.weights[rows].astype(X.dtype)[:, None]
-            proba = self.table[rows]
-            diagonal = weights * proba
-            part = ((np.sqrt(weights) * proba)[:, :, None] * X[:, None, :]).reshape(m, -1)
-            H -= part.T @ part
-        for c in range(k):
-            H[c * p : c * p + p, c * p : c * p + p] += _weighted_gram(X, diagonal[:, c])
-        H[np.diag_indices_from(H)] += self.problem.alpha
-        if grow > 1:
-            _damp(H, m, 0.0)
-        if not self.problem.sigmoid:  # curvature for the equal shift of all classes, which has none
+        for first in range(0, size, 4096):
+            part = slice(first, first + 4096)
+            self._add_hessian(H, part if size == self.n else rows[part], self.n / size)
+        if size < self.n:
+            _damp(H, size, 0.0)
+        H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
+        if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none
             for j in range(p):
                 H[j::p, j::p] += H[j::p, j::p].diagonal().max() / k
         factor, d = _factor(H)
@@ -332,6 +394,26 @@ class _Objective:
             return z.reshape(k, p).T
 
         return divide
+
+    def _add_hessian(self, H, rows, grow):
+        """H, in class-major order, += the Hessian of the losses of rows, times grow."""
+        problem, k = self.problem, self.problem.k
+        X = problem.X[rows]
+        X = X.toarray() if sparse.issparse(X) else X - problem.centre_in_dtype
+        ones = np.full((len(X), 1), problem.fit_intercept, X.dtype)
+        X = np.hstack([X, ones])
+        p = X.shape[1]
+        if problem.sigmoid:
+            diagonal = grow * self.table[rows]
+        else:
+            weights = grow * problem.weights[rows].astype(X.dtype)[:, None]
+            proba = self.table[rows]
+            diagonal = weights * proba
+            part = ((np.sqrt(weights) * proba)[:, :, None] * X[:, None, :]).reshape(len(X), -1)
+            H -= part.T @ part
+        for c in range(k):
+            block = slice(c * p, (c + 1) * p)
+            H[block, block] += _weighted_gram(X, diagonal[:, c])
 
 
 def _weighted_gram(X, weight):

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from skce._canonical import certificate
 from skce._dual import SDCA
-from skce._newton import NewtonCG
+from skce._newton import Metric, NewtonCG, Objective, lbfgs
 
 __all__ = ["Optimum", "find_optimum", "is_small"]
 
-SMALL_SIZE = 1e6  # n * p * K up to which "auto" goes on to the last digits, in double
+SMALL_SIZE = 4e6  # n * p * K up to which "auto" goes on to the last digits, in double
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
 UNLIKE = 100.0  # ratio of the columns' scales from which CSR does not
 MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
@@ -20,6 +21,13 @@ EXACT = 1e-10  # relative gradient of small problems
 ROUNDING = 1e-6  # what rounding may leave of it
 SURE = 1e-2  # of the goal: a Newton decrement that needs no certificate
 NEWTON_PASSES = 10  # times max_iter
+FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
+ROWS_PER_WEIGHT = 12
+GROWTH = 4  # of the samples
+SAMPLE_STEPS = 60  # most steps on one sample
+REFRESH = 20  # evaluations after which the metric is made anew at the present weights
+RATE = 5  # steps from which the rate of L-BFGS is told
+SLOW_STEPS = 30  # that L-BFGS may need, where a whole Hessian is at hand
 
 
 @dataclass
@@ -46,7 +54,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     ----------
     problem : Canonical
         In double where `is_small` and the solver is "auto".
-    solver : {"auto", "sdca", "newton-cg"}
+    solver : {"auto", "sdca", "lbfgs"}
         What is allowed.
     W : ndarray of shape (p + 1, k)
         Where to begin; zero if that is better.
@@ -64,9 +72,10 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     found : Optimum
         The best W seen.
     """
-    warm = bool(W.any())
-    if warm and not _value(problem, W) <= problem.at_zero:
-        W, warm = np.zeros_like(W), False
+    if not problem.weights.any():  # no row has a target
+        return Optimum(np.zeros_like(W), 0.0, 0.0, [0.0], 0, None)
+    if W.any() and not _value(problem, W) <= problem.at_zero:
+        W = np.zeros_like(W)
     curve = []
     if _suits_sdca(problem, solver):
         engine = SDCA(problem, W, rng)
@@ -74,11 +83,9 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
             found = _ascend(engine, solver, tol, max_iter, report, curve)
             if found is not None:
                 return found
-            W, warm = engine.best().astype(np.float64), True
-            rng = engine.rng
+            W = engine.best().astype(np.float64)
     exact = solver == "auto" and is_small(problem.X, problem.k)
-    engine = NewtonCG(problem, W, rng, warm=warm, exact=exact)
-    return _descend(engine, tol, NEWTON_PASSES * max_iter, report, curve)
+    return _descend(problem, W, rng, tol, NEWTON_PASSES * max_iter, report, curve, exact)
 
 
 def _suits_sdca(problem, solver):
@@ -131,35 +138,108 @@ def _is_slow(running, goal):
     return np.log(max(running[-1], 1e-300) / max(goal, 1e-300)) > MOST_PASSES * max(rate, 1e-3)
 
 
-def _descend(engine, tol, most_passes, report, curve):
-    """Run Newton's method."""
-    problem, ended = engine.problem, None
-    while True:
+def _approach(problem, W, rng, tol, most, report, curve):
+    """Run L-BFGS, on samples of the rows first; return W, the passes made, and whether that is all."""
+    n, p = problem.X.shape
+    sizes, passes = [n], 0.0
+    while sizes[0] >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k) and not W.any():
+        sizes.insert(0, sizes[0] // GROWTH)
+    order = rng.permutation(n) if len(sizes) > 1 else None
+    metric = Metric(problem, rng)
+    for size in sizes:
+        part = problem if size == n else problem.subset(np.sort(order[:size]))
+        search = _Search(part, size == n, tol, report, curve)
+        first = REFRESH if size == n else SAMPLE_STEPS
+        W = lbfgs(search.objective, metric, W, first, search)
+        if search.objective.passes >= first and size == n and search.found is None:
+            metric = Metric(problem, rng, search.objective.mean_curvature(W))
+            W = lbfgs(search.objective, metric, W, most - first, search)
+        passes += search.objective.passes * size / n
+    return W, passes, search.found
+
+
+class _Search:
+    """Tells L-BFGS when to stop."""
+
+    name = "lbfgs"
+
+    def __init__(self, problem, whole, tol, report, curve):
+        self.problem, self.whole, self.tol = problem, whole, tol
+        self.report, self.curve = report, curve
+        self.objective = Objective(problem)
+        self.values = []
+        self.found = None
+
+    @property
+    def passes(self):
+        """Evaluations made."""
+        return self.objective.passes
+
+    def __call__(self, W, value, gradient):
+        problem, values = self.problem, self.values
+        self.W, self.value = W, value
+        values.append(value)
+        self.curve.append(value)
+        if not self.whole:
+            n, p = problem.X.shape
+            sampling = p * max(1, problem.k - 1) / (2 * n)
+            return len(values) > RATE and values[-RATE] - value < min(sampling, 0.05 * abs(value))
+        self.report(self)
+        goal = problem.goal(value, self.tol)
+        if self.objective.bound(gradient) <= 0.9 * goal:
+            V = W.astype(problem.X.dtype).astype(np.float64)
+            value, gradient = self.objective.value_and_gradient(V)
+            gap = certificate(problem, V, None, self.objective.sums(gradient))[1]
+            if gap <= goal:
+                self.found = value, gap
+                return True
+        return self._is_slow(goal)
+
+    def _is_slow(self, goal):
+        """Tell whether Newton's method would be faster."""
+        values = self.values
+        if len(values) <= 2 * RATE:
+            return False
+        late, early = values[-1 - RATE] - values[-1], values[-1 - 2 * RATE] - values[-1 - RATE]
+        if late <= SURE * SURE * goal:
+            return True
+        rate = np.log(max(early, 1e-300) / late) / RATE
+        most = SLOW_STEPS if self.objective.knows_hessian else None
+        return most is not None and np.log(late / (SURE * goal)) > most * max(rate, 1e-3)
+
+
+def _descend(problem, W, rng, tol, most_passes, report, curve, exact):
+    """Run L-BFGS and then Newton's method."""
+    passes = 0.0
+    if not exact and problem.X.shape[1] <= MATRIX_SIZE:
+        W, passes, found = _approach(problem, W, rng, tol, most_passes, report, curve)
+        if found is not None:
+            return Optimum(W.astype(problem.X.dtype), *found, curve, int(np.ceil(passes)), None)
+    ended = None
+    engine = NewtonCG(problem, W, rng, exact=exact)
+    while engine.passes + passes < most_passes:
         moved = engine.step()
         curve.append(engine.value)
         report(engine)
         goal = problem.goal(engine.value, tol)
-        if engine.whole:
-            if engine.exact:
-                if engine.relative_gradient() <= EXACT:
-                    break
-            elif problem.alpha == 0:
-                if engine.relative_gradient() <= tol:
-                    break
-            else:
-                engine.certify(goal)
-                if engine.gap <= goal or engine.decrement_before <= SURE * goal:
-                    break
+        if exact:
+            done = engine.relative_gradient() <= EXACT
+        elif problem.alpha == 0:
+            done = engine.relative_gradient() <= tol
+        else:
+            engine.certify(goal)
+            done = engine.gap <= goal or engine.decrement <= SURE * goal
+        if done:
+            break
         if not moved:
-            if not engine.converged_by_rounding(goal, ROUNDING):
+            if engine.decrement > goal and engine.relative_gradient() > ROUNDING:
                 ended = f"rounding left a relative gradient of {engine.relative_gradient():.1g}"
             break
-        if engine.passes >= most_passes:
-            ended = f"{most_passes} passes (10 * max_iter) were made"
-            break
+    else:
+        ended = f"{most_passes} passes (10 * max_iter) were made"
     W = engine.W.astype(problem.X.dtype)
     value, gap = engine.evaluate()
     if not value <= problem.at_zero:
         W, value, gap = np.zeros_like(W), problem.at_zero, np.inf
         ended = ended or "the objective did not fall below that of zero coefficients"
-    return Optimum(W, value, gap, curve, int(np.ceil(engine.passes)), ended)
+    return Optimum(W, value, gap, curve, int(np.ceil(engine.passes + passes)), ended)

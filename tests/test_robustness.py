@@ -12,7 +12,16 @@ from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skce import MultiLabelLogistic, MultinomialLogistic, _base, _linear, _parallel, _problem, _sgd, losses
+from skce import (
+    MultiLabelLogistic,
+    MultinomialLogistic,
+    _base,
+    _linear,
+    _parallel,
+    _problem,
+    _sgd,
+    losses,
+)
 
 SOLVERS = ["auto", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)

@@ -1,8 +1,7 @@
 """One epoch of dual coordinate ascent, replayed row by row in NumPy.
 
 The prox of a row is solved to 5 % only, so the replay takes the new table as it is, checks that
-each row of it solves the equation of EQUATIONS E3 that well at the weights the row met, and computes
-the rest.
+each row of it solves its equation that well at the weights the row met, and computes the rest.
 """
 
 from dataclasses import dataclass
