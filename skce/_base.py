@@ -1,4 +1,4 @@
-"""Fitting that both estimators share: epochs, stopping, the polish, partial_fit."""
+"""Fitting that both estimators share: the choice of the solver, epochs, stopping, partial_fit."""
 
 import time
 import warnings
@@ -21,6 +21,7 @@ from skce._optimum import find_optimum, is_small
 from skce._solvers import SGD
 from skce._validation import (
     Interval,
+    SparseCoefMixin,
     StrOptions,
     _fit_context,
     check_weights,
@@ -64,13 +65,14 @@ class Encoded:
         )
 
 
-class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
+class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
     _observe = None  # a benchmark may take each iterate: a method of coef (K, p), intercept (K,)
 
     _parameter_constraints: ClassVar[dict] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "fit_intercept": ["boolean"],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
         "solver": [StrOptions({"auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"})],
@@ -164,15 +166,17 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         self._validate_params()  # which the decorator leaves out after the first call
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
+            if self.l1_ratio > 0:
+                raise ValueError(f"l1_ratio must be 0 in partial_fit, got {self.l1_ratio}.")
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self.coef_.dtype, copy=False)
             weights = check_weights(sample_weight, X, allow_all_zero=True)
             data = self._encode(
                 X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
             )
-            if not first and data.k != len(self.coef_):
+            if not first and data.k != self.coef_.shape[0]:
                 raise ValueError(
-                    f"y must have the form of the first call, with {len(self.coef_)} outputs, "
+                    f"y must have the form of the first call, with {self.coef_.shape[0]} outputs, "
                     f"got {data.k}."
                 )
             sgd = self._resumed(params, data)
@@ -228,6 +232,10 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         """Return the solver's parameters; raise where they do not go together."""
         if self.momentum > 0 and self.solver in ("adagrad", "adam"):
             raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
+        if self.l1_ratio > 0 and self.alpha > 0 and self.solver not in ("auto", "sdca"):
+            raise ValueError(
+                f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}."
+            )
         names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
         params = {name: getattr(self, name) for name in names}
         params["solver"] = "sgd" if self.solver in ("auto", *OPTIMISERS) else self.solver
@@ -270,7 +278,9 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         start = self._start(data)
         table = data.X.shape[0] * data.k * data.X.dtype.itemsize
-        if self.solver in OPTIMISERS or (self.solver == "auto" and table <= TABLE_BYTES):
+        if self.solver in OPTIMISERS or self.l1_ratio or (
+            self.solver == "auto" and table <= TABLE_BYTES
+        ):
             return self._optimise(data, start, rng)
         return self._descend(data, params, start, rng)
 
@@ -283,13 +293,15 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"warm_start needs coefficients of shape {shape}, got {self.coef_.shape}."
             )
-        return self.coef_, self.intercept_
+        return dense_rows(self.coef_), self.intercept_
 
     def _optimise(self, data, start, rng):
         """Find the optimum."""
-        if self.solver == "auto" and is_small(data.X, data.k):
+        if self.solver == "auto" and is_small(data.X, data.k) and not self.l1_ratio:
             data = data.in_double()
-        problem = canonical(data, self.label_smoothing, self.alpha, self.fit_intercept, rng)
+        problem = canonical(
+            *(data, self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept, rng)
+        )
         W = np.zeros((data.X.shape[1] + 1, data.k))
         if start is not None:
             W = problem.to_centred(*start)
@@ -383,7 +395,7 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
             return sgd
         sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)
         if hasattr(self, "coef_"):
-            sgd.start_from(self.coef_, self.intercept_)
+            sgd.start_from(dense_rows(self.coef_), self.intercept_)
         return sgd
 
     def _publish(self, data, coef, intercept):
@@ -403,11 +415,12 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
         n, p = X.shape
-        k = len(self.coef_)
+        k = self.coef_.shape[0]
         both_single = X.dtype == self.coef_.dtype == np.float32
         dtype = np.dtype(np.float32 if both_single else np.float64)
         is_sparse = sparse.issparse(X)
-        coef = np.ascontiguousarray(self.coef_.T if is_sparse else self.coef_, dtype)
+        coef = dense_rows(self.coef_)
+        coef = np.ascontiguousarray(coef.T if is_sparse else coef, dtype)
         intercept = np.array(np.broadcast_to(self.intercept_, (k,)), dtype)
         entries = X.nnz / n if is_sparse else p  # of a row that has to be converted
         size = max(1, int(BLOCK // max(k, entries if X.dtype != dtype else 0)))
@@ -433,6 +446,11 @@ class BaseCrossEntropy(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def dense_rows(coef):
+    """Return coefficients as an array, also after `sparsify`."""
+    return coef.toarray() if sparse.issparse(coef) else coef
 
 
 def best_class(logits):

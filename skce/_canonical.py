@@ -32,6 +32,7 @@ class Canonical:
     pos_weight: np.ndarray | None
     smoothing: float
     alpha: float
+    l1_ratio: float
     fit_intercept: bool
     centre: np.ndarray | None  # of the columns of a dense X
 
@@ -190,7 +191,20 @@ class Canonical:
 
     def penalty(self, W):
         """The penalty at W (p + 1, k)."""
-        return self.alpha / 2 * float(np.einsum("ij,ij->i", W[:-1], W[:-1]).sum(dtype=np.float64))
+        squares = np.einsum("ij,ij->i", W[:-1], W[:-1]).sum(dtype=np.float64)
+        value = (1 - self.l1_ratio) / 2 * float(squares)
+        if self.l1_ratio:
+            value += self.l1_ratio * float(np.abs(W[:-1]).sum(dtype=np.float64))
+        return self.alpha * value
+
+    def conjugate(self, V):
+        """The conjugate of the penalty at V (p, k); of the pure L1, 0."""
+        ridge = self.alpha * (1 - self.l1_ratio)
+        if ridge == 0:
+            return 0.0
+        if self.l1_ratio:
+            V = np.maximum(np.abs(V) - self.alpha * self.l1_ratio, 0)
+        return float(np.einsum("ij,ij->i", V, V).sum(dtype=np.float64)) / (2 * ridge)
 
     def to_centred(self, coef, intercept):
         """W (p + 1, k) in double of coef (k, p) and intercept (k,)."""
@@ -204,7 +218,7 @@ class Canonical:
         return coef, W[-1] - shift
 
 
-def canonical(data, smoothing, alpha, fit_intercept, rng):
+def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
     """Return the canonical form of Encoded data.
 
     The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that sum
@@ -232,16 +246,8 @@ def canonical(data, smoothing, alpha, fit_intercept, rng):
         if len(rows):
             centre = np.average(data.X[rows].astype(np.float64), axis=0, weights=weights[rows])
     return Canonical(
-        data.X,
-        kind,
-        targets,
-        data.k,
-        weights,
-        data.pos_weight,
-        smoothing,
-        alpha,
-        fit_intercept,
-        centre,
+        *(data.X, kind, targets, data.k, weights, data.pos_weight),
+        *(smoothing, alpha, l1_ratio, fit_intercept, centre),
     )
 
 
@@ -293,7 +299,27 @@ def certificate(problem, W, table=None, sums=None):
                 scale = np.ones(k)
     V = np.empty(W.shape)
     young, loss = problem.full_pass(_gradient.Kind.DUAL, W, V, table, scale, shift)
-    rest = V[:-1]
-    rest += problem.alpha * W[:-1]
-    gap = young + float(np.vdot(rest, rest)) / (2 * problem.alpha)
-    return loss + problem.penalty(W), max(gap, 0.0)
+    return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
+
+
+def _smallest_bound(problem, W, V, young, loss):
+    """Return the least bound of dual points between the targets (theta = 0) and the table (1).
+
+    The Fenchel-Young losses are convex in the dual point, so theta * young + (1 - theta) * (loss -
+    entropy) bounds them, and V belongs to theta = 1 and 0 to the targets.
+    """
+    excess = loss - problem.masses[2]
+    product = float(np.einsum("ij,ij->i", V, W[:-1], dtype=np.float64).sum())
+    penalty, conjugate = problem.penalty(W), problem.conjugate(V)
+    theta = 1.0
+    if problem.l1_ratio == 1:
+        theta = min(1.0, problem.alpha / max(float(np.abs(V).max(initial=0)), 1e-300))
+    elif problem.l1_ratio == 0 and conjugate > 0:
+        theta = float(np.clip((excess - young - product) / (2 * conjugate), 0, 1))
+    if theta == 1 and problem.l1_ratio == 0:  # one sum of squares, where nothing cancels
+        V += problem.alpha * W[:-1]
+        rest = problem.conjugate(V)
+    else:
+        rest = penalty + theta * product + theta**2 * conjugate
+    bound = theta * young + (1 - theta) * excess + rest
+    return max(min(bound, excess + penalty), 0.0)

@@ -67,7 +67,9 @@ class SDCA:
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
         self.near_intercept = problem.weights.sum() / len(self.rows)
+        self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.near = self._near()
+        self.Z = self.W.copy() if problem.l1_ratio else None
         self.table, self.negentropy = problem.start_table
         if self.W.any():
             self._start_at_proba()
@@ -146,15 +148,19 @@ class SDCA:
         problem.full_pass(
             _gradient.Kind.DUAL, self.W, V, self.table, np.ones(problem.k), np.zeros(problem.k)
         )
-        V[:-1] = (near * self.W[:-1] - V[:-1]) / (near + problem.alpha)
+        V[:-1] = (near * self.W[:-1] - V[:-1]) / (near + self.ridge)
         V[-1] = (self.W[-1] - V[-1] / self.near_intercept) * problem.fit_intercept
-        self.W = V.astype(self.W.dtype)
+        if self.Z is None:
+            self.W = V.astype(self.W.dtype)
+        else:
+            self.Z = V.astype(self.W.dtype)
+            self.W = self._read_out()
 
     def alone(self):
         """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
         total = self.problem.weights.sum()
         scale = self.dimension * self.metric.mean()
-        return self.overlap * total / len(self.rows) * scale / self.problem.alpha
+        return self.overlap * total / len(self.rows) * scale / max(self.ridge, 1e-300)
 
     def _near(self):
         """Return the weight of the proximal term for q, 0 where the penalty alone is enough."""
@@ -163,12 +169,25 @@ class SDCA:
         total = self.problem.weights.sum()
         return self.overlap * total * self.dimension / (len(self.rows) * self.q)
 
+    def _bowl(self):
+        """Return B, the curvature that holds each column (p,)."""
+        return self.near * self.metric + self.ridge
+
+    def _threshold(self):
+        threshold = self.problem.alpha * self.problem.l1_ratio / self._bowl()
+        return np.append(threshold, 0.0).astype(self.W.dtype)
+
+    def _read_out(self):
+        """Return the soft threshold of Z."""
+        excess = np.maximum(np.abs(self.Z) - self._threshold()[:, None], 0)
+        return np.copysign(excess, self.Z)
+
     def step(self):
         """Make one pass."""
         problem, dtype = self.problem, self.W.dtype
         if self.passes:
             self._recentre()
-        B = self.near * self.metric + problem.alpha
+        B = self._bowl()
         inverse = np.append(1 / B, 0.0)
         if problem.fit_intercept:
             inverse[-1] = 1 / self.near_intercept
@@ -181,29 +200,37 @@ class SDCA:
         gap = _sdca.sdca_epoch(
             *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
             *(self.W, centre, inverse.astype(dtype), None, self.table, self.negentropy),
-            *(self.masses, problem.sigmoid),
+            *(self.masses, problem.sigmoid, self.Z, None if self.Z is None else self._threshold()),
         )
         self.passes += 1
-        move, self.change = self._move()
-        self._control(gap, move)
+        np.subtract(self.W, self.centre_W, out=self.centre_W)
+        self.change = self.centre_W
+        self._control(gap, self._judge(gap))
         self.gap = np.inf
         return True
 
-    def _move(self):
-        """Return half the squared distance from the centre, which becomes the difference to W."""
-        np.subtract(self.W, self.centre_W, out=self.centre_W)
-        change = self.centre_W
-        metric = self.metric.astype(change.dtype)
+    def _judge(self, gap):
+        """Set `value` and `running`; return half the squared distance from the centre."""
+        problem, change, W = self.problem, self.change, self.W
+        near, metric = self.near, self.metric.astype(change.dtype)
         squares = np.einsum("ij,ij->i", change, change)
-        weighted = self.near * float(metric @ squares[:-1])
-        residual = self.near**2 * float((metric**2) @ squares[:-1])
-        cross = self.near * float(metric @ np.einsum("ij,ij->i", change[:-1], self.W[:-1]))
-        self.dual_value = -float(self.problem.weights @ self.negentropy) - cross
-        self.dual_value -= self.problem.penalty(self.W)
-        intercept = self.near_intercept * float(squares[-1])
-        drift = self.near_intercept * float(np.abs(change[-1] @ self.W[-1]))
-        self.dual_residual = residual / (2 * self.problem.alpha) + drift
-        return 0.5 * (weighted + intercept), change
+        moved = near * float(metric @ squares[:-1])
+        drift = self.near_intercept * float(squares[-1])
+        if self.Z is None:
+            cross = near * float(metric @ np.einsum("ij,ij->i", change[:-1], W[:-1]))
+            residual = near**2 * float((metric**2) @ squares[:-1]) / (2 * problem.alpha)
+            dual = -cross - problem.penalty(W)
+        else:
+            B = self._bowl().astype(change.dtype)[:, None]
+            V = (near * metric)[:, None] * (W[:-1] - change[:-1]) - B * self.Z[:-1]
+            product = float(np.einsum("ij,ij->i", V, W[:-1]).sum(dtype=np.float64))
+            residual = problem.penalty(W) + product + problem.conjugate(V)
+            dual = problem.penalty(W) + product
+        self.running = gap + residual + self.near_intercept * float(np.abs(change[-1] @ W[-1]))
+        self.value = gap - float(problem.weights @ self.negentropy) + dual
+        if self.passes >= KEEP and self.value < self.best_value:
+            self.best_value, self.best_W = self.value, W.copy()
+        return 0.5 * (moved + drift)
 
     def _control(self, gap, move):
         """Set q for the next pass."""
@@ -218,20 +245,24 @@ class SDCA:
             elif ratio < TIMID:
                 self.q = min(2 * self.q, self.most_q)
         self.last_gap = gap
-        self.running = gap + self.dual_residual
-        self.value = self.dual_value + gap
-        if self.passes >= KEEP and self.value < self.best_value:
-            self.best_value, self.best_W = self.value, self.W.copy()
 
     def _recentre(self):
         """Move the centre to W, and W to where the table puts it from there."""
-        before, self.near = self.near, self._near()
-        change = self.change
-        B = self.near * self.metric + self.problem.alpha
-        factor = (before * self.metric / B).astype(change.dtype)
-        change[:-1] *= factor[:, None]
-        change += self.W
-        self.W, self.centre_W = change, self.W
+        change, before, B = self.change, self.near, self._bowl()
+        self.near = self._near()
+        new = self._bowl()
+        if self.Z is None:
+            change[:-1] *= (before * self.metric / new).astype(change.dtype)[:, None]
+            change += self.W
+            self.W, self.centre_W = change, self.W
+            return
+        Z, dtype = self.Z, change.dtype
+        Z[:-1] *= (B / new).astype(dtype)[:, None]
+        Z[:-1] += (before * self.metric / new).astype(dtype)[:, None] * change[:-1]
+        Z[:-1] += ((self.near - before) * self.metric / new).astype(dtype)[:, None] * self.W[:-1]
+        Z[-1] += change[-1]
+        self.centre_W = self.W
+        self.W = self._read_out()
 
     def certify(self, goal):
         """Set `gap` and `value`, unless the running gap tells that it exceeds the goal by far."""

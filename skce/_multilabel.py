@@ -135,6 +135,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         pos_weight=None,
         threshold=None,
         alpha=1e-4,
+        l1_ratio=0.0,
         fit_intercept=True,
         label_smoothing=0.0,
         solver="auto",
@@ -153,6 +154,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         self.pos_weight = pos_weight
         self.threshold = threshold
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.label_smoothing = label_smoothing
         self.solver = solver

@@ -118,6 +118,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         self,
         *,
         alpha=1e-4,
+        l1_ratio=0.0,
         fit_intercept=True,
         class_weight=None,
         label_smoothing=0.0,
@@ -134,6 +135,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         verbose=0,
     ):
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing

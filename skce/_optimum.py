@@ -79,7 +79,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     curve = []
     if _suits_sdca(problem, solver):
         engine = SDCA(problem, W, rng)
-        if solver == "sdca" or engine.sparse or engine.alone() <= MOST_LEVERAGE:
+        if solver == "sdca" or engine.sparse or engine.Z is not None or engine.alone() <= MOST_LEVERAGE:
             found = _ascend(engine, solver, tol, max_iter, report, curve)
             if found is not None:
                 return found
@@ -92,6 +92,8 @@ def _suits_sdca(problem, solver):
     if solver != "auto":
         return solver == "sdca"
     X = problem.X
+    if problem.l1_ratio and problem.alpha:
+        return True
     if problem.alpha == 0 or is_small(X, problem.k):
         return False
     if not sparse.issparse(X) or X.shape[1] > MATRIX_SIZE:
@@ -120,7 +122,7 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
         engine.certify(goal)
         if engine.gap <= problem.goal(engine.value, tol):
             return Optimum(engine.W, engine.value, engine.gap, curve, engine.passes, None)
-        if solver == "auto" and _is_slow(running, goal):
+        if solver == "auto" and engine.Z is None and _is_slow(running, goal):
             return None
     W = engine.best()
     value, gap = engine.evaluate(W)

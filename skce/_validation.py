@@ -13,6 +13,7 @@ from threading import Lock
 import numpy as np
 from scipy import sparse
 from sklearn.base import _fit_context
+from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -21,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 __all__ = [
     "Interval",
+    "SparseCoefMixin",
     "StrOptions",
     "_fit_context",
     "check_X",
