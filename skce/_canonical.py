@@ -174,6 +174,13 @@ class Canonical:
         weights = weights * (self.weights.sum() / max(weights.sum(), np.finfo(float).tiny))
         return replace(self, X=self.X[rows], targets=self.targets[rows], weights=weights)
 
+    def labels(self, group):
+        """The problem of some labels of a sigmoid."""
+        pos_weight = None if self.pos_weight is None else self.pos_weight[group]
+        targets = sparse.csr_array(self.targets[:, group])
+        targets.sort_indices()
+        return replace(self, targets=targets, k=len(group), pos_weight=pos_weight)
+
     @cached_property
     def centre_in_dtype(self):
         """The centre in the dtype of X, zeros without one."""

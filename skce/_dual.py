@@ -6,20 +6,25 @@ moves. How near, one number q tells, the mean of leverage * weight over the rows
 are too timid and falls where the rows' steps do not fit together.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy import sparse, special
 
-from skce import _gradient, _sdca
+from skce import _cpu, _gradient, _sdca
+from skce._arrays import check_threads
 from skce._canonical import certificate
 from skce.losses import sigmoid, softmax
 
-__all__ = ["SDCA"]
+__all__ = ["SDCA", "SplitSDCA"]
 
 FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
 RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
 TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one before
 UNLIKE = 100.0  # ratio of the columns' scales from which each gets its own
 SAMPLE = 2000
+CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
+GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
 KEEP = 6  # passes from which the best iterate is kept
 BATCH = 32  # rows of a dense step: more overlap more
 
@@ -118,7 +123,7 @@ class SDCA:
         """Return the rows of a step and the factor by which they overlap."""
         if self.sparse:
             return 1, 1.0
-        X, batch = self.problem.X, max(1, min(BATCH, len(self.rows) // 4))
+        X, batch = self.problem.X, int(np.clip(len(self.rows) // BATCH, 1, BATCH))
         factors = []
         for _ in range(3):
             rows = np.sort(self.rng.choice(self.rows, batch, replace=False))
@@ -266,9 +271,8 @@ class SDCA:
 
     def certify(self, goal):
         """Set `gap` and `value`, unless the running gap tells that it exceeds the goal by far."""
-        if self.running > 4 * goal:
-            return
-        self.value, self.gap = self.evaluate(self.W)
+        if self.running <= CANDIDATE * goal:
+            self.value, self.gap = self.evaluate(self.W)
 
     def _sums(self):
         """Return the weighted sums of the table, as `certificate` takes them."""
@@ -291,3 +295,61 @@ class SDCA:
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""
         return certificate(self.problem, W, self.table, self._sums())
+
+
+class SplitSDCA:
+    """SDCA for groups of labels, which are problems of their own, in threads.
+
+    The groups depend on the number of labels only.
+    """
+
+    name = "sdca"
+
+    def __init__(self, problem, W, rng):
+        self.problem = problem
+        groups = np.array_split(np.arange(problem.k), min(MOST_GROUPS, problem.k // GROUP))
+        seeds = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in groups]
+        self.engines = [
+            SDCA(problem.labels(group), W[:, group], seed)
+            for group, seed in zip(groups, seeds, strict=True)
+        ]
+        self.sparse, self.Z = self.engines[0].sparse, self.engines[0].Z
+        self.threads = min(len(groups), check_threads(None) or _cpu.max_threads() or 1)
+        self.passes, self.gap = 0, np.inf
+
+    def alone(self):
+        """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
+        return self.engines[0].alone()
+
+    def step(self):
+        """Make one pass."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(SDCA.step, self.engines))
+        self.passes += 1
+        self.value = sum(engine.value for engine in self.engines)
+        self.running = sum(engine.running for engine in self.engines)
+        self.gap = np.inf
+
+    def certify(self, goal):
+        """Set `gap` and `value`, unless the running gap tells that it exceeds the goal by far."""
+        if self.running <= CANDIDATE * goal:
+            self.value, self.gap = self.evaluate(self.W)
+
+    @property
+    def W(self):
+        """The iterate."""
+        return np.hstack([engine.W for engine in self.engines])
+
+    def best(self):
+        """Return the iterate with the lowest objective, as far as passes tell."""
+        return np.hstack([engine.best() for engine in self.engines])
+
+    def evaluate(self, W):
+        """Return the objective and the bound of the gap at W."""
+        ends = np.cumsum([engine.problem.k for engine in self.engines])
+        parts = np.split(W, ends[:-1], axis=1)
+        found = [
+            engine.evaluate(np.ascontiguousarray(part))
+            for engine, part in zip(self.engines, parts, strict=True)
+        ]
+        return tuple(np.sum(found, axis=0).tolist())

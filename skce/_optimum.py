@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from skce._canonical import certificate
-from skce._dual import SDCA
+from skce._dual import GROUP, SDCA, SplitSDCA
 from skce._newton import Metric, NewtonCG, Objective, lbfgs
 
 __all__ = ["Optimum", "find_optimum", "is_small"]
@@ -14,6 +13,7 @@ __all__ = ["Optimum", "find_optimum", "is_small"]
 SMALL_SIZE = 4e6  # n * p * K up to which "auto" goes on to the last digits, in double
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
 UNLIKE = 100.0  # ratio of the columns' scales from which CSR does not
+SAMPLE = 1000  # rows from which their length is told
 MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
@@ -78,7 +78,8 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
         W = np.zeros_like(W)
     curve = []
     if _suits_sdca(problem, solver):
-        engine = SDCA(problem, W, rng)
+        several = problem.sigmoid and problem.k >= 2 * GROUP
+        engine = SplitSDCA(problem, W, rng) if several else SDCA(problem, W, rng)
         if solver == "sdca" or engine.sparse or engine.Z is not None or engine.alone() <= MOST_LEVERAGE:
             found = _ascend(engine, solver, tol, max_iter, report, curve)
             if found is not None:
@@ -96,7 +97,11 @@ def _suits_sdca(problem, solver):
         return True
     if problem.alpha == 0 or is_small(X, problem.k):
         return False
-    if not sparse.issparse(X) or X.shape[1] > MATRIX_SIZE:
+    if not sparse.issparse(X):
+        rows = X[:: max(1, X.shape[0] // SAMPLE)] - problem.centre_in_dtype
+        square = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
+        return square <= MOST_LEVERAGE * X.shape[0] * problem.alpha
+    if X.shape[1] > MATRIX_SIZE:
         return True
     squares = np.square(X.data, dtype=np.float64)
     scale = np.bincount(X.indices, squares, X.shape[1])
@@ -169,8 +174,8 @@ class _Search:
         self.problem, self.whole, self.tol = problem, whole, tol
         self.report, self.curve = report, curve
         self.objective = Objective(problem)
-        self.values = []
-        self.found = None
+        self.values, self.found = [], None
+        self.loose = 1.5  # the certified gap over the simple bound
 
     @property
     def passes(self):
@@ -188,12 +193,12 @@ class _Search:
             return len(values) > RATE and values[-RATE] - value < min(sampling, 0.05 * abs(value))
         self.report(self)
         goal = problem.goal(value, self.tol)
-        if self.objective.bound(gradient) <= 0.9 * goal:
-            V = W.astype(problem.X.dtype).astype(np.float64)
-            value, gradient = self.objective.value_and_gradient(V)
-            gap = certificate(problem, V, None, self.objective.sums(gradient))[1]
+        bound = self.objective.bound(gradient)
+        if bound * self.loose <= goal:
+            W, value, gap = self.objective.certified(W)
+            self.loose = max(1.0, gap / max(bound, 1e-300))
             if gap <= goal:
-                self.found = value, gap
+                self.found = W, value, gap
                 return True
         return self._is_slow(goal)
 
@@ -216,7 +221,7 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact):
     if not exact and problem.X.shape[1] <= MATRIX_SIZE:
         W, passes, found = _approach(problem, W, rng, tol, most_passes, report, curve)
         if found is not None:
-            return Optimum(W.astype(problem.X.dtype), *found, curve, int(np.ceil(passes)), None)
+            return Optimum(*found, curve, int(np.ceil(passes)), None)
     ended = None
     engine = NewtonCG(problem, W, rng, exact=exact)
     while engine.passes + passes < most_passes:
@@ -239,8 +244,7 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact):
             break
     else:
         ended = f"{most_passes} passes (10 * max_iter) were made"
-    W = engine.W.astype(problem.X.dtype)
-    value, gap = engine.evaluate()
+    W, value, gap = engine.objective.certified(engine.W)
     if not value <= problem.at_zero:
         W, value, gap = np.zeros_like(W), problem.at_zero, np.inf
         ended = ended or "the objective did not fall below that of zero coefficients"
