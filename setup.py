@@ -50,6 +50,7 @@ def extensions():
             "-fopenmp-simd",
             "-fno-math-errno",
             "-fno-trapping-math",
+            "-Wno-psabi",
         ]
     headers = [str(path) for path in Path("skce").glob("_*.[hi]*") if path.suffix in (".h", ".inc")]
     return [

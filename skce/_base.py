@@ -233,9 +233,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         if self.momentum > 0 and self.solver in ("adagrad", "adam"):
             raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
         if self.l1_ratio > 0 and self.alpha > 0 and self.solver not in ("auto", "sdca"):
-            raise ValueError(
-                f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}."
-            )
+            raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
         names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
         params = {name: getattr(self, name) for name in names}
         params["solver"] = "sgd" if self.solver in ("auto", *OPTIMISERS) else self.solver
@@ -278,8 +276,10 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         start = self._start(data)
         table = data.X.shape[0] * data.k * data.X.dtype.itemsize
-        if self.solver in OPTIMISERS or self.l1_ratio or (
-            self.solver == "auto" and table <= TABLE_BYTES
+        if (
+            self.solver in OPTIMISERS
+            or self.l1_ratio
+            or (self.solver == "auto" and table <= TABLE_BYTES)
         ):
             return self._optimise(data, start, rng)
         return self._descend(data, params, start, rng)
@@ -313,7 +313,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             if self.verbose:
                 seconds = time.perf_counter() - began
                 print(
-                    f"{engine.name}, pass {engine.passes:.0f}: loss {engine.value:.6g}, {seconds:.3g} s"
+                    f"{engine.name}, pass {engine.passes:.0f}: "
+                    f"loss {engine.value:.6g}, {seconds:.3g} s"
                 )
 
         found = find_optimum(

@@ -1,7 +1,7 @@
 """The canonical form of a problem, which the solvers of the optimum see, and its certificate.
 
-Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * [cross-entropy of the targets
-tau], tau in the simplex or [0, 1]; the weights sum to at most 1, so sums are means.
+Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * cross-entropy with targets
+tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are means.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ BLOCK = 8192  # rows made dense together
 
 @dataclass(frozen=True)
 class Canonical:
-    """Data, penalty and centre; targets are labels (n,) or CSR (n, k), NaN marking a missing entry."""
+    """Data, penalty, centre; targets are labels (n,) or CSR (n, k), NaN for a missing entry."""
 
     X: object
     kind: int
@@ -59,65 +59,54 @@ class Canonical:
     @cached_property
     def masses(self):
         """Weighted sums over the rows of tau (k,), of its total (k,), and the weighted entropy."""
-        if self.sigmoid:
-            return self._sigmoid_masses()
-        smoothing = self.smoothing
         if not sparse.issparse(self.targets):
             counts = np.bincount(self.targets, self.weights, self.k)
-            total = counts.sum()
-            off = smoothing / self.k
-            entropy = total * float(
-                special.entr([1 - smoothing + off, *[off] * (self.k - 1)]).sum()
-            )
-            return (1 - smoothing) * counts + off * total, np.full(self.k, total), entropy
-        sums, entropy = np.zeros(self.k), 0.0
-        for weights, t in self._dense_targets():
-            observed = np.isfinite(t)
-            known = observed.sum(axis=1, keepdims=True)
-            tau = (1 - smoothing) * t + smoothing / np.maximum(known, 1)
-            tau = np.where(observed & (weights[:, None] > 0), tau, 0.0)
-            sums += weights @ tau
-            entropy += float(weights @ special.entr(tau).sum(axis=1))
-        return sums, np.full(self.k, self.weights.sum()), entropy
-
-    def _sigmoid_masses(self):
+            total, off = counts.sum(), self.smoothing / self.k
+            row = [1 - self.smoothing + off, *[off] * (self.k - 1)]
+            entropy = total * float(special.entr(row).sum())
+            return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
         sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
-        for weights, t in self._dense_targets():
-            positive, mass = self._entries(t)
-            tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
-            sums += weights @ positive
-            total += weights @ mass
-            entropy += float(
-                weights @ (mass * (special.entr(tau) + special.entr(1 - tau))).sum(axis=1)
-            )
+        for rows, tau, mass in self._dense_targets():
+            sums += self.weights[rows] @ (mass * tau)
+            total += self.weights[rows] @ (mass if self.sigmoid else np.ones_like(mass))
+            entropy += float(self.weights[rows] @ self._entropies(tau, mass))
         return sums, total, entropy
 
-    def _entries(self, t):
-        """Return the weights of the positive part, and of both, of sigmoid entries t."""
-        t = (1 - self.smoothing) * t + self.smoothing / 2
-        positive = t if self.pos_weight is None else t * self.pos_weight.astype(np.float64)
-        observed = np.isfinite(t)
-        return np.where(observed, positive, 0.0), np.where(observed, 1 - t + positive, 0.0)
-
     def _dense_targets(self):
+        """Yield, for blocks of rows, tau and the weights of the entries within their row."""
         for first in range(0, self.X.shape[0], BLOCK):
             rows = slice(first, first + BLOCK)
-            yield self.weights[rows], self.targets[rows].toarray().astype(np.float64)
+            t = self.targets[rows].toarray().astype(np.float64)
+            observed = np.isfinite(t)
+            if self.sigmoid:
+                t = (1 - self.smoothing) * t + self.smoothing / 2
+                positive = t if self.pos_weight is None else t * self.pos_weight.astype(np.float64)
+                mass = np.where(observed, 1 - t + positive, 0.0)
+                tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
+            else:
+                known = np.maximum(observed.sum(axis=1, keepdims=True), 1)
+                mass = observed.astype(np.float64)
+                tau = np.where(observed, (1 - self.smoothing) * t + self.smoothing / known, 0.0)
+            yield rows, tau, mass
+
+    def _entropies(self, tau, mass):
+        if self.sigmoid:
+            return (mass * (special.entr(tau) + special.entr(1 - tau))).sum(axis=1)
+        return special.entr(tau).sum(axis=1)
 
     @cached_property
     def entry_masses(self):
-        """Weights (n, k) of the entries within their row, 0 for missing ones; None where all are 1."""
+        """Weights (n, k) of the entries within their row, 0 for missing ones; None for all 1."""
         if not self.missing.any() and self.pos_weight is None:
             return None
         masses = np.empty((self.X.shape[0], self.k), self.X.dtype)
-        for i, (_, t) in enumerate(self._dense_targets()):
-            part = self._entries(t)[1] if self.sigmoid else np.isfinite(t)
-            masses[i * BLOCK : (i + 1) * BLOCK] = part
+        for rows, _, mass in self._dense_targets():
+            masses[rows] = mass
         return masses
 
     @cached_property
     def start_table(self):
-        """The targets tau (n, k), where a dual solver begins, and their weighted negentropies (n,)."""
+        """The targets tau (n, k), where a dual solver begins, and their negentropies (n,)."""
         n, dtype = self.X.shape[0], self.X.dtype
         if not sparse.issparse(self.targets):
             off = self.smoothing / self.k
@@ -126,18 +115,8 @@ class Canonical:
             entropy = special.entr(table[:1].astype(np.float64)).sum()
             return table, np.full(n, -float(entropy))
         table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
-        for i, (_, t) in enumerate(self._dense_targets()):
-            rows = slice(i * BLOCK, i * BLOCK + len(t))
-            if self.sigmoid:
-                positive, mass = self._entries(t)
-                tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
-                entropy = mass * (special.entr(tau) + special.entr(1 - tau))
-            else:
-                observed = np.isfinite(t)
-                known = np.maximum(observed.sum(axis=1, keepdims=True), 1)
-                tau = np.where(observed, (1 - self.smoothing) * t + self.smoothing / known, 0.0)
-                entropy = special.entr(tau)
-            table[rows], negentropy[rows] = tau, -entropy.sum(axis=1)
+        for rows, tau, mass in self._dense_targets():
+            table[rows], negentropy[rows] = tau, -self._entropies(tau, mass)
         return table, negentropy
 
     @cached_property
@@ -214,12 +193,12 @@ class Canonical:
         return float(np.einsum("ij,ij->i", V, V).sum(dtype=np.float64)) / (2 * ridge)
 
     def to_centred(self, coef, intercept):
-        """W (p + 1, k) in double of coef (k, p) and intercept (k,)."""
+        """Return W (p + 1, k) in double of coef (k, p) and intercept (k,)."""
         shift = 0 if self.centre is None else coef.astype(np.float64) @ self.centre
         return np.vstack([coef.T, intercept + shift]).astype(np.float64)
 
     def from_centred(self, W):
-        """coef and intercept in double."""
+        """Return coef and intercept in double."""
         coef = np.ascontiguousarray(W[:-1].T, dtype=np.float64)
         shift = 0 if self.centre is None else coef @ self.centre
         return coef, W[-1] - shift
@@ -275,9 +254,9 @@ def certificate(problem, W, table=None, sums=None):
     Notes
     -----
     The table is first mapped to one whose sums are those of the targets, as the intercept asks; the
-    bound is the sum of Fenchel-Young losses and of the distance of the weights from those that belong
-    to the table: every term is positive, so nothing cancels. The gap is inf where the table of rows with
-    missing entries cannot be mapped.
+    bound is the sum of Fenchel-Young losses and of the distance of the weights from those that
+    belong to the table: every term is positive, so nothing cancels. The gap is inf where the table
+    of rows with missing entries cannot be mapped.
     """
     k = problem.k
     scale, shift = np.ones(k), np.zeros(k)
@@ -313,7 +292,7 @@ def _smallest_bound(problem, W, V, young, loss):
     """Return the least bound of dual points between the targets (theta = 0) and the table (1).
 
     The Fenchel-Young losses are convex in the dual point, so theta * young + (1 - theta) * (loss -
-    entropy) bounds them, and V belongs to theta = 1 and 0 to the targets.
+    entropy) bounds them; theta * V belongs to the point.
     """
     excess = loss - problem.masses[2]
     product = float(np.einsum("ij,ij->i", V, W[:-1], dtype=np.float64).sum())

@@ -1,9 +1,9 @@
 """Proximal stochastic dual coordinate ascent: passes, metric and certificate.
 
-A table of probabilities is the dual point. A pass takes each row (CSR) or batch of rows (dense) to the
-exact minimum of its part, near the centre of the pass in the metric of the columns; then the centre
-moves. How near, one number q tells, the mean of leverage * weight over the rows: it grows where passes
-are too timid and falls where the rows' steps do not fit together.
+A table of probabilities is the dual point. A pass takes each row (CSR) or batch of rows (dense) to
+the exact minimum of its part, near the centre of the pass in the metric of the columns; then the
+centre moves. How near, one number q tells, the mean of leverage * weight over the rows: it grows
+where passes are too timid and falls where the rows' steps do not fit together.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +58,6 @@ class SDCA:
     def __init__(self, problem, W, rng):
         self.problem, self.rng = problem, rng
         self.sparse = sparse.issparse(problem.X)
-        n, p = problem.X.shape
         self.rows = np.flatnonzero(problem.weights).astype(np.intp)
         self.matrix = problem.problem.X
         self.masses = problem.entry_masses
@@ -84,8 +83,7 @@ class SDCA:
 
     def _metric(self):
         """Return the squared scale of each column."""
-        X = self.problem.X
-        n, p = X.shape
+        X, p = self.problem.X, self.problem.X.shape[1]
         if self.sparse:
             squares = np.square(X.data, dtype=np.float64)
             count = np.maximum(np.bincount(X.indices, minlength=p), 1)
@@ -204,7 +202,7 @@ class SDCA:
         centre = None if problem.centre is None else problem.centre_in_dtype
         gap = _sdca.sdca_epoch(
             *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
-            *(self.W, centre, inverse.astype(dtype), None, self.table, self.negentropy),
+            *(self.W, centre, inverse.astype(dtype), self.table, self.negentropy),
             *(self.masses, problem.sigmoid, self.Z, None if self.Z is None else self._threshold()),
         )
         self.passes += 1

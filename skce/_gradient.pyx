@@ -173,8 +173,8 @@ def full_pass(
         _part(
             &a, part * size, min((part + 1) * size, n), &W[0, 0], packed_w, centre, positive, pi,
             &blocks[threadid() * a.rows if a.stride else 0, 0], &residuals[threadid() * a.rows, 0],
-            &targets[threadid() * a.rows, 0], &sums[(threadid() if a.flush < n else part) * k, 0], &space[threadid(), 0],
-            &totals[part, 0, 0], &values[part, 0])
+            &targets[threadid() * a.rows, 0], &sums[(threadid() if a.flush < n else part) * k, 0],
+            &space[threadid(), 0], &totals[part, 0, 0], &values[part, 0])
     gradient[:] = 0
     for part in range(parts):
         total += values[part, 0]
@@ -224,15 +224,16 @@ cdef void _part(
                 if table != NULL:
                     memcpy(row_table, residuals, n * k * sizeof(floating))
                     store_curvature(a, row_table, targets, positive, a.weights + first, n)
-                values[0] += xent(a.loss, residuals, labels, targets, positive, a.weights + first, a.smoothing,
-                              n, k, space)
+                values[0] += xent(a.loss, residuals, labels, targets, positive, a.weights + first,
+                                  a.smoothing, n, k, space)
             elif a.kind == DUAL:
                 for i in range(n):
                     if not a.soft:
                         for c in range(k):
                             targets[i * k + c] = labels[i] == c
                     dual_row(a, residuals + i * k, targets + i * k, positive,
-                             row_table + i * k if table != NULL else NULL, a.weights[first + i], space, values)
+                             row_table + i * k if table != NULL else NULL, a.weights[first + i], space,
+                             values)
             for i in range(n):
                 for c in range(k):
                     intercept[c] += residuals[i * k + c]

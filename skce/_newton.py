@@ -1,4 +1,4 @@
-"""Newton's method and L-BFGS in coordinates where the scale and correlation of the columns do not matter.
+"""Newton's method and L-BFGS, where neither scale nor correlation of the columns matters.
 
 1. L-BFGS works in the metric of the columns' second moments and the penalty, from the start: many
    steps of one pass each. On many rows it begins on samples of them.
@@ -25,7 +25,7 @@ MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
 MOST_PRODUCTS = 60
 FORCING = (0.05, 0.3)  # least and most relative residual of a step
 SMALLEST_STEP = 1e-8
-MEMORY = (10, 40)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
+MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
 MEMORY_SIZE = 1 << 21  # their numbers
 
 
@@ -44,7 +44,8 @@ class Metric:
     """
 
     def __init__(self, problem, rng, curvature=None):
-        X, n, p = problem.X, *problem.X.shape
+        X = problem.X
+        n, p = X.shape
         if curvature is None:
             sums, total, _ = problem.masses
             share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)

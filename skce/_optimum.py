@@ -25,6 +25,7 @@ FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each
 ROWS_PER_WEIGHT = 12
 GROWTH = 4  # of the samples
 SAMPLE_STEPS = 60  # most steps on one sample
+REFRESH_FEATURES = 100  # from which another metric saves more than it costs
 REFRESH = 20  # evaluations after which the metric is made anew at the present weights
 RATE = 5  # steps from which the rate of L-BFGS is told
 SLOW_STEPS = 30  # that L-BFGS may need, where a whole Hessian is at hand
@@ -80,7 +81,8 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     if _suits_sdca(problem, solver):
         several = problem.sigmoid and problem.k >= 2 * GROUP
         engine = SplitSDCA(problem, W, rng) if several else SDCA(problem, W, rng)
-        if solver == "sdca" or engine.sparse or engine.Z is not None or engine.alone() <= MOST_LEVERAGE:
+        must = solver == "sdca" or engine.sparse or engine.Z is not None
+        if must or engine.alone() <= MOST_LEVERAGE:
             found = _ascend(engine, solver, tol, max_iter, report, curve)
             if found is not None:
                 return found
@@ -146,7 +148,7 @@ def _is_slow(running, goal):
 
 
 def _approach(problem, W, rng, tol, most, report, curve):
-    """Run L-BFGS, on samples of the rows first; return W, the passes made, and whether that is all."""
+    """Run L-BFGS, on samples of the rows first; return W, the passes, and what was certified."""
     n, p = problem.X.shape
     sizes, passes = [n], 0.0
     while sizes[0] >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k) and not W.any():
@@ -156,9 +158,10 @@ def _approach(problem, W, rng, tol, most, report, curve):
     for size in sizes:
         part = problem if size == n else problem.subset(np.sort(order[:size]))
         search = _Search(part, size == n, tol, report, curve)
-        first = REFRESH if size == n else SAMPLE_STEPS
+        refresh = size == n and p >= REFRESH_FEATURES
+        first = REFRESH if refresh else most if size == n else SAMPLE_STEPS
         W = lbfgs(search.objective, metric, W, first, search)
-        if search.objective.passes >= first and size == n and search.found is None:
+        if refresh and search.objective.passes >= first and search.found is None:
             metric = Metric(problem, rng, search.objective.mean_curvature(W))
             W = lbfgs(search.objective, metric, W, most - first, search)
         passes += search.objective.passes * size / n

@@ -11,7 +11,6 @@ def sdca_epoch(
     W: np.ndarray,
     mean: np.ndarray | None,
     inverse: np.ndarray,
-    P: np.ndarray | None,
     table: np.ndarray,
     entropy: np.ndarray,
     masses: np.ndarray | None,

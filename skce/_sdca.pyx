@@ -17,7 +17,6 @@ from libc.string cimport memcpy, memset
 from skce import _cpu
 from skce._linear import aligned_zeros
 
-from skce._blas cimport gemm
 from skce._linear cimport (
     BLOCK_ROWS, Matrix, Rows, batch_logits, packed_stride, scatter_residuals)
 from skce._simd cimport (
@@ -30,7 +29,7 @@ skce_set_level(_cpu.level_number)
 def sdca_epoch(
     Matrix X not None, const Py_ssize_t[::1] order not None, Py_ssize_t batch_size,
     const double[::1] weights not None, const double[::1] leverage not None, floating[:, ::1] W not None,
-    const floating[::1] mean, const floating[::1] inverse not None, const floating[:, ::1] P,
+    const floating[::1] mean, const floating[::1] inverse not None,
     floating[:, ::1] table not None, double[::1] entropy not None, const floating[:, ::1] masses,
     bint sigmoid, floating[:, ::1] Z=None, const floating[::1] threshold=None,
 ):
@@ -54,8 +53,6 @@ def sdca_epoch(
         Centre of the columns of a dense X.
     inverse : ndarray of shape (p + 1,)
         1 / B of a diagonal metric, then 1 / kb of the intercept; 0 for none.
-    P : ndarray of shape (p, p) or None
-        B^-1 of the features, symmetric, for a dense X; it takes the place of `inverse`.
     table : ndarray of shape (n, K)
         Probabilities of the dual point.
     entropy : ndarray of shape (n,)
@@ -79,7 +76,7 @@ def sdca_epoch(
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_all = X.shape[0]
         Py_ssize_t step, part, first, n, n_b, i, b, j, row, later
         Py_ssize_t size = min(batch_size, m), rows, stride = 0
-        bint centred = mean is not None, dense_metric = P is not None, soft = Z is not None
+        bint centred = mean is not None, soft = Z is not None
         bint masked = masses is not None
         double gap = 0, weight, part_of_gap
         floating *w
@@ -102,8 +99,6 @@ def sdca_epoch(
         raise ValueError(f"W must have shape ({p + 1}, K), got ({W.shape[0]}, {k}).")
     if inverse.shape[0] != p + 1 or (centred and (x.sparse or mean.shape[0] != p)):
         raise ValueError(f"inverse must have {p + 1} entries, and mean {p}, for a dense X only.")
-    if dense_metric and (x.sparse or soft or P.shape[0] != p or P.shape[1] != p):
-        raise ValueError(f"P must have shape ({p}, {p}), for a dense X without Z only.")
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, got {batch_size}.")
     if weights.shape[0] != n_all or leverage.shape[0] != n_all or entropy.shape[0] != n_all:
@@ -193,9 +188,7 @@ def sdca_epoch(
             # dense: z += B^-1 gradient
             if packed_w != NULL:
                 unpack(packed_gradient, p, k, stride, gradient_w)
-            if dense_metric:
-                gemm(False, False, p, k, p, &P[0, 0], gradient_w, z)
-            elif gradient_w != NULL:
+            if gradient_w != NULL:
                 gradient(gradient_w, p, k, 1, 0, metric, z)
                 axpy(z, p * k, 1, gradient_w)
             axpy(z + p * k, k, inverse[p], &sums[0])

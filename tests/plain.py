@@ -11,7 +11,7 @@ from scipy import sparse, special
 from skce import _base, _kernels
 from skce._canonical import canonical
 
-__all__ = ["KINDS", "Case", "Plain", "draw_targets", "random_case", "stored_targets"]
+__all__ = ["KINDS", "NUMBERS", "Case", "Plain", "draw_targets", "random_case", "stored_targets"]
 
 NUMBERS = {
     "softmax": _kernels.Loss.SOFTMAX,
@@ -129,7 +129,7 @@ class Plain:
     def sums(self, pi):
         """What `certificate` takes."""
         weighted = self.omega * np.where(self.seen, pi, 0)
-        if self.sigmoid or self.seen[self.omega[:, 0] > 0].all():
+        if self.sigmoid or self.seen.all():
             return weighted.sum(axis=0)
         full = self.seen.all(axis=1)
         return np.vstack([weighted.sum(axis=0), weighted[full].sum(axis=0)])

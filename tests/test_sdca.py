@@ -84,7 +84,6 @@ class Ascent:
     batch_size: int = 1
     missing: bool = False
     l1: bool = False
-    dense_metric: bool = False
     n: int = N
     p: int = P
 
@@ -101,10 +100,6 @@ class Ascent:
         if self.storage == "dense":
             self.mean = self.X.mean(axis=0)
         self.inverse = (0.1 * rng.uniform(0.5, 2, p + 1)).astype(dtype)
-        self.P = None
-        if self.dense_metric:
-            root = rng.standard_normal((p, p))
-            self.P = (0.05 * (root @ root.T / p + np.eye(p))).astype(dtype)
         self.masses = None
         if self.missing:
             self.masses = rng.uniform(0.5, 2, (n, k)) if self.sigmoid else np.ones((n, k))
@@ -145,7 +140,7 @@ class Ascent:
         """The gap; W, table, entropy and Z are updated."""
         return sdca_epoch(
             Matrix(self.stored()), self.order, self.batch_size, self.weights, self.leverage,
-            self.W, self.mean, self.inverse, self.P, self.table, self.entropy, self.masses,
+            self.W, self.mean, self.inverse, self.table, self.entropy, self.masses,
             self.sigmoid, self.Z, self.threshold,
         )  # fmt: skip
 
@@ -175,11 +170,7 @@ class Ascent:
                 expected += weight * (np.sum(loss) + entropy[i])
                 entropy[i] = sums_p_log_p(new[i], masses, sigmoid)
                 delta += weight * row[:, np.newaxis] * masses * (new[i] - old[i])
-            if self.P is None:
-                delta *= self.inverse[:, np.newaxis]
-            else:
-                delta[:-1] = self.P.astype(float) @ delta[:-1]
-                delta[-1] *= self.inverse[-1]
+            delta *= self.inverse[:, np.newaxis]
             changes += np.abs(delta).max()
             if Z is None:
                 W -= delta
@@ -233,14 +224,6 @@ def test_dense_products_by_blas(sigmoid, p, dtype):
     Ascent(sigmoid, dtype, 40, "dense", 7, p=p).assert_epoch_is_replayed()
 
 
-@every_dtype
-@pytest.mark.parametrize("p", [P, 2000])
-@every_loss
-def test_dense_metric(sigmoid, p, dtype):
-    k = 40 if p > P else 3
-    Ascent(sigmoid, dtype, k, "dense", 20, dense_metric=True, p=p).assert_epoch_is_replayed()
-
-
 def rows_of_logits(k, sigmoid, largest):
     """Logits s, q and corners, edges and insides of the simplex for old; all their combinations."""
     rng = np.random.default_rng(k)
@@ -262,7 +245,7 @@ def step_of_rows(s, old, q, sigmoid, dtype):
     table, X = old.astype(dtype), sparse.eye_array(n, format="csr", dtype=dtype)
     entropy = sums_p_log_p(table.astype(float), 1, sigmoid)
     gap = sdca_epoch(
-        Matrix(X), np.arange(n), 1, np.ones(n), q, W, None, np.zeros(n + 1, dtype), None, table,
+        Matrix(X), np.arange(n), 1, np.ones(n), q, W, None, np.zeros(n + 1, dtype), table,
         entropy, None, sigmoid,
     )  # fmt: skip
     return table, entropy, gap
@@ -397,8 +380,6 @@ def test_no_rows_are_no_step():
         ({"inverse": np.ones(P)}, "inverse must have 14 entries"),
         ({"mean": np.ones(P + 1)}, "inverse must have 14 entries"),
         ({"storage": "csr-32"}, "for a dense X only"),
-        ({"P": np.ones((P, P + 1))}, "P must have shape"),
-        ({"storage": "csr-32", "mean": None, "P": np.ones((P, P))}, "P must have shape"),
         ({"batch_size": 0}, "batch_size must be positive"),
         ({"weights": np.ones(N - 1)}, "weights, leverage and entropy"),
         ({"leverage": np.ones(N - 1)}, "weights, leverage and entropy"),
