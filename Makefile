@@ -25,7 +25,7 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/epoch.py
 	$(BIN)/python benchmarks/predict.py
-	$(BIN)/python benchmarks/run_peers.py
+	$(BIN)/python benchmarks/run_peers.py --defaults
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html

@@ -137,8 +137,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a batch of rows, in the order given.
 
-        Always trains by the stochastic solver ("sgd" for "auto"). Rows sorted by class should be
-        shuffled before.
+        Always trains by stochastic gradient descent ("sgd" for "auto", "sdca" and "lbfgs"). Rows
+        sorted by class should be shuffled before.
 
         Parameters
         ----------
@@ -160,7 +160,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the data do not fit, or y holds a class that the first call did not announce.
+            If the data do not fit, y holds a class that the first call did not announce, or
+            l1_ratio is not 0.
         """
         first = not hasattr(self, "coef_")
         self._validate_params()  # which the decorator leaves out after the first call
@@ -185,6 +186,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             if done or first:
                 self._publish(data, *sgd.result())
                 self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), False
+                self.objective_, self.dual_gap_ = (curve or [np.nan])[-1], np.nan
             if done:
                 self._seen_counts = data.counts
         return self
@@ -232,7 +234,9 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         """Return the solver's parameters; raise where they do not go together."""
         if self.momentum > 0 and self.solver in ("adagrad", "adam"):
             raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
-        if self.l1_ratio > 0 and self.alpha > 0 and self.solver not in ("auto", "sdca"):
+        if self.solver == "sdca" and self.alpha == 0:
+            raise ValueError(f"alpha must be positive for solver='sdca', got {self.alpha}.")
+        if self.l1_ratio > 0 and self.solver not in ("auto", "sdca"):
             raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
         names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
         params = {name: getattr(self, name) for name in names}
@@ -276,11 +280,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         start = self._start(data)
         table = data.X.shape[0] * data.k * data.X.dtype.itemsize
-        if (
-            self.solver in OPTIMISERS
-            or self.l1_ratio
-            or (self.solver == "auto" and table <= TABLE_BYTES)
-        ):
+        fits = table <= TABLE_BYTES or self.l1_ratio > 0
+        if self.solver in OPTIMISERS or (self.solver == "auto" and fits):
             return self._optimise(data, start, rng)
         return self._descend(data, params, start, rng)
 
@@ -324,7 +325,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         if found.ended:
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
-        self.objective_, self.dual_gap_ = found.objective, found.gap
+        self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         return problem.from_centred(found.W)
 
     def _descend(self, data, params, start, rng):

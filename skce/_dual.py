@@ -114,7 +114,7 @@ class SDCA:
         out = np.empty(X.shape[0])
         for first in range(0, len(out), 4096):
             Z = X[first : first + 4096] - self.problem.centre_in_dtype
-            out[first : first + 4096] = np.square(Z) @ inverse
+            out[first : first + 4096] = np.square(Z, dtype=np.float64) @ inverse
         return out
 
     def _batch(self):

@@ -25,15 +25,19 @@ __all__ = ["MultinomialLogistic"]
 class MultinomialLogistic(BaseCrossEntropy):
     """Multinomial (softmax) logistic regression on labels, one-hot rows or probabilities.
 
-    Minimises Σ w_i loss_i / Σ w_i + alpha/2 ‖W‖², the loss being the softmax cross-entropy and
-    w_i the effective weight of a row, class weight included; the intercept is not penalised.
+    Minimises Σ w_i loss_i / Σ w_i + alpha ((1 − l1_ratio)/2 ‖W‖² + l1_ratio ‖W‖₁), the loss being
+    the softmax cross-entropy and w_i the effective weight of a row, class weight included; the
+    intercept is not penalised.
     ``alpha = 1 / (C · Σ w_i)`` is ``LogisticRegression(C=C)``. Two classes are fitted as one
     sigmoid.
 
     Parameters
     ----------
     alpha : float, default=1e-4
-        L2 penalty.
+        Weight of the penalty.
+    l1_ratio : float, default=0.0
+        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto" and "sdca" alone.
+        Coefficients of 0 are exact.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -41,13 +45,18 @@ class MultinomialLogistic(BaseCrossEntropy):
         `partial_fit` those seen so far. With probabilities p the weights multiply p.
     label_smoothing : float, default=0.0
         ε in [0, 1]: targets become (1 − ε)·t + ε/K.
-    solver : {"auto", "sgd", "adagrad", "adam"}, default="auto"
-        "auto" is "sgd", followed on small problems (n · p · K <= 1e7) by Newton's method or L-BFGS
-        to the optimum, a relative gradient of 1e-10; the others stop as `tol` says.
+    solver : {"auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"}, default="auto"
+        "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, then Newton's method) need
+        no learning rate and certify how near the optimum is; the last three are stochastic
+        gradient descent. "auto" solves small problems (n · p · K <= 4e6, no L1) by Newton's method
+        in double to a relative gradient of 1e-10, whatever `tol`; larger ones by "sdca" or
+        "lbfgs", as the data suggest; and is "sgd" where the probabilities of all rows would take
+        more than 1 GiB (no L1).
     learning_rate : "auto", float or callable, default="auto"
-        "auto" needs neither tuning nor scaled features: steps come from the smoothness of the loss
-        in the scale of the columns, halve when the loss stalls, and the iterates are averaged. A
-        number or a schedule of :mod:`skce.optim` is the textbook step on the features as they are.
+        Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
+        tuning nor scaled features: steps come from the smoothness of the loss in the scale of the
+        columns, halve when the loss stalls, and the iterates are averaged. A number or a schedule
+        of :mod:`skce.optim` is the textbook step on the features as they are.
     momentum : float, default=0.0
         Nesterov momentum of "sgd".
     average : bool or "auto", default="auto"
@@ -56,18 +65,24 @@ class MultinomialLogistic(BaseCrossEntropy):
     batch_size : int or "auto", default="auto"
         Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
     max_iter : int, default=100
-        Most passes over the data; Newton or L-BFGS may add 10 · max_iter evaluations.
+        Most passes over the data; L-BFGS and Newton's method may make 10 · max_iter, products with
+        the Hessian included.
     tol : float, default=1e-3
-        Passes end after `n_iter_no_change` of them without a training loss (averaged over the
-        pass) lower by this share of its best value.
+        "sdca" and "lbfgs" stop within this share of the optimum, at a duality gap of at most
+        tol · max(F − H, √ε · F0): H is the entropy of the targets (0 for labels), F0 the objective
+        of the best intercept alone, ε of the dtype of X. With alpha=0 they stop where the largest
+        entry of the gradient, in standardised columns, is this share of that at zero. "sgd",
+        "adagrad" and "adam" stop after `n_iter_no_change` passes without a training loss (averaged
+        over the pass) lower by this share of its best value.
     n_iter_no_change : int, default=5
         See `tol`.
     warm_start : bool, default=False
-        Whether `fit` starts at the coefficients of the previous call.
+        Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
+        zero where that is better.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows.
+        Order of the rows, and samples of them.
     verbose : int, default=0
-        1 prints a line for each pass.
+        1 prints a line for each pass or step.
 
     Attributes
     ----------
@@ -77,11 +92,15 @@ class MultinomialLogistic(BaseCrossEntropy):
         Weights; one row for two classes.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts; those of a softmax sum to zero.
+    objective_ : float
+        Objective of the last `fit`, penalty included.
+    dual_gap_ : float
+        Bound of `objective_` − its minimum; NaN for "sgd", "adagrad", "adam" and for alpha=0.
     n_iter_ : int
-        Passes and evaluations made.
+        Passes made, evaluations and products with the Hessian included.
     loss_curve_ : list of float
-        Objective of each pass (its loss averaged over the pass) and of each Newton or L-BFGS
-        iteration.
+        Objective after each pass or step: an estimate from the pass for "sdca", with the loss
+        averaged over the pass for "sgd", "adagrad" and "adam".
     converged_ : bool
         Whether the fit ended before a bound did it.
     n_features_in_ : int
@@ -98,6 +117,21 @@ class MultinomialLogistic(BaseCrossEntropy):
     y of `fit` is labels (n,) of any type; or an array or CSR matrix (n, K >= 2) whose rows sum to
     1 within 1e-3: integers must be one-hot, floats are probabilities. With such a y, `predict`
     gives the column number and `score` the accuracy against the largest entry of each row.
+
+    "sdca" is after [1]_ and [2]_, "lbfgs" after [3]_ and [4]_; the gap is a sum of Fenchel-Young
+    losses [5]_.
+
+    References
+    ----------
+    .. [1] S. Shalev-Shwartz and T. Zhang, "Stochastic dual coordinate ascent methods for
+       regularized loss minimization", JMLR 14, 2013.
+    .. [2] S. Shalev-Shwartz and T. Zhang, "Accelerated proximal stochastic dual coordinate ascent
+       for regularized loss minimization", Mathematical Programming 155, 2016.
+    .. [3] D. C. Liu and J. Nocedal, "On the limited memory BFGS method for large scale
+       optimization", Mathematical Programming 45, 1989.
+    .. [4] J. Nocedal and S. J. Wright, "Numerical Optimization", chapter 7, Springer, 2006.
+    .. [5] M. Blondel, A. F. T. Martins and V. Niculae, "Learning with Fenchel-Young losses",
+       JMLR 21, 2020.
 
     Examples
     --------

@@ -386,11 +386,15 @@ class Objective:
         return self._unit
 
     def _diagonal(self):
-        X, curvature = self.problem.X, self._row_curvature(slice(None))
-        diagonal = np.empty((X.shape[1] + 1, self.problem.k))
-        squares = X.multiply(X) if sparse.issparse(X) else (X - self.problem.centre_in_dtype) ** 2
-        diagonal[:-1] = squares.T @ curvature
-        diagonal[-1] = curvature.sum(axis=0, dtype=np.float64)
+        X = self.problem.X
+        diagonal = np.zeros((X.shape[1] + 1, self.problem.k))
+        for first in range(0, self.n, 4096):
+            rows = slice(first, first + 4096)
+            curvature = self._row_curvature(rows)
+            Z = X[rows] if sparse.issparse(X) else X[rows] - self.problem.centre_in_dtype
+            squares = Z.multiply(Z) if sparse.issparse(X) else Z**2
+            diagonal[:-1] += squares.T @ curvature
+            diagonal[-1] += curvature.sum(axis=0, dtype=np.float64)
         diagonal += self.decay
         diagonal = np.maximum(diagonal, max(1e-12 * diagonal.max(), 1e-300))
         return lambda r: r / diagonal

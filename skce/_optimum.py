@@ -88,7 +88,8 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
                 return found
             W = engine.best().astype(np.float64)
     exact = solver == "auto" and is_small(problem.X, problem.k)
-    return _descend(problem, W, rng, tol, NEWTON_PASSES * max_iter, report, curve, exact)
+    before = len(curve)  # passes of sdca
+    return _descend(problem, W, rng, tol, NEWTON_PASSES * max_iter, report, curve, exact, before)
 
 
 def _suits_sdca(problem, solver):
@@ -211,18 +212,20 @@ class _Search:
         if len(values) <= 2 * RATE:
             return False
         late, early = values[-1 - RATE] - values[-1], values[-1 - 2 * RATE] - values[-1 - RATE]
-        if late <= SURE * SURE * goal:
+        near = max(SURE * goal, 1e-15 * abs(values[-1]))
+        if late <= SURE * near:
             return True
         rate = np.log(max(early, 1e-300) / late) / RATE
         most = SLOW_STEPS if self.objective.knows_hessian else None
-        return most is not None and np.log(late / (SURE * goal)) > most * max(rate, 1e-3)
+        return most is not None and np.log(late / near) > most * max(rate, 1e-3)
 
 
-def _descend(problem, W, rng, tol, most_passes, report, curve, exact):
+def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
     """Run L-BFGS and then Newton's method."""
-    passes = 0.0
+    passes = float(before)
     if not exact and problem.X.shape[1] <= MATRIX_SIZE:
-        W, passes, found = _approach(problem, W, rng, tol, most_passes, report, curve)
+        W, made, found = _approach(problem, W, rng, tol, most_passes, report, curve)
+        passes += made
         if found is not None:
             return Optimum(*found, curve, int(np.ceil(passes)), None)
     ended = None

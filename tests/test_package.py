@@ -30,7 +30,16 @@ LAYERS = {
     "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc", "numpy"}),
     "_linear": ({"_simd", "_blas", "_cpu", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
     # 2 engine; _arrays and _proba are parts of losses
-    "_sgd": ({"_simd", "_cpu", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
+    "_problem": ({"_kernels", "_linear"}, {"scipy"}),
+    "_gradient": (
+        {"_simd", "_cpu", "_kernels", "_linear", "_problem"},
+        {"cython", "libc", "numpy"},
+    ),
+    "_sdca": ({"_simd", "_cpu", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
+    "_sgd": (
+        {"_simd", "_cpu", "_kernels", "_linear", "_problem"},
+        {"cython", "libc", "numpy", "scipy"},
+    ),
     "_arrays": ({"_parallel"}, {"numpy"}),
     "_proba": ({"_parallel", "_arrays"}, {"numpy", "scipy"}),
     "losses": ({"_kernels", "_arrays", "_proba"}, {"numpy"}),
@@ -39,9 +48,18 @@ LAYERS = {
     "_validation": (set(), EVERYTHING),
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
-    "_polish": ({"_kernels", "_parallel", "_arrays", "losses"}, {"numpy", "scipy"}),
+    "_canonical": ({"_kernels", "_problem", "_gradient", "_arrays"}, {"numpy", "scipy"}),
+    "_newton": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
+    "_dual": (
+        {"_cpu", "_gradient", "_sdca", "_arrays", "losses", "_canonical"},
+        {"numpy", "scipy"},
+    ),
+    "_optimum": ({"_canonical", "_newton", "_dual"}, {"numpy", "scipy"}),
     "_base": (
-        {"_kernels", "_linear", "_sgd", "_arrays", "_validation", "_solvers", "_polish"},
+        {
+            *("_kernels", "_linear", "_problem", "_arrays", "_validation"),
+            *("_solvers", "_canonical", "_optimum"),
+        },
         EVERYTHING,
     ),
     # 5 estimators

@@ -23,7 +23,7 @@ from skce import (
     losses,
 )
 
-SOLVERS = ["auto", "sgd", "adagrad", "adam"]
+SOLVERS = ["auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((500, 5))
 Y = (X[:, 0] + 0.1 * RNG.standard_normal(500) > 0).astype(int)
@@ -54,7 +54,7 @@ def test_objective_never_ends_above_that_of_zero(seed, solver):
     assert loss + model.alpha / 2 * np.sum(model.coef_**2) <= at_zero * (1 + 1e-9)
 
 
-def test_polish_starts_at_zero_where_the_passes_went_astray():
+def test_optimum_of_few_rows_a_class_and_of_rare_rows():
     classes = np.arange(400) % 200
     A = RNG.standard_normal((400, 1))
     model = MultinomialLogistic(random_state=0).fit(A, classes)
@@ -71,13 +71,13 @@ def test_constant_column_gets_no_weight_and_costs_no_iterations(alpha):
     y = load_iris().target
     model = MultinomialLogistic(alpha=alpha, random_state=0).fit(FLAT, y)
     plain = MultinomialLogistic(alpha=alpha, random_state=0).fit(FLAT[:, :4], y)
-    assert model.n_iter_ < 60
+    assert model.n_iter_ <= 1.3 * plain.n_iter_ + 10
     # without a penalty the optimum is nearly flat
     assert_allclose(model.predict_proba(FLAT), plain.predict_proba(FLAT[:, :4]), atol=1e-6)
     assert np.abs(model.coef_[:, 4]).max() < 1e-3
 
 
-@pytest.mark.parametrize("solver", SOLVERS[1:])
+@pytest.mark.parametrize("solver", SOLVERS[3:])
 def test_stream_follows_labels_that_flip(solver):
     model = MultinomialLogistic(alpha=1e-7, solver=solver)
     for labels in (Y, 1 - Y):
@@ -219,7 +219,7 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: _linear.Matrix(np.zeros(4)),
         lambda: _linear.Matrix(np.zeros((4, 0))),
         lambda: _linear.Matrix(sparse.csc_array(np.eye(3))),
-        lambda: _problem.Problem.__new__(_sgd.Problem),
+        lambda: _problem.Problem.__new__(_problem.Problem),
         lambda: _problem.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
         lambda: _problem.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
         lambda: _sgd.sgd_epoch(*[None] * 15),

@@ -1,0 +1,157 @@
+"""Passes of SDCA against plain NumPy: what each leaves behind, and where they end."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from plain import KINDS, random_case
+from scipy import special
+from threadpoolctl import threadpool_limits
+
+from skce._dual import GROUP, SDCA, SplitSDCA
+from skce._optimum import find_optimum
+
+every_kind = pytest.mark.parametrize("name", KINDS)
+every_storage = pytest.mark.parametrize("storage", ["dense", "csr"])
+every_start = pytest.mark.parametrize("start", ["zero", "elsewhere"])
+
+
+def case_of(name, seed=0, **options):
+    defaults = {"dtype": np.float64, "scales": 1, "n": (40, 80)}
+    return random_case(8 * seed + list(KINDS).index(name), **{**defaults, **options})
+
+
+def start_of(case, start):
+    W = np.zeros(case.plain.shape)
+    return W if start == "zero" else case.near(W, 20.0)
+
+
+@every_start
+@every_storage
+@pytest.mark.parametrize("seed", range(3))
+@every_kind
+def test_weights_belong_to_the_table(name, seed, storage, start):
+    """(near M + alpha) W = near M Wc - V after each pass; the table holds probabilities."""
+    case = case_of(name, seed, storage=storage)
+    plain = case.plain
+    engine = SDCA(case.problem, start_of(case, start), np.random.RandomState(0))
+    untouched = engine.table.copy()
+    for passes in range(1, 8):
+        engine.step()
+        centre = engine.W - engine.change
+        live = plain.omega > 0
+        pi = np.where(plain.seen, engine.table, 0)
+        assert ((pi >= 0) & (pi <= 1)).all()
+        if not plain.sigmoid:
+            assert_allclose(pi[live[:, 0]].sum(axis=1), 1, atol=1e-12)
+        V = plain.dual_vector(np.where(live, pi, 0))
+        near = engine.near * engine.metric[:, None]
+        expected = (near * centre[:-1] - V[:-1]) / (near + plain.alpha)
+        size = np.abs(expected).max()
+        assert_allclose(engine.W[:-1], expected, rtol=1e-7, atol=1e-9 * size)
+        if plain.fit_intercept:
+            assert_allclose(
+                engine.W[-1], centre[-1] - V[-1] / engine.near_intercept, rtol=1e-7, atol=1e-9
+            )
+        else:
+            assert not engine.W[-1].any()
+        assert_array_equal(engine.table[~live.any(axis=1)], untouched[~live.any(axis=1)])
+        terms = special.xlogy(pi, pi)
+        if plain.sigmoid:
+            terms = terms + special.xlogy(1 - pi, 1 - pi)
+            terms = terms * (1 if engine.masses is None else engine.masses)
+        rows = live.any(axis=1)
+        assert_allclose(engine.negentropy[rows], terms.sum(axis=1)[rows], atol=1e-9)
+        assert engine.passes == passes
+
+
+@every_storage
+@pytest.mark.parametrize("seed", range(3))
+@every_kind
+def test_passes_end_at_the_optimum(name, seed, storage):
+    case = case_of(name, seed, storage=storage, alpha=1e-2)
+    plain, problem = case.plain, case.problem
+    best, least = plain.optimum()
+    engine = SDCA(problem, np.zeros(plain.shape), np.random.RandomState(0))
+    for _ in range(1000):
+        engine.step()
+        engine.certify(1e-9)
+        if engine.gap < np.inf:  # value and gap are those of W, then
+            assert_allclose(engine.value, plain.objective(engine.W), rtol=1e-11)
+            assert engine.gap >= engine.value - least - 1e-12
+        if engine.gap <= 1e-9:
+            break
+    assert engine.gap <= 1e-9
+    assert plain.objective(engine.W) - least <= 1e-9
+    value, gap = engine.evaluate(engine.W)
+    assert (value, gap) == (engine.value, engine.gap)
+    before = engine.value
+    engine.step()
+    assert_allclose(engine.value, before, rtol=1e-5)  # of the pass, an estimate
+    assert engine.gap == np.inf
+
+
+@every_storage
+@every_kind
+def test_start_at_the_optimum_stays_there(name, storage):
+    case = case_of(name, 1, storage=storage, alpha=1e-2)
+    best, least = case.plain.optimum()
+    engine = SDCA(case.problem, best, np.random.RandomState(0))
+    engine.step()
+    assert case.plain.objective(engine.W) - least <= 1e-9
+    assert_allclose(engine.W, best, atol=1e-4 * np.abs(best).max())
+
+
+def many_labels(dtype=np.float64, storage="dense", n=150):
+    return case_of(
+        "bce missing", 2, n=(n, n + 1), p=(5, 6), k=(2 * GROUP + 2, 2 * GROUP + 3), scales=0,
+        alpha=1e-2, dtype=dtype, storage=storage,
+    )  # fmt: skip
+
+
+@every_storage
+def test_groups_of_labels_are_one_problem(storage):
+    case = many_labels(storage=storage)
+    plain = case.plain
+    engine = SplitSDCA(case.problem, np.zeros(plain.shape), np.random.RandomState(0))
+    assert len(engine.engines) == 2
+    for _ in range(300):
+        engine.step()
+        engine.certify(1e-8)
+        if engine.gap <= 1e-8:
+            break
+    assert engine.gap <= 1e-8
+    value = plain.objective(engine.W.astype(float))
+    assert_allclose(engine.value, value, rtol=1e-10)
+    gradient = plain.gradient(engine.W.astype(float))
+    # |gradient|^2 / (2 alpha) bounds the gap where the intercept's is zero
+    assert np.abs(gradient).max() <= 2e-4
+    found = find_optimum(
+        *(case.problem, "lbfgs", np.zeros(plain.shape), np.random.RandomState(0)),
+        **{"tol": 1e-8, "max_iter": 1000, "report": lambda engine: None},
+    )
+    assert abs(found.objective - value) <= 1e-7 * value
+
+
+@every_storage
+def test_groups_of_labels_have_the_same_bits_in_threads(storage):
+    found = []
+    for threads in (1, 2):
+        case = many_labels(np.float32, storage, 600)
+        with threadpool_limits(threads):
+            engine = SplitSDCA(case.problem, np.zeros(case.plain.shape), np.random.RandomState(0))
+            engine.threads = threads
+            for _ in range(5):
+                engine.step()
+        found.append(np.r_[engine.W.ravel(), engine.value, engine.running])
+    assert_array_equal(*found)
+
+
+@every_kind
+def test_problem_is_left_as_it_was(name):
+    """The table is where a second fit of the same problem would begin."""
+    case = case_of(name, 0)
+    before = [a.copy() for a in case.problem.start_table]
+    engine = SDCA(case.problem, np.zeros(case.plain.shape), np.random.RandomState(0))
+    engine.step()
+    for actual, expected in zip(case.problem.start_table, before, strict=True):
+        assert_array_equal(actual, expected)

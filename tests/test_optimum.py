@@ -1,0 +1,216 @@
+"""The way to the optimum: tol is honest, warnings are, and the optimum is LogisticRegression's."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from plain import KINDS, random_case
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from threadpoolctl import threadpool_limits
+
+from skce import MultiLabelLogistic, MultinomialLogistic
+from skce._optimum import find_optimum, is_small
+
+SOLVERS = ["auto", "sdca", "lbfgs"]
+TOLS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
+ROUNDING = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-12}
+
+every_solver = pytest.mark.parametrize("solver", SOLVERS)
+
+
+def solve(case, solver, tol, max_iter=100, W=None):
+    """find_optimum of a new copy: sdca writes to the cached start of its problem."""
+    W = np.zeros(case.plain.shape) if W is None else W
+    random = np.random.RandomState(0)
+    limits = {"tol": tol, "max_iter": max_iter, "report": lambda engine: None}
+    return find_optimum(replace(case.problem), solver, W, random, **limits)
+
+
+@pytest.mark.filterwarnings("error")
+@every_solver
+def test_tol_is_honest(solver):
+    """F - F* <= tol * max(F - H, sqrt(eps) F0) of E5 wherever the fit says it converged."""
+    ended = {tol: [] for tol in TOLS}
+    for seed in range(56):
+        n = 20 + seed
+        relative_alpha = 10.0 ** np.random.default_rng(seed).uniform(-4, 2)
+        case = random_case(seed, scales=1, n=(n, n + 1), alpha=relative_alpha / n)
+        plain, eps = case.plain, np.finfo(case.problem.X.dtype).eps
+        _, least = plain.optimum()
+        floor = np.sqrt(eps) * case.problem.at_best_intercept
+        for tol in TOLS:
+            found = solve(case, solver, tol)
+            W = found.W.astype(float)
+            value = plain.objective(W)
+            tiny = ROUNDING[case.problem.X.dtype] * max(value, case.problem.at_zero)
+            assert_allclose(found.objective, value, rtol=0, atol=tiny)
+            assert value <= case.problem.at_zero + tiny
+            if found.ended is None:
+                goal = tol * max(value - plain.entropy(), floor)
+                assert value - least <= goal + tiny
+            if relative_alpha >= 0.01:
+                ended[tol].append(found.ended)
+    for tol, reasons in ended.items():
+        converged = np.mean([reason is None for reason in reasons])
+        print(f"{solver}, tol={tol}: {converged:.0%} of {len(reasons)} converged")
+        assert converged >= 0.9
+
+
+@pytest.mark.parametrize("solver", ["sdca", "lbfgs"])
+def test_gap_is_not_far_above_the_true_one(solver):
+    """For columns alike: that of lbfgs grows with curvature / alpha (65 for scales of 10)."""
+    ratios = []
+    for seed in range(200):
+        case = random_case(seed, scales=0, n=(20, 90))
+        found = solve(case, solver, 1e-3)
+        value, least = case.plain.objective(found.W.astype(float)), case.plain.optimum()[1]
+        tiny = ROUNDING[case.problem.X.dtype] * case.problem.at_zero
+        assert found.gap >= value - least - 10 * tiny
+        if found.ended is None and value - least > 10 * tiny:
+            ratios.append(found.gap / (value - least))
+    print(f"{solver}: median of gap / true gap {np.median(ratios):.3g} of {len(ratios)} fits")
+    assert len(ratios) >= 100
+    assert np.median(ratios) <= 20
+
+
+@every_solver
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_warning_exactly_where_not_converged(solver, storage):
+    rng = np.random.default_rng(0)
+    seen = set()
+    for seed in range(12):
+        X = rng.standard_normal((60, 8)) * 10.0 ** rng.uniform(-1, 1, 8)
+        X = sparse.csr_array(X * (rng.random(X.shape) < 0.5)) if storage == "csr" else X
+        y = rng.integers(0, 3, 60)
+        model = MultinomialLogistic(
+            solver=solver, alpha=10.0 ** rng.uniform(-6, -1), random_state=seed,
+            max_iter=[1, 3, 100][seed % 3], tol=[1e-1, 1e-9][seed % 2],
+        )  # fmt: skip
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            model.fit(X, y)
+        assert [w.category for w in record] == [ConvergenceWarning] * (not model.converged_)
+        seen.add(model.converged_)
+    assert seen == {False, True} or solver == "auto"
+
+
+def features(storage, n=400, p=6):
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((n, p)) + 0.3 * rng.standard_normal((n, 1))
+    if storage == "csr":
+        return sparse.csr_array(X * (rng.random((n, p)) < 0.5)), rng
+    return X + 0.5, rng
+
+
+def logistic(C, **options):
+    return LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=1000, **options)
+
+
+def assert_equal_to(model, expected):
+    coef = np.asarray(expected.coef_)
+    assert_allclose(model.coef_, coef, rtol=1e-3, atol=1e-3 * np.abs(coef).max())
+    found, wanted = model.intercept_, np.ravel(expected.intercept_)
+    assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * max(np.abs(wanted).max(), 0.1))
+
+
+@every_solver
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weights"])
+@pytest.mark.parametrize("class_weight", [None, "balanced", "dict"])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["", "no intercept"])
+@pytest.mark.parametrize("k", [2, 4])
+def test_optimum_is_that_of_logistic_regression(
+    solver, storage, weighted, class_weight, fit_intercept, k
+):
+    X, rng = features(storage)
+    y = (X @ rng.standard_normal((6, k)) + rng.gumbel(size=(400, k))).argmax(axis=1)
+    w = rng.uniform(0.2, 3, 400) if weighted else np.ones(400)
+    by_class = np.ones(k)
+    if class_weight == "dict":
+        by_class = np.linspace(0.5, 2, k)
+        class_weight = dict(enumerate(by_class))
+    elif class_weight == "balanced":
+        by_class = w.sum() / (k * np.bincount(y, w))
+    options = {"class_weight": class_weight, "fit_intercept": fit_intercept}
+    model = MultinomialLogistic(
+        solver=solver, alpha=1e-3, tol=1e-9, max_iter=1000, random_state=0, **options
+    ).fit(X, y, sample_weight=w if weighted else None)
+    assert model.converged_
+    C = 1 / (1e-3 * (w * by_class[y]).sum())
+    assert_equal_to(model, logistic(C, **options).fit(X, y, sample_weight=w))
+
+
+@every_solver
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_optimum_of_labels_is_one_vs_rest(solver, storage):
+    X, rng = features(storage)
+    Y = (X @ rng.standard_normal((6, 5)) > rng.logistic(size=(400, 5))).astype(int)
+    model = MultiLabelLogistic(
+        solver=solver, alpha=1e-3, tol=1e-9, max_iter=1000, random_state=0
+    ).fit(X, Y)
+    assert model.converged_
+    expected = OneVsRestClassifier(logistic(1 / (1e-3 * 400))).fit(X, Y)
+    for label, column in enumerate(expected.estimators_):
+        one = MultiLabelLogistic()
+        one.coef_, one.intercept_ = model.coef_[[label]], model.intercept_[[label]]
+        assert_equal_to(one, column)
+
+
+@every_solver
+@pytest.mark.parametrize("name", KINDS)
+def test_optimum_is_that_of_plain_newton(solver, name):
+    for seed in range(3):
+        number = 8 * seed + list(KINDS).index(name)
+        case = random_case(number, scales=0, n=(40, 80), alpha=1e-2, dtype=np.float64)
+        best, least = case.plain.optimum()
+        found = solve(case, solver, 1e-9, 1000)
+        assert found.ended is None
+        assert case.plain.objective(found.W.astype(float)) - least <= 1e-8 * least
+        for W in (best, found.W):  # the logits of an observed entry are unique up to a shift
+            s = case.plain.Z @ W
+            s = s if case.plain.sigmoid else s - s.mean(axis=1, keepdims=True)
+            if W is best:
+                expected = s
+        assert_allclose(s, expected, atol=2e-3 * (1 + np.abs(expected).max()))
+
+
+@every_solver
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+@pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
+def test_bits_do_not_depend_on_the_number_of_threads(solver, storage, estimator):
+    rng = np.random.default_rng(1)
+    n, p, k = 20_000, 30, 8
+    X = rng.standard_normal((n, p)) * (rng.random((n, p)) < 0.5)
+    scores = X @ rng.standard_normal((p, k)) + rng.gumbel(size=(n, k))
+    y = scores.argmax(axis=1) if estimator is MultinomialLogistic else (scores > 1).astype(int)
+    X = sparse.csr_array(X) if storage == "csr" else X
+    assert not is_small(X, k)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            model = estimator(solver=solver, alpha=1e-3, tol=1e-3, random_state=0).fit(X, y)
+        found.append(np.r_[model.coef_.ravel(), model.intercept_, model.objective_])
+    assert_array_equal(*found)
+
+
+def test_no_row_with_a_target():
+    Y = np.zeros((5, 3))
+    model = MultiLabelLogistic(loss="softmax").fit(np.eye(5), Y)
+    assert model.objective_ == model.dual_gap_ == 0
+    assert not model.coef_.any()
+
+
+@every_solver
+def test_start_worse_than_zero_is_left(solver):
+    case = random_case(0, scales=0, dtype=np.float64, alpha=1e-2)
+    _, least = case.plain.optimum()
+    for start in (1e6, 1.0):
+        W = start * case.rng.standard_normal(case.plain.shape)
+        found = solve(case, solver, 1e-6, 1000, W)
+        assert found.ended is None
+        assert case.plain.objective(found.W.astype(float)) - least <= 1e-6 * least
