@@ -318,10 +318,11 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
                     f"loss {engine.value:.6g}, {seconds:.3g} s"
                 )
 
-        found = find_optimum(
-            *(problem, self.solver, W, rng),
-            **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
-        )
+        with np.errstate(all="ignore"):  # what overflows is never the best
+            found = find_optimum(
+                *(problem, self.solver, W, rng),
+                **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
+            )
         if found.ended:
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended

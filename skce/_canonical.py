@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse, special
+from scipy import linalg, sparse, special
 
 from skce import _gradient, _kernels
 from skce._arrays import check_threads
 from skce._problem import Problem
 
-__all__ = ["Canonical", "canonical", "certificate"]
+__all__ = ["Canonical", "canonical", "certificate", "intercept_step", "pieces"]
 
-SAMPLE = 4096  # rows from which the centre is estimated
-BLOCK = 8192  # rows made dense together
+SAMPLE = 4096  # rows from which the centre is estimated, at most
+SAMPLE_SIZE = 1 << 21  # and their entries
+PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,15 @@ class Canonical:
             entropy = total * float(special.entr(row).sum())
             return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
         sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
-        for rows, tau, mass in self._dense_targets():
+        for rows, tau, mass in self.dense_targets():
             sums += self.weights[rows] @ (mass * tau)
             total += self.weights[rows] @ (mass if self.sigmoid else np.ones_like(mass))
             entropy += float(self.weights[rows] @ self._entropies(tau, mass))
         return sums, total, entropy
 
-    def _dense_targets(self):
+    def dense_targets(self):
         """Yield, for blocks of rows, tau and the weights of the entries within their row."""
-        for first in range(0, self.X.shape[0], BLOCK):
-            rows = slice(first, first + BLOCK)
+        for rows in pieces(self.X.shape[0], self.k):
             t = self.targets[rows].toarray().astype(np.float64)
             observed = np.isfinite(t)
             if self.sigmoid:
@@ -100,11 +100,11 @@ class Canonical:
         if not self.missing.any() and self.pos_weight is None:
             return None
         masses = np.empty((self.X.shape[0], self.k), self.X.dtype)
-        for rows, _, mass in self._dense_targets():
+        for rows, _, mass in self.dense_targets():
             masses[rows] = mass
         return masses
 
-    @cached_property
+    @property
     def start_table(self):
         """The targets tau (n, k), where a dual solver begins, and their negentropies (n,)."""
         n, dtype = self.X.shape[0], self.X.dtype
@@ -115,9 +115,18 @@ class Canonical:
             entropy = special.entr(table[:1].astype(np.float64)).sum()
             return table, np.full(n, -float(entropy))
         table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
-        for rows, tau, mass in self._dense_targets():
+        for rows, tau, mass in self.dense_targets():
             table[rows], negentropy[rows] = tau, -self._entropies(tau, mass)
         return table, negentropy
+
+    def pieces(self, n, copies=1):
+        """Yield slices of n rows, of each of which `copies` are made dense."""
+        return pieces(n, copies * self.X.shape[1])
+
+    def beats_zero(self, value):
+        """Tell whether zero coefficients have no lower objective, but for rounding."""
+        slack = 64 * float(np.finfo(self.X.dtype).eps) * abs(self.at_zero)
+        return value <= self.at_zero + slack
 
     @cached_property
     def at_zero(self):
@@ -204,6 +213,12 @@ class Canonical:
         return coef, W[-1] - shift
 
 
+def pieces(n, columns):
+    """Yield slices that cover n rows, of at most PIECE entries each."""
+    size = max(1, PIECE // columns)
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))
+
+
 def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
     """Return the canonical form of Encoded data.
 
@@ -227,10 +242,14 @@ def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
     centre = None
     if fit_intercept and not sparse.issparse(data.X):
         rows = np.flatnonzero(weights)
-        if len(rows) > SAMPLE:
-            rows = np.sort(rng.choice(rows, SAMPLE, replace=False))
+        most = max(min(SAMPLE, SAMPLE_SIZE // data.X.shape[1]), 2)
+        if len(rows) > most:
+            rows = np.sort(rng.choice(rows, most, replace=False))
         if len(rows):
-            centre = np.average(data.X[rows].astype(np.float64), axis=0, weights=weights[rows])
+            sample = data.X[rows].astype(np.float64)
+            low = sample.min(axis=0)  # a constant column has no rounding to be centred with
+            mean = np.average(sample, axis=0, weights=weights[rows])
+            centre = np.where(low == sample.max(axis=0), low, mean)
     return Canonical(
         *(data.X, kind, targets, data.k, weights, data.pos_weight),
         *(smoothing, alpha, l1_ratio, fit_intercept, centre),
@@ -255,8 +274,8 @@ def certificate(problem, W, table=None, sums=None):
     -----
     The table is first mapped to one whose sums are those of the targets, as the intercept asks; the
     bound is the sum of Fenchel-Young losses and of the distance of the weights from those that
-    belong to the table: every term is positive, so nothing cancels. The gap is inf where the table
-    of rows with missing entries cannot be mapped.
+    belong to the table: every term is positive, so nothing cancels. Where the table of rows with
+    missing entries cannot be mapped, the bound is that of the gradient at the best intercept.
     """
     k = problem.k
     scale, shift = np.ones(k), np.zeros(k)
@@ -274,11 +293,12 @@ def certificate(problem, W, table=None, sums=None):
             if problem.missing.any():
                 movable, excess = sums[1], np.maximum(sums[0] - wanted, 0.0)
                 lack = np.maximum(wanted - sums[0], 0.0)
-                if (excess > movable).any():
-                    return np.inf, np.inf
+                if (excess > movable + 1e-6 * wanted).any():
+                    return _gradient_bound(problem, W)
             else:
                 movable, lack = sums, np.maximum(wanted - sums, 0.0)
             scale = 1 - np.divide(excess, movable, out=np.zeros(k), where=movable > 0)
+            scale = np.maximum(scale, 0.0)
             if lack.sum() > 0:
                 shift = lack / lack.sum()
             else:
@@ -309,3 +329,36 @@ def _smallest_bound(problem, W, V, young, loss):
         rest = penalty + theta * product + theta**2 * conjugate
     bound = theta * young + (1 - theta) * excess + rest
     return max(min(bound, excess + penalty), 0.0)
+
+
+def _gradient_bound(problem, W):
+    """Return the objective at W and |gradient|^2 / (2 alpha) where the intercepts are best."""
+    W = np.array(W, dtype=np.float64)
+    table = np.empty((problem.X.shape[0], problem.k), problem.X.dtype)
+    gradient = np.empty(W.shape)
+    values = []
+    for _ in range(20):
+        loss, _ = problem.full_pass(_gradient.Kind.LOSS, W, gradient, table)
+        values.append(loss + problem.penalty(W))
+        step = intercept_step(problem, table, gradient[-1])
+        left = 2 * float(gradient[-1] @ step)  # four times what the intercept may still gain
+        if abs(left) <= 1e-9 * abs(values[-1]):
+            break
+        W[-1] -= step
+    else:
+        return values[0], np.inf
+    if problem.l1_ratio or problem.alpha == 0:
+        return values[0], np.inf
+    gradient[:-1] += problem.alpha * W[:-1]
+    bound = float(np.sum(gradient[:-1] ** 2)) / (2 * problem.alpha)
+    bound += max(values[0] - values[-1], 0.0) + abs(left)
+    return values[0], max(min(bound, values[0] - problem.masses[2]), 0.0)
+
+
+def intercept_step(problem, table, gradient):
+    """Return the Newton step of the intercepts, from their gradient and the curvature table."""
+    if problem.sigmoid:
+        return gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
+    H = -table.T.astype(np.float64) @ (problem.weights[:, None] * table)
+    H[np.diag_indices_from(H)] -= H.sum(axis=1)
+    return linalg.lstsq(H, gradient, cond=1e-10)[0]

@@ -13,7 +13,7 @@ from scipy import sparse, special
 
 from skce import _cpu, _gradient, _sdca
 from skce._arrays import check_threads
-from skce._canonical import certificate
+from skce._canonical import certificate, pieces
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA", "SplitSDCA"]
@@ -63,14 +63,16 @@ class SDCA:
         self.masses = problem.entry_masses
         self.metric = self._metric()
         norms = self._leverages(1 / self.metric)
-        self.dimension = float(problem.weights @ norms) / problem.weights.sum()
+        self.dimension = float(problem.weights @ norms) / problem.weights.sum() or 1.0
         self.batch, overlap = self._batch()
         self.overlap = overlap
         self.q, self.most_q = FIRST_Q[self.sparse], RANGE_Q[self.sparse][1]
         self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
-        self.near_intercept = problem.weights.sum() / len(self.rows)
+        # all rows of a batch share the intercept
+        squares = float(problem.weights @ problem.weights)
+        self.near_intercept = self.batch * squares / problem.weights.sum()
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.near = self._near()
         self.Z = self.W.copy() if problem.l1_ratio else None
@@ -97,10 +99,12 @@ class SDCA:
         rows = self.rows
         if len(rows) > max(SAMPLE, 10 * p):
             rows = np.sort(self.rng.choice(rows, max(SAMPLE, 10 * p), replace=False))
-        Z = X[rows] - self.problem.centre_in_dtype
-        scale = np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / len(rows)
-        reach = np.abs(Z).max(axis=0).astype(np.float64) ** 2
-        scale = scale + reach / (9 * p)
+        scale, reach = np.zeros(p), np.zeros(p)
+        for part in self.problem.pieces(len(rows)):
+            Z = X[rows[part]] - self.problem.centre_in_dtype
+            scale += np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / len(rows)
+            np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
+        scale += reach**2 / (9 * p)
         return np.where(scale > 0, scale, 1.0)
 
     def _leverages(self, inverse):
@@ -112,9 +116,9 @@ class SDCA:
             )
             return squares @ inverse
         out = np.empty(X.shape[0])
-        for first in range(0, len(out), 4096):
-            Z = X[first : first + 4096] - self.problem.centre_in_dtype
-            out[first : first + 4096] = np.square(Z, dtype=np.float64) @ inverse
+        for rows in self.problem.pieces(len(out)):
+            Z = X[rows] - self.problem.centre_in_dtype
+            out[rows] = np.square(Z, dtype=np.float64) @ inverse
         return out
 
     def _batch(self):
@@ -126,9 +130,8 @@ class SDCA:
         for _ in range(3):
             rows = np.sort(self.rng.choice(self.rows, batch, replace=False))
             Z = (X[rows] - self.problem.centre_in_dtype) / np.sqrt(self.metric)
-            Z = np.hstack([Z, np.ones((batch, 1))])
             G = Z @ Z.T
-            d = 1 / np.sqrt(G.diagonal())
+            d = 1 / np.sqrt(np.maximum(G.diagonal(), 1e-300))
             factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
         return batch, max(1.0, float(np.mean(factors)))
 
@@ -136,8 +139,7 @@ class SDCA:
         """Take the probabilities at W for the table, and then what W belongs to it."""
         problem, near = self.problem, self.near * self.metric[:, None]
         coef, intercept = problem.from_centred(self.W)
-        for first in range(0, len(self.table), 8192):
-            rows = slice(first, first + 8192)
+        for rows in pieces(len(self.table), problem.k):
             logits = problem.X[rows] @ coef.T + intercept
             if self.masses is not None:
                 logits[self.masses[rows] == 0] = -np.inf if not problem.sigmoid else 0
@@ -198,7 +200,7 @@ class SDCA:
             leverage = self.norms * (self.metric[0] / B[0])
         else:
             leverage = self._leverages(1 / B)
-        leverage = self.overlap * (leverage + inverse[-1])
+        leverage = self.overlap * leverage + self.batch * inverse[-1]
         centre = None if problem.centre is None else problem.centre_in_dtype
         gap = _sdca.sdca_epoch(
             *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
@@ -275,11 +277,12 @@ class SDCA:
     def _sums(self):
         """Return the weighted sums of the table, as `certificate` takes them."""
         problem, weights = self.problem, self.problem.weights
-        if problem.sigmoid and self.masses is not None:
-            return np.einsum("i,ij,ij->j", weights, self.table, self.masses, dtype=np.float64)
         sums = np.zeros(problem.k)
-        for first in range(0, len(weights), 8192):
-            rows = slice(first, first + 8192)
+        if problem.sigmoid and self.masses is not None:
+            for rows, _, mass in problem.dense_targets():
+                sums += weights[rows] @ (mass * self.table[rows])
+            return sums
+        for rows in pieces(len(weights), problem.k):
             sums += weights[rows] @ self.table[rows].astype(np.float64)
         if problem.sigmoid or not problem.missing.any():
             return sums

@@ -10,7 +10,7 @@
 import numpy as np
 from scipy import linalg, optimize, sparse
 
-from skce._canonical import certificate
+from skce._canonical import certificate, intercept_step
 from skce._gradient import Kind
 
 __all__ = ["Metric", "NewtonCG", "Objective", "lbfgs"]
@@ -25,6 +25,7 @@ MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
 MOST_PRODUCTS = 60
 FORCING = (0.05, 0.3)  # least and most relative residual of a step
 SMALLEST_STEP = 1e-8
+HUGE = 1e15  # whose squares float32 does not sum
 MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
 MEMORY_SIZE = 1 << 21  # their numbers
 
@@ -62,12 +63,12 @@ class Metric:
             reach = abs(Z).max(axis=0).toarray().ravel()
         else:
             reach = np.zeros(p)
-            for first in range(0, size, 4096):
-                part = slice(first, first + 4096)
+            for part in problem.pieces(size):
                 Z = X[part if size == n else rows[part]] - problem.centre_in_dtype
                 A[:p, :p] += _weighted_gram(Z, weights[part])
                 A[p, :p] += weights[part] @ Z
-                np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
+                if size < n:
+                    np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
         A[p, :p] *= problem.fit_intercept
         A[:p, p] = A[p, :p]
         total = max(float(weights.sum()), 1e-300)
@@ -176,9 +177,10 @@ class NewtonCG:
 
     def __init__(self, problem, W, rng, *, exact=False):
         self.problem, self.rng, self.exact = problem, rng, exact
-        self.W = W
+        # the equal shift of all classes of a softmax changes the penalty alone
+        self.W = W if problem.sigmoid else W - W.mean(axis=1, keepdims=True)
         self.objective = Objective(problem)
-        self.value, self.gradient = self.objective.value_and_gradient(W)
+        self.value, self.gradient = self.objective.value_and_gradient(self.W)
         self.gap = self.decrement = np.inf
         self.products, self.divide = 0, None
 
@@ -189,7 +191,9 @@ class NewtonCG:
 
     def step(self):
         """Make one step; return False if no shorter step lowers the objective either."""
-        direction = self._direction()
+        return self._search(self._direction()) or self._search(-self.divide(self.gradient))
+
+    def _search(self, direction):
         length, slope = 1.0, float(np.sum(self.gradient * direction))
         objective = self.objective
         self.gap = np.inf
@@ -245,7 +249,8 @@ class NewtonCG:
     def certify(self, goal):
         """Set `gap`, unless the gradient tells that it exceeds the goal by far."""
         if self.objective.bound(self.gradient) <= goal:
-            _, _, self.gap = self.objective.certified(self.W)
+            self.found = self.objective.certified(self.W)
+            self.gap = self.found[2]
 
 
 class Objective:
@@ -299,7 +304,7 @@ class Objective:
         value, gradient = self.value_and_gradient(W)
         if problem.fit_intercept:
             better = W.copy()
-            better[-1] -= self._intercept_step(gradient[-1])
+            better[-1] -= intercept_step(problem, self.table, gradient[-1])
             better = better.astype(dtype).astype(np.float64)
             found = self.value_and_gradient(better)
             if found[0] <= value + self.rounding * abs(value):
@@ -309,15 +314,6 @@ class Objective:
         if problem.alpha == 0:
             return W, value, np.nan
         return W, *certificate(problem, W, None, self.sums(gradient))
-
-    def _intercept_step(self, gradient):
-        """Return the Newton step of the intercept alone."""
-        if self.problem.sigmoid:
-            return gradient / np.maximum(self.table.sum(axis=0, dtype=np.float64), 1e-300)
-        weights = self.problem.weights[:, None]
-        H = -self.table.T.astype(np.float64) @ (weights * self.table)
-        H[np.diag_indices_from(H)] -= H.sum(axis=1)
-        return linalg.lstsq(H, gradient, cond=1e-10)[0]
 
     def steepest(self, gradient):
         """Return the largest entry of the gradient, in standardised columns."""
@@ -376,11 +372,9 @@ class Objective:
                 square = np.asarray(X.multiply(X).T @ weights).ravel().astype(np.float64)
             else:
                 square = np.zeros(X.shape[1])
-                for first in range(0, self.n, 4096):
-                    part = X[first : first + 4096] - problem.centre_in_dtype
-                    square += np.einsum(
-                        "ij,ij,i->j", part, part, weights[first : first + 4096], dtype=np.float64
-                    )
+                for rows in problem.pieces(self.n):
+                    Z = X[rows] - problem.centre_in_dtype
+                    square += np.einsum("ij,ij,i->j", Z, Z, weights[rows], dtype=np.float64)
             square = square + 4 * problem.alpha
             self._unit = np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
         return self._unit
@@ -388,8 +382,7 @@ class Objective:
     def _diagonal(self):
         X = self.problem.X
         diagonal = np.zeros((X.shape[1] + 1, self.problem.k))
-        for first in range(0, self.n, 4096):
-            rows = slice(first, first + 4096)
+        for rows in self.problem.pieces(self.n):
             curvature = self._row_curvature(rows)
             Z = X[rows] if sparse.issparse(X) else X[rows] - self.problem.centre_in_dtype
             squares = Z.multiply(Z) if sparse.issparse(X) else Z**2
@@ -405,8 +398,7 @@ class Objective:
         size = min(self.n, max(GRAM_ROWS, HESSIAN_ROWS * p * k))
         rows = slice(None) if size == self.n else np.sort(rng.choice(self.n, size, replace=False))
         H = np.zeros((p * k, p * k))
-        for first in range(0, size, 4096):
-            part = slice(first, first + 4096)
+        for part in problem.pieces(size, k):
             self._add_hessian(H, part if size == self.n else rows[part], self.n / size)
         if size < self.n:
             _damp(H, size, 0.0)
@@ -444,6 +436,8 @@ class Objective:
 
 
 def _weighted_gram(X, weight):
+    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
+    X = X.astype(np.float64) if scale > HUGE else X
     Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
     return (Z.T @ Z).astype(np.float64)
 

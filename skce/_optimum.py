@@ -19,6 +19,7 @@ LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
 EXACT = 1e-10  # relative gradient of small problems
 ROUNDING = 1e-6  # what rounding may leave of it
+MOST_LOST = 3  # steps whose promise is below rounding
 SURE = 1e-2  # of the goal: a Newton decrement that needs no certificate
 NEWTON_PASSES = 10  # times max_iter
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
@@ -75,7 +76,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     """
     if not problem.weights.any():  # no row has a target
         return Optimum(np.zeros_like(W), 0.0, 0.0, [0.0], 0, None)
-    if W.any() and not _value(problem, W) <= problem.at_zero:
+    if W.any() and not problem.beats_zero(_value(problem, W)):
         W = np.zeros_like(W)
     curve = []
     if _suits_sdca(problem, solver):
@@ -129,15 +130,24 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
         goal = problem.goal(engine.value, tol)
         engine.certify(goal)
         if engine.gap <= problem.goal(engine.value, tol):
-            return Optimum(engine.W, engine.value, engine.gap, curve, engine.passes, None)
+            return _or_zero(problem, engine.W, engine.value, engine.gap, curve, engine.passes)
         if solver == "auto" and engine.Z is None and _is_slow(running, goal):
             return None
     W = engine.best()
     value, gap = engine.evaluate(W)
-    if not value <= problem.at_zero:
-        W, value, gap = np.zeros_like(W), problem.at_zero, np.inf
+    if not problem.beats_zero(value):
+        W, value = np.zeros_like(W), problem.at_zero
+        gap = value - problem.masses[2] if problem.alpha else np.nan
     ended = None if gap <= problem.goal(value, tol) else f"max_iter={max_iter} was reached"
     return Optimum(W, value, gap, curve, engine.passes, ended)
+
+
+def _or_zero(problem, W, value, gap, curve, passes):
+    """Return a certified Optimum, of zero coefficients where they are as good."""
+    if not problem.beats_zero(value):
+        gap = max(gap - (value - problem.at_zero), 0.0)
+        W, value = np.zeros_like(W), problem.at_zero
+    return Optimum(W, value, gap, curve, passes, None)
 
 
 def _is_slow(running, goal):
@@ -201,7 +211,7 @@ class _Search:
         if bound * self.loose <= goal:
             W, value, gap = self.objective.certified(W)
             self.loose = max(1.0, gap / max(bound, 1e-300))
-            if gap <= goal:
+            if gap <= problem.goal(value, self.tol):
                 self.found = W, value, gap
                 return True
         return self._is_slow(goal)
@@ -227,8 +237,8 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         W, made, found = _approach(problem, W, rng, tol, most_passes, report, curve)
         passes += made
         if found is not None:
-            return Optimum(*found, curve, int(np.ceil(passes)), None)
-    ended = None
+            return _or_zero(problem, *found, curve, int(np.ceil(passes)))
+    ended, lost = None, 0
     engine = NewtonCG(problem, W, rng, exact=exact)
     while engine.passes + passes < most_passes:
         moved = engine.step()
@@ -241,17 +251,24 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
             done = engine.relative_gradient() <= tol
         else:
             engine.certify(goal)
-            done = engine.gap <= goal or engine.decrement <= SURE * goal
+            done = engine.gap < np.inf and engine.gap <= problem.goal(engine.found[1], tol)
         if done:
             break
-        if not moved:
-            if engine.decrement > goal and engine.relative_gradient() > ROUNDING:
-                ended = f"rounding left a relative gradient of {engine.relative_gradient():.1g}"
+        lost = lost + 1 if engine.decrement <= engine.objective.rounding * abs(engine.value) else 0
+        if not moved or lost > MOST_LOST:
+            left = engine.relative_gradient()
+            _, value, gap = engine.objective.certified(engine.W)
+            if not (
+                gap <= problem.goal(value, tol)
+                or ((exact or problem.alpha == 0) and left <= ROUNDING)
+            ):
+                ended = f"rounding left a relative gradient of {left:.1g}"
             break
     else:
         ended = f"{most_passes} passes (10 * max_iter) were made"
     W, value, gap = engine.objective.certified(engine.W)
-    if not value <= problem.at_zero:
-        W, value, gap = np.zeros_like(W), problem.at_zero, np.inf
+    if not problem.beats_zero(value):
+        W, value = np.zeros_like(W), problem.at_zero
+        gap = value - problem.masses[2] if problem.alpha else np.nan
         ended = ended or "the objective did not fall below that of zero coefficients"
     return Optimum(W, value, gap, curve, int(np.ceil(engine.passes + passes)), ended)

@@ -70,7 +70,7 @@ def test_weights_belong_to_the_table(name, seed, storage, start):
 def test_passes_end_at_the_optimum(name, seed, storage):
     case = case_of(name, seed, storage=storage, alpha=1e-2)
     plain, problem = case.plain, case.problem
-    best, least = plain.optimum()
+    _, least = plain.optimum()
     engine = SDCA(problem, np.zeros(plain.shape), np.random.RandomState(0))
     for _ in range(1000):
         engine.step()
@@ -146,7 +146,7 @@ def test_groups_of_labels_have_the_same_bits_in_threads(storage):
     assert_array_equal(*found)
 
 
-@every_kind
+@pytest.mark.parametrize("name", ["labels", "bce missing"])
 def test_problem_is_left_as_it_was(name):
     """The table is where a second fit of the same problem would begin."""
     case = case_of(name, 0)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
-from skce import MultiLabelLogistic, MultinomialLogistic
+from skce import MultiLabelLogistic, MultinomialLogistic, losses
 from skce._optimum import find_optimum, is_small
 
 SOLVERS = ["auto", "sdca", "lbfgs"]
@@ -181,6 +181,30 @@ def test_optimum_is_that_of_plain_newton(solver, name):
 
 @every_solver
 @pytest.mark.parametrize("storage", ["dense", "csr"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [1e-3, 1e-6])
+def test_many_rows_begin_on_samples_and_end_within_tol(solver, storage, dtype, alpha):
+    X, rng = features(storage, 24_000, 24)
+    y = (X @ rng.standard_normal((24, 8)) + 2 * rng.gumbel(size=(24_000, 8))).argmax(axis=1)
+    assert not is_small(X, 8)
+    model = MultinomialLogistic(solver=solver, alpha=alpha, tol=1e-4, random_state=0)
+    model.fit(X.astype(dtype), y)
+    assert model.converged_
+    best = LogisticRegression(C=1 / (alpha * 24_000), tol=1e-6, max_iter=500).fit(X, y)
+
+    def objective(fitted):
+        penalty = alpha / 2 * np.sum(fitted.coef_.astype(float) ** 2)
+        logits = X @ fitted.coef_.T.astype(float) + fitted.intercept_.astype(float)
+        return losses.softmax_cross_entropy(logits, y) + penalty
+
+    value, least = objective(model), objective(best)
+    assert_allclose(model.objective_, value, rtol=1e-6)
+    assert value - least <= 1.0001e-4 * value
+    assert 0 <= model.dual_gap_ <= 1.0001e-4 * value
+
+
+@every_solver
+@pytest.mark.parametrize("storage", ["dense", "csr"])
 @pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
 def test_bits_do_not_depend_on_the_number_of_threads(solver, storage, estimator):
     rng = np.random.default_rng(1)
@@ -214,3 +238,16 @@ def test_start_worse_than_zero_is_left(solver):
         found = solve(case, solver, 1e-6, 1000, W)
         assert found.ended is None
         assert case.plain.objective(found.W.astype(float)) - least <= 1e-6 * least
+
+
+@pytest.mark.parametrize("seed", [1084, 1311, 1792])
+def test_step_that_promises_little_is_no_certificate(seed):
+    """Newton's first step from where L-BFGS ended promised less than 1 % of the goal."""
+    rng = np.random.default_rng(seed)
+    scales, alpha = float(rng.choice([0, 2, 4])), 10 ** rng.uniform(-7, 1) / 30
+    case = random_case(seed, scales=scales, n=(10, 60), alpha=alpha)
+    found = solve(case, "lbfgs", 1e-2)
+    value = case.plain.objective(found.W.astype(float))
+    floor = np.sqrt(np.finfo(case.problem.X.dtype).eps) * case.problem.at_best_intercept
+    goal = 1e-2 * max(value - case.plain.entropy(), floor)
+    assert found.ended is not None or value - case.plain.optimum()[1] <= goal

@@ -103,9 +103,9 @@ class Epoch:
         W, state = self.W.copy(), self.state.copy()
         average = None if self.average is None else self.average.copy()
         loss, _ = _sgd.sgd_epoch(
-            _problem.Problem(*arguments or self.arguments()), self.order, self.batch_size, self.steps,
-            W, self.mean, self.metric, self.alpha, _sgd.Rule[self.rule], self.momentum_rate, state,
-            self.count, average, self.blends, self.lazy,
+            _problem.Problem(*arguments or self.arguments()), self.order, self.batch_size,
+            self.steps, W, self.mean, self.metric, self.alpha, _sgd.Rule[self.rule],
+            self.momentum_rate, state, self.count, average, self.blends, self.lazy,
         )  # fmt: skip
         return loss, W, state, average
 

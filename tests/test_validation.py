@@ -204,7 +204,8 @@ WRONG_PARAMETERS = {
     "alpha": [-1, np.inf, np.nan, "a", None],
     "fit_intercept": ["yes", None],
     "label_smoothing": [-0.1, 1.1, np.nan, None],
-    "solver": ["lbfgs", "sdca", None],
+    "solver": ["newton-cg", "saga", None],
+    "l1_ratio": [-0.1, 1.1, np.nan, None],
     "learning_rate": [0, -1, np.inf, "optimal", None],
     "momentum": [-0.1, 1, np.nan],
     "average": ["yes", 2.5],
@@ -229,7 +230,7 @@ def test_wrong_parameter_is_named(parameter, estimator, method):
 
 @both_classes
 def test_parameters_of_later_issues_are_absent(estimator):
-    later = {"l1_ratio", "top_k", "early_stopping", "validation_fraction"}
+    later = {"top_k", "early_stopping", "validation_fraction"}
     assert not later & set(estimator().get_params())
 
 
@@ -239,6 +240,17 @@ def test_parameters_of_later_issues_are_absent(estimator):
 def test_momentum_is_for_sgd(solver, estimator, method):
     with pytest.raises(ValueError, match=r"momentum.*solver"):
         getattr(estimator(solver=solver, momentum=0.9), method)(X, LABELS)
+
+
+@pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
+def test_some_solvers_need_or_refuse_a_penalty(estimator):
+    with pytest.raises(ValueError, match=r"alpha.*sdca"):
+        estimator(solver="sdca", alpha=0).fit(X, LABELS)
+    for solver in ("lbfgs", "sgd", "adam", "adagrad"):
+        with pytest.raises(ValueError, match=r"l1_ratio.*solver"):
+            estimator(solver=solver, l1_ratio=0.5).fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"l1_ratio.*partial_fit"):
+        estimator(l1_ratio=0.5).partial_fit(X, LABELS)
 
 
 WRONG_SCHEDULES = {

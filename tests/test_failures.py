@@ -1,0 +1,99 @@
+"""Fits that fail, diverge or are interrupted leave the estimator as it was."""
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.datasets import load_wine
+from sklearn.exceptions import ConvergenceWarning
+from test_base import SOLVERS, WEIGHT, X, every_problem, every_solver, model_and_y, parameters
+
+from skce import MultinomialLogistic, _base, _optimum, _solvers
+
+BAD_CALLS = {
+    "wrong y": ({}, {"y": np.full(120, np.nan)}),
+    "wrong shape of y": ({}, {"y": np.ones(7)}),
+    "negative weights": ({}, {"sample_weight": -WEIGHT}),
+    "no weight": ({}, {"sample_weight": 0 * WEIGHT}),
+    "wrong X": ({}, {"X": np.full((120, 7), np.nan)}),
+    "wrong parameter": ({"alpha": -1}, {}),
+    "wrong combination": ({"solver": "adam", "momentum": 0.9}, {}),
+    "no penalty for sdca": ({"solver": "sdca", "alpha": 0}, {}),
+    "wrong start": ({"warm_start": True}, {"X": np.ones((120, 7))}),
+    "wrong schedule": ({"solver": "sgd", "learning_rate": lambda step: -1.0 + 0 * step}, {}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.parametrize("before", ["unfitted", "fit", "partial_fit"])
+@every_problem
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
+    if case == "wrong start" and before == "unfitted":
+        return
+    params, arguments = BAD_CALLS[case]
+    model, y = model_and_y(problem)
+    if before != "unfitted":
+        getattr(model, before)(X, y)
+    good = model.get_params()
+    state = joblib.hash(vars(model))
+    with pytest.raises(ValueError):  # noqa: PT011 (which one is for test_validation)
+        model.set_params(**params).fit(**{"X": X, "y": y, **arguments})
+    assert joblib.hash(vars(model.set_params(**good))) == state
+
+
+@every_problem
+@pytest.mark.parametrize(
+    ("solver", "owner", "name"),
+    [
+        *((solver, _base, "find_optimum") for solver in ("auto", "sdca", "lbfgs")),
+        ("auto", _optimum.NewtonCG, "step"),
+        ("sdca", _optimum.SDCA, "step"),
+        ("lbfgs", _optimum, "lbfgs"),
+        ("sgd", _solvers.SGD, "run_pass"),
+        ("sgd", _solvers.SGD, "prepare"),
+    ],
+)
+def test_interrupted_fit_leaves_the_estimator_as_it_was(problem, solver, owner, name, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    model, y = model_and_y(problem, solver=solver)
+    state = joblib.hash(vars(model.fit(X, y)))
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X[:, :4], y)
+    assert joblib.hash(vars(model)) == state
+
+
+@every_problem
+def test_interrupted_partial_fit_can_be_repeated(problem, monkeypatch):
+    run_pass = _solvers.SGD.run_pass
+
+    def interrupted(*args):
+        run_pass(*args)
+        raise KeyboardInterrupt
+
+    (model, y), (other, _) = model_and_y(problem), model_and_y(problem)
+    model.partial_fit(X, y)
+    with monkeypatch.context() as patch:
+        patch.setattr(_solvers.SGD, "run_pass", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(3 * X, y)
+    assert_array_equal(
+        parameters(model.partial_fit(X, y)), parameters(other.partial_fit(X, y).partial_fit(X, y))
+    )
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e100, 1e300])
+@every_solver
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_diverging_run_warns_and_leaves_finite_coefficients(method, solver, rate):
+    A, y = load_wine(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    model = MultinomialLogistic(learning_rate=rate, random_state=0, **SOLVERS[solver])
+    with pytest.warns(ConvergenceWarning, match=r"learning_rate|diverged"):
+        getattr(model, method)(np.tile(A[order], (5, 1)), np.tile(y[order], 5))
+    assert np.isfinite(parameters(model)).all()
+    assert not model.converged_
