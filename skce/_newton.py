@@ -19,6 +19,7 @@ GRAM_ROWS = 2000  # of a metric, at least
 FEATURES_PER_CLASS = 10  # up to which it takes all rows, a cost of some passes
 FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
 HESSIAN_ROWS = 50  # of it, for each weight
+WHOLE_HESSIAN = 1e9  # multiplications that the Hessian of all rows may cost in any case
 CHEAP_PASSES = 120  # in which it is worth making at once
 GRAM_SIZE = 4000  # p up to which it is a matrix
 MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
@@ -180,6 +181,7 @@ class NewtonCG:
         # the equal shift of all classes of a softmax changes the penalty alone
         self.W = W if problem.sigmoid else W - W.mean(axis=1, keepdims=True)
         self.objective = Objective(problem)
+        self.objective.full |= exact and problem.X.shape[1] * problem.k <= FULL_SIZE
         self.value, self.gradient = self.objective.value_and_gradient(self.W)
         self.gap = self.decrement = np.inf
         self.products, self.divide = 0, None
@@ -216,6 +218,10 @@ class NewtonCG:
         if self.divide is None or self.exact or self.products >= MANY_PRODUCTS:
             self.divide = self.objective.preconditioner(self.rng, self.products)
         divide = self.divide
+        if self.exact and self.objective.solves:
+            x = divide(-self.gradient)
+            self.decrement = -float(np.sum(self.gradient * x)) / 2
+            return x
         x, r = np.zeros_like(self.W), -self.gradient
         z = divide(r)
         q, rz = z.copy(), float(np.sum(r * z))
@@ -264,6 +270,7 @@ class Objective:
         self.table = None
         self.rounding = float(np.finfo(problem.X.dtype).eps)
         self.full = self.knows_hessian
+        self.solves = False  # the preconditioner is the Hessian of all rows
 
     @property
     def knows_hessian(self):
@@ -396,6 +403,9 @@ class Objective:
         problem = self.problem
         p, k = problem.X.shape[1] + 1, problem.k
         size = min(self.n, max(GRAM_ROWS, HESSIAN_ROWS * p * k))
+        if self.n * (p * k) ** 2 <= WHOLE_HESSIAN:
+            size = self.n
+        self.solves = size == self.n
         rows = slice(None) if size == self.n else np.sort(rng.choice(self.n, size, replace=False))
         H = np.zeros((p * k, p * k))
         for part in problem.pieces(size, k):
