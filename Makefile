@@ -55,11 +55,12 @@ sanitize: $(VENV)/test
 	$(call COPY,sanitize)
 	cd build/sanitize && SKCE_DEBUG=1 CC=gcc CFLAGS="-w $(SANITIZE)" LDFLAGS="$(SANITIZE)" \
 		../../$(BIN)/python setup.py --quiet build_ext --inplace -j2
-	cd build/sanitize && PYTHONPATH=$$PWD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	cd build/sanitize && export PYTHONPATH=$$PWD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) \
 		$$(gcc -print-file-name=libstdc++.so)" \
-		tools/levels.sh ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) tests/test_robustness.py
+		&& tools/levels.sh ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) tests/test_robustness.py \
+		&& ../../$(BIN)/python -m pytest -q tests/test_gradient.py tests/test_sdca.py
 
 # the tests of kernels and estimators on a build without OpenMP
 no-openmp-test: $(VENV)/test
