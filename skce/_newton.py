@@ -464,13 +464,12 @@ def _factor(A):
     """Return a Cholesky factor of A with diagonal 1, and the scale d: A is destroyed."""
     diagonal = A.diagonal()
     d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    A *= d[:, None] * d
-    A[np.diag_indices_from(A)] = 1.0
+    A *= d[:, None]
+    A *= d
     ridge = 1e-12
     while True:
-        B = A.copy()
-        B[np.diag_indices_from(B)] += ridge
+        A[np.diag_indices_from(A)] = 1 + ridge
         try:
-            return linalg.cho_factor(B, lower=True, overwrite_a=True, check_finite=False), d
+            return linalg.cho_factor(A, lower=True, check_finite=False), d
         except linalg.LinAlgError:
             ridge *= 100
