@@ -267,8 +267,9 @@ def certificate(problem, W, table=None, sums=None):
         Weights and intercept of the centred columns.
     table : ndarray of shape (n, k), default=None
         The dual point, any probabilities; None takes those at W.
-    sums : ndarray of shape (k,), default=None
-        Their weighted sums over the rows (softmax: those without a missing entry).
+    sums : ndarray of shape (k,) or (2, k), default=None
+        Their weighted sums over the rows, for a fitted intercept; of a softmax with missing entries
+        also those over the rows without one.
 
     Notes
     -----

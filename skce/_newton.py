@@ -184,6 +184,7 @@ class NewtonCG:
         self.objective.full |= exact and problem.X.shape[1] * problem.k <= FULL_SIZE
         self.value, self.gradient = self.objective.value_and_gradient(self.W)
         self.gap = self.decrement = np.inf
+        self.found = None
         self.products, self.divide = 0, None
 
     @property

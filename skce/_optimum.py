@@ -76,8 +76,9 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     """
     if not problem.weights.any():  # no row has a target
         return Optimum(np.zeros_like(W), 0.0, 0.0, [0.0], 0, None)
-    if W.any() and not problem.beats_zero(_value(problem, W)):
-        W = np.zeros_like(W)
+    if W.any():
+        value, _ = Objective(problem).value_and_gradient(W, remember=False)
+        W = W if problem.beats_zero(value) else np.zeros_like(W)
     curve = []
     if _suits_sdca(problem, solver):
         several = problem.sigmoid and problem.k >= 2 * GROUP
@@ -113,9 +114,10 @@ def _suits_sdca(problem, solver):
     return len(scale) > 0 and scale.max() <= UNLIKE * scale.min()
 
 
-def _value(problem, W):
-    loss, _ = problem.full_pass(0, W, np.empty(W.shape))
-    return loss + problem.penalty(W)
+def _zeros(problem, W):
+    """Return zero coefficients like W, their objective and a bound of its gap."""
+    value = problem.at_zero
+    return np.zeros_like(W), value, value - problem.masses[2] if problem.alpha else np.nan
 
 
 def _ascend(engine, solver, tol, max_iter, report, curve):
@@ -136,8 +138,7 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
     W = engine.best()
     value, gap = engine.evaluate(W)
     if not problem.beats_zero(value):
-        W, value = np.zeros_like(W), problem.at_zero
-        gap = value - problem.masses[2] if problem.alpha else np.nan
+        W, value, gap = _zeros(problem, W)
     ended = None if gap <= problem.goal(value, tol) else f"max_iter={max_iter} was reached"
     return Optimum(W, value, gap, curve, engine.passes, ended)
 
@@ -238,7 +239,7 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         passes += made
         if found is not None:
             return _or_zero(problem, *found, curve, int(np.ceil(passes)))
-    ended, lost = None, 0
+    ended, found, lost = None, None, 0
     engine = NewtonCG(problem, W, rng, exact=exact)
     while engine.passes + passes < most_passes:
         moved = engine.step()
@@ -253,11 +254,12 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
             engine.certify(goal)
             done = engine.gap < np.inf and engine.gap <= problem.goal(engine.found[1], tol)
         if done:
+            found = engine.found  # None but for a certificate
             break
         lost = lost + 1 if engine.decrement <= engine.objective.rounding * abs(engine.value) else 0
         if not moved or lost > MOST_LOST:
             left = engine.relative_gradient()
-            _, value, gap = engine.objective.certified(engine.W)
+            _, value, gap = found = engine.objective.certified(engine.W)
             if not (
                 gap <= problem.goal(value, tol)
                 or ((exact or problem.alpha == 0) and left <= ROUNDING)
@@ -266,9 +268,8 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
             break
     else:
         ended = f"{most_passes} passes (10 * max_iter) were made"
-    W, value, gap = engine.objective.certified(engine.W)
+    W, value, gap = found or engine.objective.certified(engine.W)
     if not problem.beats_zero(value):
-        W, value = np.zeros_like(W), problem.at_zero
-        gap = value - problem.masses[2] if problem.alpha else np.nan
+        W, value, gap = _zeros(problem, W)
         ended = ended or "the objective did not fall below that of zero coefficients"
     return Optimum(W, value, gap, curve, int(np.ceil(engine.passes + passes)), ended)
