@@ -21,6 +21,7 @@ __all__ = [
     "check_threads",
     "check_weight",
     "class_weighted",
+    "dense_targets",
     "evaluate",
     "float_array",
     "in_dtype",
@@ -80,18 +81,21 @@ def times(weight, factor):
     return product
 
 
-def check_targets(targets, shape, dtype, upper=np.inf, name="targets", n_threads=None):
-    """Check dense targets (n, K): not negative, at most upper; NaN marks a missing entry."""
+def dense_targets(targets, shape, dtype, name="targets"):
+    """Return dense targets (n, K), of which the kernels check the values."""
     targets = float_array(name, targets, dtype)
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
-    targets = np.require(targets, requirements="CA")
-    low, high = _parallel.extent(targets.reshape(-1), check_threads(n_threads))
-    if low < 0 or high > upper or not np.isfinite(high):
-        raise ValueError(
-            f"{name} must lie in [0, {'inf)' if upper == np.inf else '1]'}, "
-            f"got values from {low} to {high}."
-        )
+    return np.require(targets, requirements="CA")
+
+
+FINITE = np.finfo(np.float64).max
+
+
+def check_targets(targets, shape, dtype, upper=FINITE, name="targets"):
+    """Check dense targets (n, K): not negative, at most upper; NaN marks a missing entry."""
+    targets = dense_targets(targets, shape, dtype, name)
+    _parallel.check_extent(name, *_parallel.extent(targets.reshape(-1), check_threads(None)), upper)
     return targets
 
 
@@ -143,6 +147,7 @@ def check_apart(out, **inputs):
             raise ValueError(f"out must not share memory with {name}.")
 
 
+CPUS = os.cpu_count() or 1
 _forked = False  # GNU OpenMP hangs in a forked child whose parent had threads
 
 
@@ -161,7 +166,7 @@ def check_threads(n_threads):
         return int(_forked)
     if not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
         raise ValueError(f"n_threads must be None or a positive integer, got {n_threads!r}.")
-    return min(int(n_threads), os.cpu_count() or 1)
+    return min(int(n_threads), CPUS)
 
 
 def check_proba(proba, name="proba"):
@@ -200,8 +205,11 @@ def in_dtype(name, values, dtype):
 LOSS_ONLY = object()  # given for out: no gradient
 
 
-def evaluate(kind, inputs, options):
-    """Run a kernel; weight and effective, of which "mean" takes the sum, are None for ones."""
+def evaluate(kind, inputs, options, upper=FINITE):
+    """Run a kernel; targets lie in [0, upper].
+
+    weight and effective, of which "mean" takes the sum, are None for ones.
+    """
     logits, labels, targets, pos_weight, weight, effective = inputs
     smoothing, reduction, threads, out = options
     check_reduction(reduction)
@@ -222,6 +230,7 @@ def evaluate(kind, inputs, options):
         _rows(logits),
         labels,
         _rows(targets),
+        upper,
         pos_weight,
         weight,
         1.0 if weight is not None else 1 / divisor,

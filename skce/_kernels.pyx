@@ -18,7 +18,7 @@ from libc.string cimport memcmp, memcpy, memset
 from skce import _cpu
 
 from skce._simd cimport (
-    dots, exp_rows, hide, pack, prefetch, ratios, residuals, row_max, row_sums, scale_rows, skce_set_level,
+    dots, exp_rows, hide, pack, ratios, residuals, row_max, row_sums, scale_rows, skce_set_level,
     softplus_mix, tally, unpack, vlog, weigh)
 
 skce_set_level(_cpu.level_number)
@@ -39,7 +39,7 @@ cdef void softmax_labels(
         const floating *source = logits
         floating *shift_or_null = NULL
         floating on = <floating>(1 - smoothing), off = <floating>(smoothing / k)
-        Py_ssize_t i, weightless, stride = tile_stride(n, k)
+        Py_ssize_t i, stride = tile_stride(n, k)
     if stride:
         source = x = tile
         pack(logits, n, k, stride, tile)
@@ -56,7 +56,7 @@ cdef void softmax_labels(
         for i in range(n):
             loss[i] = <double>logits[i * k + labels[i]] - top[i]
     exp_rows(source, x, n, k, stride, top, total)
-    weightless = ratios(scale, n, weight, <double *>NULL, total)
+    ratios(scale, n, weight, <double *>NULL, total)
     for i in range(n, stride):
         scale[i] = shift[i] = 0
     scale_rows(x, n, k, stride, scale, shift_or_null)
@@ -66,8 +66,6 @@ cdef void softmax_labels(
         s[i * k + labels[i]] -= <floating>weight[i] * on
     vlog(total, n)
     weigh(loss, n, weight, total)
-    if weightless:
-        clear_weightless(s, weight, n, k, loss)
 
 
 cdef void softmax_targets(
@@ -80,8 +78,9 @@ cdef void softmax_targets(
         double mass[CHUNK]
         double keep[CHUNK]      # smoothed target = keep * target + spread where observed
         double spread[CHUNK]
-        floating known[CHUNK]
-        floating positive[CHUNK]
+        double dot[CHUNK]
+        floating kept[CHUNK]    # weight * keep, weight * spread
+        floating spread_out[CHUNK]
         floating top[CHUNK]
         floating scale[CHUNK]
         floating tile[CHUNK]
@@ -89,61 +88,80 @@ cdef void softmax_targets(
         floating *x = s
         const floating *source = logits
         const floating *t = targets
-        Py_ssize_t i, stride = tile_stride(n, k), missing = 0, massless = 0, weightless
+        bint missing
+        Py_ssize_t i, c, observed, stride = tile_stride(n, k)
     if stride:
         source = x = tile
         t = target_tile
         pack(logits, n, k, stride, tile)
         pack(targets, n, k, stride, target_tile)
-    tally(t, n, k, stride, mass, known, positive)
-    for i in range(n):
-        keep[i] = 1.0 / positive[i] if divide and positive[i] > 0 else 1.0
-        mass[i] *= keep[i]
-        keep[i] *= 1 - smoothing
-        spread[i] = smoothing * mass[i] / max(known[i], <floating>1)
-        missing += known[i] < k
-    for i in range(n, stride):
-        keep[i] = spread[i] = 0
+    row_max(source, n, k, stride, top)
+    tally(source, n, k, stride, t, top, divide, False, mass, keep, dot)
+    row_sums(mass, 1, n, 0, <double *>NULL, total)
+    missing = total[0] != total[0]
     if missing:
         if x != source:
             memcpy(x, source, n * k * sizeof(floating))
             source = x
         hide(x, (stride if stride else n) * k, t)
-    row_max(source, n, k, stride, top)
-    dots(source, n, k, stride, t, top, keep, spread, loss if stride == 0 else total)
-    if stride:
-        memcpy(loss, total, n * sizeof(double))
-    exp_rows(source, x, n, k, stride, top, total)
-    weightless = ratios(scale, n, weight, mass, total)
+        row_max(source, n, k, stride, top)
+        tally(source, n, k, stride, t, top, divide, True, mass, keep, dot)
     for i in range(n):
-        known[i] = <floating>(weight[i] * keep[i])
-        positive[i] = <floating>(weight[i] * spread[i])
+        kept[i] = <floating>(weight[i] * keep[i])
+    memset(spread_out, 0, n * sizeof(floating))
+    if smoothing > 0:
+        for i in range(n):
+            observed = k
+            if missing:
+                for c in range(k):
+                    observed -= targets[i * k + c] != targets[i * k + c]
+            keep[i] *= 1 - smoothing
+            kept[i] *= <floating>(1 - smoothing)
+            spread[i] = smoothing * mass[i] / max(observed, 1)
+            spread_out[i] = <floating>(weight[i] * spread[i])
+        for i in range(n, stride):
+            keep[i] = spread[i] = 0
+        dots(source, n, k, stride, t, top, keep, spread, dot)
+    memcpy(loss, dot, n * sizeof(double))
+    exp_rows(source, x, n, k, stride, top, total)
+    ratios(scale, n, weight, mass, total)
     for i in range(n, stride):
-        scale[i] = known[i] = positive[i] = 0
-    residuals(x, n, k, stride, t, scale, known, positive)
+        scale[i] = kept[i] = spread_out[i] = 0
+    residuals(x, n, k, stride, t, scale, kept, spread_out)
     if stride:
         unpack(tile, n, k, stride, s)
     vlog(total, n)
     for i in range(n):
         total[i] *= mass[i]
     weigh(loss, n, weight, total)
-    if weightless:
-        clear_weightless(s, weight, n, k, loss)
-    for i in range(n):
-        massless += mass[i] == 0
-    if massless:
-        clear_weightless(s, mass, n, k, loss)
 
 
-cdef inline void clear_weightless(
-    floating *s, const double *weight, Py_ssize_t n, Py_ssize_t k, double *loss,
+cdef double sum_losses(
+    floating *s, const floating *targets, const double *weight, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
-    """Make residuals and losses of rows without weight zero, whatever their logits."""
-    cdef Py_ssize_t i
+    """Return the sum of the losses, once rows without a weight or a target are zero whatever their logits.
+
+    Anything but NaN and infinity is zero there already. targets may be NULL: each row has one.
+    """
+    cdef:
+        double total
+        Py_ssize_t i, c
+        bint counts
+    row_sums(loss, 1, n, 0, <double *>NULL, &total)
+    if total == total:
+        return total
     for i in range(n):
-        if weight[i] == 0:
+        if loss[i] == loss[i]:
+            continue
+        counts = targets == NULL
+        if targets != NULL:
+            for c in range(k):
+                counts |= targets[i * k + c] > 0
+        if not (counts and weight[i] > 0):
             loss[i] = 0
             memset(s + i * k, 0, k * sizeof(floating))
+    row_sums(loss, 1, n, 0, <double *>NULL, &total)
+    return total
 
 
 cdef double softmax_blocks(
@@ -151,25 +169,22 @@ cdef double softmax_blocks(
     const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     cdef:
-        double here[CHUNK]
-        double *row_loss = here
+        double losses[CHUNK]
+        double *row_loss = losses
+        const floating *here = NULL
         Py_ssize_t rows = tile_rows(k), block, i, m
-        double tile_loss, total = 0
+        double total = 0
     for block in range((n + rows - 1) // rows):
         i = block * rows
         m = min(rows, n - i)
         if loss != NULL:
             row_loss = loss + i
-        if s != logits:  # the next tile: 20 % of the time from K = 100 on
-            prefetch(logits + (i + m) * k, m * k)
-            prefetch(s + (i + m) * k, m * k)
         if labels != NULL:
             softmax_labels(logits + i * k, s + i * k, labels + i, weight + i, smoothing, m, k, row_loss)
         else:
-            softmax_targets(logits + i * k, s + i * k, targets + i * k, divide, weight + i, smoothing, m, k,
-                            row_loss)
-        row_sums(row_loss, 1, m, 0, <double *>NULL, &tile_loss)
-        total += tile_loss
+            here = targets + i * k
+            softmax_targets(logits + i * k, s + i * k, here, divide, weight + i, smoothing, m, k, row_loss)
+        total += sum_losses(s + i * k, here, weight + i, m, k, row_loss)
     return total
 
 
@@ -230,11 +245,10 @@ cdef double sigmoid_tile(
         scale_rows(s, n, k, 0, factor, <floating *>NULL)
     for i in range(n):
         total[i] *= weight[i]
-    clear_weightless(s, weight, n, k, total)
+    all_rows = sum_losses(s, <floating *>NULL, weight, n, k, total)
     if loss != NULL:
         for i in range(n):
             loss[i] += total[i]
-    row_sums(total, 1, n, 0, <double *>NULL, &all_rows)
     return all_rows
 
 

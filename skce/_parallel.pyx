@@ -13,7 +13,7 @@ from skce import _cpu
 
 from skce._cpu cimport threads_for
 from skce._kernels cimport CHUNK, Loss, softmax_rows, tile_rows, xent_into
-from skce._simd cimport extent as extent_of, logistic, skce_set_level
+from skce._simd cimport extent as extent_of, logistic, prefetch, skce_set_level
 
 skce_set_level(_cpu.level_number)
 
@@ -23,19 +23,20 @@ cdef enum:
 
 def loss_and_residuals(
     Loss loss, const floating[:, ::1] logits not None, const int[::1] labels,
-    const floating[:, ::1] targets, const floating[::1] pos_weight, const double[::1] weights,
-    double weight, double smoothing, floating[:, ::1] residuals, double[::1] losses, int n_threads,
+    const floating[:, ::1] targets, double upper, const floating[::1] pos_weight,
+    const double[::1] weights, double weight, double smoothing, floating[:, ::1] residuals,
+    double[::1] losses, int n_threads,
 ):
     """Return the sum of the weighted losses; fill residuals (n, K) and losses (n,) unless None.
 
     labels (n,) or targets (n, K) is None, and pos_weight (K,) may be; weights None means `weight`
     for each row. residuals may be the logits. A thread takes whole tiles, whose sums are added in
-    order, so the result does not depend on n_threads.
+    order, so the result does not depend on n_threads. A tile is checked before the kernel runs on it:
+    ValueError for labels outside 0..K-1 or targets outside [0, upper]; residuals and losses may have
+    been filled in part by then, but for residuals that are the logits of targets.
     """
     cdef:
         Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i
-        Py_ssize_t outside = 0
-        int n_checking
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
@@ -43,10 +44,10 @@ def loss_and_residuals(
         double equal[CHUNK]
         Py_ssize_t weight_step = 0
         double *row_loss = NULL
-        double *sums
+        double[:, ::1] sums  # of the losses, and the extent of the labels or targets
         floating *out = NULL
         floating *scratch = NULL
-        double total = 0
+        double total = 0, low = 0, high = 0
     if loss < 0 or loss > Loss.SIGMOID or n_threads < 0:
         raise ValueError(f"loss must be a Loss and n_threads not negative, got {loss} and {n_threads}.")
     if (weights is not None and weights.shape[0] != n) or (losses is not None and losses.shape[0] != n):
@@ -58,15 +59,9 @@ def loss_and_residuals(
     if residuals is not None and (residuals.shape[0] != n or residuals.shape[1] != k):
         raise ValueError(
             f"residuals must have shape ({n}, {k}), got ({residuals.shape[0]}, {residuals.shape[1]}).")
-    if labels is not None:
-        if labels.shape[0] != n:
-            raise ValueError(f"labels must have {n} entries, got {labels.shape[0]}.")
-        n_checking = threads_for(n_threads, n, THREADED, n)
-        for i in prange(n, nogil=True, num_threads=n_checking, schedule="static"):
-            outside += (labels[i] < 0) | (labels[i] >= k)
-        if outside:
-            raise ValueError(f"targets must be labels in 0..{k - 1}, got others.")
-    elif targets.shape[0] != n or targets.shape[1] != k:
+    if labels is not None and labels.shape[0] != n:
+        raise ValueError(f"labels must have {n} entries, got {labels.shape[0]}.")
+    if targets is not None and (targets.shape[0] != n or targets.shape[1] != k):
         raise ValueError(
             f"targets must have shape ({n}, {k}), got ({targets.shape[0]}, {targets.shape[1]}).")
     if n == 0 or k == 0:
@@ -91,43 +86,63 @@ def loss_and_residuals(
             equal[i] = weight
     if losses is not None:
         row_loss = &losses[0]
-    sums = <double *>malloc(tiles * sizeof(double))
+    sums = np.empty((tiles, 3))
     if residuals is not None:
         out = &residuals[0, 0]
+        if out == &logits[0, 0] and targets is not None:
+            check_extent("targets", *extent(np.asarray(targets).reshape(-1), n_threads), upper)
     else:
         scratch = <floating *>malloc(n_threads * rows * k * sizeof(floating))
-    if sums == NULL or (residuals is None and scratch == NULL):
-        free(sums)
-        free(scratch)
-        raise MemoryError()
+        if scratch == NULL:
+            raise MemoryError()
     for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
-        sums[tile] = one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
-                              target, positive, row_weight + tile * rows * weight_step, smoothing, out,
-                              scratch + threadid() * rows * k, row_loss)
-    for tile in range(tiles):
-        total += sums[tile]
-    free(sums)
+        one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
+                 target, upper, positive, row_weight + tile * rows * weight_step, smoothing, out,
+                 scratch + threadid() * rows * k, row_loss, &sums[tile, 0])
     free(scratch)
+    for tile in range(tiles):
+        total += sums[tile, 0]
+        low = min(low, sums[tile, 1])
+        high = max(high, sums[tile, 2])
+    if labels is None:
+        check_extent("targets", low, high, upper)
+    elif low < 0 or high >= k:
+        raise ValueError(f"targets must be labels in 0..{k - 1}, got {low:.0f} to {high:.0f}.")
     return total
 
 
-cdef double one_tile(
+cdef void one_tile(
     Loss loss, Py_ssize_t first, Py_ssize_t n, Py_ssize_t k, const floating *logits, const int *labels,
-    const floating *targets, const floating *pos_weight, const double *weights, double smoothing,
-    floating *residuals, floating *scratch, double *losses,
+    const floating *targets, double upper, const floating *pos_weight, const double *weights,
+    double smoothing, floating *residuals, floating *scratch, double *losses, double *sums,
 ) noexcept nogil:
-    """Kernel for the rows from first on; what may be missing is NULL."""
-    cdef floating *out = scratch
+    """sums <- the loss of the rows from first on and the extent of what they are told; NULL is None."""
+    cdef:
+        floating *out = scratch
+        Py_ssize_t i
+        bint fits
     logits += first * k
     if residuals != NULL:
         out = residuals + first * k
+    # the next tile: 20 % of the time
+    prefetch(logits + n * k, n * k)
+    if targets != NULL:
+        prefetch(targets + (first + n) * k, n * k)
+    sums[0] = sums[1] = sums[2] = 0
     if labels != NULL:
         labels += first
+        for i in range(n):
+            sums[1] = min(sums[1], <double>labels[i])
+            sums[2] = max(sums[2], <double>labels[i])
+        fits = sums[1] >= 0 and sums[2] < k
     else:
         targets += first * k
+        extent_of(targets, n * k, sums + 1, sums + 2)
+        fits = sums[1] >= 0 and sums[2] <= upper
     if losses != NULL:
         losses += first
-    return xent_into(loss, logits, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
+    if fits:
+        sums[0] = xent_into(loss, logits, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
 
 
 def extent(const floating[::1] values not None, int n_threads):
@@ -139,6 +154,13 @@ def extent(const floating[::1] values not None, int n_threads):
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
         extent_of(&values[block * size], min(size, n - block * size), &found[block, 0], &found[block, 1])
     return np.min(found[:, 0]), np.max(found[:, 1])
+
+
+def check_extent(str name, double low, double high, double upper):
+    """Raise unless low..high is within [0, upper]; any finite number is, where upper is the largest."""
+    if low < 0 or high > upper:
+        bounds = "[0, 1]" if upper == 1 else "[0, inf)"
+        raise ValueError(f"{name} must lie in {bounds}, got values from {low} to {high}.")
 
 
 def narrow(const long long[::1] labels not None, int[::1] out not None, Py_ssize_t k, int n_threads):

@@ -2,7 +2,7 @@
  * (suffix _f32) and double (suffix _f64), for each CPU level.
  *
  * 1. Plain C that the compiler vectorises: no intrinsics, no -ffast-math. The packed products, csr_gather
- *    and the sums of _prox.inc use the vector types of gcc and clang, to hold their sums in registers.
+ *    and the sums of rows (_sums.inc) use the vector types of gcc and clang, to hold sums in registers.
  * 2. exp, log and log1p are branch-free polynomials; the bound stated beside each holds in ulp.
  * 3. Sums over classes are accumulated in double whatever the type of the run.
  * 4. A tile is n rows by k classes. Where stride is 0 it is row-major: (i, c) is at i * k + c. Else

@@ -20,8 +20,8 @@ cdef extern from "_simd.h" nogil:
     void row_sums "skce_row_sums"(
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *shift_n, double *sum_n)
     void tally "skce_tally"(
-        const void *t, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, double *sum_n, void *known_n,
-        void *nonzero_n)
+        const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
+        int divide, int pass_nan, double *sum_n, double *keep_n, double *dot_n)
     void hide "skce_hide"(void *x, Py_ssize_t n, const void *t)
     void dots "skce_dots"(
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
@@ -44,7 +44,7 @@ cdef extern from "_simd.h" nogil:
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
     void vlog "skce_vlog"(double *x, Py_ssize_t n)
     void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)
-    Py_ssize_t ratios "skce_ratios"(
+    void ratios "skce_ratios"(
         void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)
     void weigh "skce_weigh"(double *loss_n, Py_ssize_t n, const double *weight_n, const double *total_n)
     void axpy "skce_axpy"(void *w, Py_ssize_t n, double scale, const void *x)

@@ -17,6 +17,7 @@ from skce._arrays import (
     check_targets,
     check_weight,
     class_weighted,
+    dense_targets,
     evaluate,
     in_dtype,
     times,
@@ -131,6 +132,7 @@ def softmax_cross_entropy_value_and_grad(
         As in :func:`softmax_cross_entropy`.
     out : ndarray of shape (n, K), default=None
         Where the gradient goes: C-contiguous, of the dtype of logits; may be logits.
+        Where targets are out of range, another array may have been filled in part.
 
     Returns
     -------
@@ -166,7 +168,8 @@ def softmax_cross_entropy_value_and_grad(
         if balance is not None:
             weight = effective = times(weight, balance[labels])
     else:
-        targets = check_targets(targets, logits.shape, logits.dtype, n_threads=n_threads)
+        check = dense_targets if balance is None else check_targets
+        targets = check(targets, logits.shape, logits.dtype)
         if balance is not None:
             targets, share = class_weighted(targets, balance)
             effective = times(weight, share)
@@ -249,6 +252,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
         As in :func:`multilabel_softmax_cross_entropy`.
     out : ndarray of shape (n, K), default=None
         Where the gradient goes: C-contiguous, of the dtype of logits; may be logits.
+        Where targets are out of range, another array may have been filled in part.
 
     Returns
     -------
@@ -274,7 +278,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     logits = check_logits(logits, 2)
     weight = check_row_weight(sample_weight, len(logits))
     check_apart(out, targets=targets, sample_weight=sample_weight)
-    targets = check_targets(targets, logits.shape, logits.dtype, n_threads=n_threads)
+    targets = dense_targets(targets, logits.shape, logits.dtype)
     return evaluate(
         _kernels.Loss.MULTILABEL_SOFTMAX,
         (logits, None, targets, None, weight, weight),
@@ -364,6 +368,7 @@ def sigmoid_cross_entropy_value_and_grad(
         As in :func:`sigmoid_cross_entropy`.
     out : ndarray of shape (n, K) or (n,), default=None
         Where the gradient goes: C-contiguous, of the dtype of logits; may be logits.
+        Where targets are out of range, another array may have been filled in part.
 
     Returns
     -------
@@ -389,7 +394,7 @@ def sigmoid_cross_entropy_value_and_grad(
     logits = check_logits(logits, 1, 2)
     weight = check_row_weight(sample_weight, len(logits))
     check_apart(out, targets=targets, sample_weight=sample_weight, pos_weight=pos_weight)
-    targets = check_targets(targets, logits.shape, logits.dtype, upper=1, n_threads=n_threads)
+    targets = dense_targets(targets, logits.shape, logits.dtype)
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
         pos_weight = np.full(k, pos_weight) if np.ndim(pos_weight) == 0 else pos_weight
@@ -398,4 +403,5 @@ def sigmoid_cross_entropy_value_and_grad(
         _kernels.Loss.SIGMOID,
         (logits, None, targets, pos_weight, weight, weight),
         (label_smoothing, reduction, n_threads, out),
+        upper=1.0,
     )

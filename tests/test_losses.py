@@ -301,6 +301,18 @@ def test_inputs_other_than_the_logits_are_no_out(instance):
         instance.value_and_grad(p.logits, p.targets, **p.options, out=p.targets)
 
 
+@with_dense_targets
+@pytest.mark.parametrize("wrong", [-0.25, np.inf])
+def test_targets_out_of_range_leave_logits_alone(instance, wrong):
+    p = instance.problem()
+    targets, before = np.array(p.targets), p.logits.copy()
+    targets[-1, -1] = wrong
+    for out in (None, p.logits):
+        with pytest.raises(ValueError, match=rf"targets must lie in \[0, .*{wrong}"):
+            instance.value_and_grad(p.logits, targets, **p.options, out=out)
+        assert_array_equal(p.logits, before)
+
+
 @every_instance
 @every_dtype
 @pytest.mark.parametrize(("n", "k"), [(40_000, 3), (1500, 100), (100, 1500), (30, 5000)])

@@ -225,7 +225,7 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: _sgd.sgd_epoch(*[None] * 15),
         lambda: _parallel.softmax_inplace(None, 1),
         lambda: _parallel.loss_and_residuals(
-            0, X, np.zeros(500, np.intc), None, None, None, 1.0, 0.0, X.copy(), None, -1
+            0, X, np.zeros(500, np.intc), None, 1.0, None, None, 1.0, 0.0, X.copy(), None, -1
         ),
     ],
 )

@@ -121,25 +121,43 @@ def test_reductions_of_rows(simd, shapes):
     for n, k, stride in shapes:
         x = rng.standard_normal((n, k)).astype(simd.dtype)
         x[rng.random((n, k)) < 0.1] = -np.inf
-        t = np.where(rng.random((n, k)) < 0.3, np.nan, rng.integers(-1, 2, (n, k)))
-        top, known, nonzero = (simd.column(np.zeros(n), stride) for _ in range(3))
+        top = simd.column(np.zeros(n), stride)
         total = simd.column(np.zeros(n), stride, float)
         simd("row_max", simd.tile(x, stride), n, k, stride, top)
         # clang starts a maximum at the lowest finite number: test_exp_rows has rows of -inf
         lowest = np.finfo(simd.dtype).min
         assert_array_equal(np.maximum(top[:n], lowest), np.maximum(x.max(axis=1), lowest))
-        simd("tally", simd.tile(t, stride), n, k, stride, total, known, nonzero)
-        assert_array_equal(total[:n], np.nansum(t, axis=1))
-        assert_array_equal(known[:n], np.sum(t == t, axis=1))
-        assert_array_equal(nonzero[:n], np.sum((t == t) & (t != 0), axis=1))
         x = np.maximum(x, -9).astype(float)
         for shift in (None, simd.column(rng.standard_normal(n), stride)):
             simd("row_sums", simd.tile(x, stride), n, k, stride, shift, total)
             expected = (x - (0 if shift is None else shift[:n, np.newaxis])).sum(axis=1)
             assert_allclose(total[:n], expected, rtol=1e-13, atol=1e-12)
+        t = np.where(rng.random((n, k)) < 0.3, np.nan, 0)
         hidden = simd.array(x)
         simd("hide", hidden, x.size, simd.array(t))
         assert_array_equal(hidden, np.where(t == t, x, -np.inf).astype(simd.dtype))
+
+
+@pytest.mark.parametrize("divide", [0, 1])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_tally_of_targets_whose_zeros_count_nothing(simd, shapes, divide, missing):
+    for n, k, stride in shapes:
+        x = rng.standard_normal((n, k)).astype(simd.dtype)
+        t = rng.choice([0, 0, 0.25, 1, np.nan if missing else 2], (n, k))
+        x[~(t > 0)] = -np.inf
+        top = x.max(axis=1, initial=0)
+        sums = [simd.column(np.zeros(n), stride, float) for _ in range(3)]
+        arrays = simd.tile(x, stride), n, k, stride, simd.tile(t, stride), simd.column(top, stride)
+        simd("tally", *arrays, divide, missing, *sums)
+        known = np.nan_to_num(t)
+        keep = 1 / np.maximum((known > 0).sum(axis=1), 1) if divide else np.ones(n)
+        below = np.where(known > 0, x, 0).astype(float) - top[:, np.newaxis]
+        for found, expected in zip(
+            sums, (known.sum(axis=1), 1, (known * below).sum(axis=1)), strict=True
+        ):
+            assert_allclose(found[:n], keep * expected, rtol=1e-13)
+        simd("tally", *arrays, divide, 0, *sums)
+        assert_array_equal(np.isnan(sums[0][:n]), np.isnan(t).any(axis=1))
 
 
 def test_dots_pass_over_zero_targets_and_nan(simd, shapes):
