@@ -62,7 +62,7 @@ def measure(function, n_classes, dtype, args):
 
     A gradient is also timed on the last number of threads, each library against itself alone:
     the waiting threads of one library's pool would slow down the others. Five calls in a row, as a
-    solver makes them: threads that slept first have to wake.
+    solver makes them, after one that wakes the threads.
     """
     problem = (function, n_classes, dtype, args.size)
     first, last = args.threads[0], args.threads[-1]
@@ -79,7 +79,7 @@ def measure(function, n_classes, dtype, args):
                 threads: _on_torch_threads(threads, call[name])
                 for threads, call in ((first, calls), (last, more))
             }
-            seconds = interleaved_medians(pair, rounds=args.rounds, calls=5)
+            seconds = interleaved_medians(pair, rounds=2 * args.rounds, calls=5)
             speedup[name] = seconds[first] / seconds[last]
     ns = {name: seconds / n_logits * 1e9 for name, seconds in medians.items()}
     return Cell(function, n_classes, np.dtype(dtype).name, n_logits, ns, speedup)

@@ -7,12 +7,17 @@ __all__ = ["interleaved_medians", "markdown_table"]
 
 
 def interleaved_medians(candidates, *, rounds=7, calls=1):
-    """Median seconds of one call of each candidate (a dict of name -> callable)."""
+    """Median seconds of one call of each candidate (a dict of name -> callable).
+
+    Where several calls in a row are timed, one before them wakes threads and fills caches.
+    """
     for call in candidates.values():
         call()
     seconds = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, call in candidates.items():
+            if calls > 1:
+                call()
             start = time.perf_counter()
             for _ in range(calls):
                 call()

@@ -12,7 +12,7 @@ from cython cimport floating
 from skce._simd cimport SKCE_LANES
 
 cdef enum:
-    CHUNK = 2048    # logits of a tile, half of it with class-major ones, which are copied
+    CHUNK = 1024    # logits of a tile, half of it with class-major ones, which are copied
     SMALL = 31      # classes up to which a tile is class-major
 
 cpdef enum Loss:
