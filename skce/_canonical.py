@@ -4,17 +4,26 @@ Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * cross-e
 tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are means.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import linalg, sparse, special
 
-from skce import _gradient, _kernels
+from skce import _cpu, _gradient, _kernels
 from skce._arrays import check_threads
 from skce._problem import Problem
 
-__all__ = ["Canonical", "canonical", "certificate", "intercept_step", "pieces"]
+__all__ = [
+    "Canonical",
+    "canonical",
+    "certificate",
+    "in_threads",
+    "intercept_step",
+    "pieces",
+    "thread_count",
+]
 
 SAMPLE = 4096  # rows from which the centre is estimated, at most
 SAMPLE_SIZE = 1 << 21  # and their entries
@@ -66,12 +75,27 @@ class Canonical:
             row = [1 - self.smoothing + off, *[off] * (self.k - 1)]
             entropy = total * float(special.entr(row).sum())
             return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
+        if self.plain:
+            entropy = float(self.weights @ self._plain_entropies())
+            return self.targets.T @ self.weights, np.full(self.k, self.weights.sum()), entropy
         sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
         for rows, tau, mass in self.dense_targets():
             sums += self.weights[rows] @ (mass * tau)
             total += self.weights[rows] @ (mass if self.sigmoid else np.ones_like(mass))
             entropy += float(self.weights[rows] @ self._entropies(tau, mass))
         return sums, total, entropy
+
+    @cached_property
+    def plain(self):
+        """Whether CSR targets are tau: no smoothing, positive weights or missing entries."""
+        return not (self.smoothing or self.pos_weight is not None or self.missing.any())
+
+    def _plain_entropies(self):
+        t = self.targets.data.astype(np.float64)
+        entropy = special.entr(t) + (special.entr(1 - t) if self.sigmoid else 0)
+        entropies = sparse.csr_array((entropy, self.targets.indices, self.targets.indptr))
+        entropies.resize(self.targets.shape)
+        return entropies.sum(axis=1)
 
     def dense_targets(self):
         """Yield, for blocks of rows, tau and the weights of the entries within their row."""
@@ -114,6 +138,8 @@ class Canonical:
             table[np.arange(n), self.targets] = 1 - self.smoothing + off
             entropy = special.entr(table[:1].astype(np.float64)).sum()
             return table, np.full(n, -float(entropy))
+        if self.plain:
+            return self.targets.toarray(), -self._plain_entropies()
         table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
         for rows, tau, mass in self.dense_targets():
             table[rows], negentropy[rows] = tau, -self._entropies(tau, mass)
@@ -217,6 +243,22 @@ def pieces(n, columns):
     """Yield slices that cover n rows, of at most PIECE entries each."""
     size = max(1, PIECE // columns)
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
+
+
+def thread_count():
+    """The threads that a pass may take."""
+    return check_threads(None) or _cpu.max_threads() or 1
+
+
+def in_threads(function, parts):
+    """Yield function(part) for each part, in order, made by the threads of a pass."""
+    parts, threads = list(parts), thread_count()
+    if min(threads, len(parts)) < 2:
+        yield from map(function, parts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(parts), threads):  # so that few results wait
+            yield from pool.map(function, parts[first : first + threads])
 
 
 def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
@@ -360,6 +402,9 @@ def intercept_step(problem, table, gradient):
     """Return the Newton step of the intercepts, from their gradient and the curvature table."""
     if problem.sigmoid:
         return gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
-    H = -table.T.astype(np.float64) @ (problem.weights[:, None] * table)
+    H = np.zeros((problem.k, problem.k))
+    for rows in pieces(len(table), problem.k):
+        proba = table[rows].astype(np.float64)
+        H -= proba.T @ (problem.weights[rows, None] * proba)
     H[np.diag_indices_from(H)] -= H.sum(axis=1)
     return linalg.lstsq(H, gradient, cond=1e-10)[0]

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import sparse, special
 
-from skce import _cpu, _gradient, _sdca
-from skce._arrays import check_threads
-from skce._canonical import certificate, pieces
+from skce import _gradient, _sdca
+from skce._canonical import certificate, pieces, thread_count
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA", "SplitSDCA"]
@@ -310,12 +309,14 @@ class SplitSDCA:
         self.problem = problem
         groups = np.array_split(np.arange(problem.k), min(MOST_GROUPS, problem.k // GROUP))
         seeds = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in groups]
-        self.engines = [
-            SDCA(problem.labels(group), W[:, group], seed)
-            for group, seed in zip(groups, seeds, strict=True)
-        ]
+        # its threads end with it
+        self.pool = ThreadPoolExecutor(min(len(groups), thread_count()))
+
+        def start(group, seed):
+            return SDCA(problem.labels(group), W[:, group], seed)
+
+        self.engines = list(self.pool.map(start, groups, seeds))
         self.sparse, self.Z = self.engines[0].sparse, self.engines[0].Z
-        self.threads = min(len(groups), check_threads(None) or _cpu.max_threads() or 1)
         self.passes, self.gap = 0, np.inf
 
     def alone(self):
@@ -324,8 +325,7 @@ class SplitSDCA:
 
     def step(self):
         """Make one pass."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(SDCA.step, self.engines))
+        list(self.pool.map(SDCA.step, self.engines))
         self.passes += 1
         self.value = sum(engine.value for engine in self.engines)
         self.running = sum(engine.running for engine in self.engines)

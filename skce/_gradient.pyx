@@ -167,7 +167,7 @@ def full_pass(
     columns = max(a.stride, p)
     sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
     space = np.empty((n_threads, max(a.rows, 4 * k)))
-    totals = np.zeros((parts, p + 1 if a.flush < n else 1, k))
+    totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
     values = np.zeros((parts, 2))
     for part in prange(parts, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
         _part(
@@ -175,12 +175,18 @@ def full_pass(
             &blocks[threadid() * a.rows if a.stride else 0, 0], &residuals[threadid() * a.rows, 0],
             &targets[threadid() * a.rows, 0], &sums[(threadid() if a.flush < n else part) * k, 0],
             &space[threadid(), 0], &totals[part, 0, 0], &values[part, 0])
-    gradient[:] = 0
+    if a.flush == n:
+        for j in prange(p, nogil=True, num_threads=n_threads, schedule="static"):
+            for c in range(k):
+                gradient[j, c] = 0
+            for part in range(parts):
+                add_sums(&a, packed_w != NULL, &sums[part * k, 0], j, j + 1, &gradient[0, 0])
+        gradient[p, :] = 0
+    else:
+        gradient[:] = 0
     for part in range(parts):
         total += values[part, 0]
         loss += values[part, 1]
-        if a.flush == n:
-            add_sums(&a, packed_w != NULL, &sums[part * k, 0], &gradient[0, 0])
         for j in range(totals.shape[1]):
             for c in range(k):
                 gradient[p + 1 - totals.shape[1] + j, c] += totals[part, j, c]
@@ -200,10 +206,13 @@ cdef void _part(
         floating *packed_sums = sums if packed_w != NULL else NULL
         const int *labels = NULL
         floating *row_table = NULL
-        double *intercept = totals + (p * k if a.flush < a.n else 0)
+        Py_ssize_t features = p if a.flush < a.n else 0  # of totals
+        double *intercept = totals + features * k
+    # sums are written first: a page of zeros that is read before costs a second fault, and with two
+    # threads an interrupt of the other processor (2 ms a MB)
+    memset(totals, 0, (features + 1) * k * sizeof(double))
     while first < end:
-        if a.flush < a.n:
-            memset(sums, 0, size * sizeof(floating))
+        memset(sums, 0, size * sizeof(floating))
         flush = min(first + a.flush, end)
         while first < flush:
             n = min(a.rows, flush - first)
@@ -241,13 +250,15 @@ cdef void _part(
                               residuals, sums)
             first += n
         if a.flush < a.n:
-            add_sums(a, packed_w != NULL, sums, totals)
+            add_sums(a, packed_w != NULL, sums, 0, p, totals)
 
 
-cdef void add_sums(const Pass *a, bint packed, const floating *sums, double *out) noexcept nogil:
-    """out (p, k) += sums, which are in class-major order if packed."""
+cdef void add_sums(
+    const Pass *a, bint packed, const floating *sums, Py_ssize_t start, Py_ssize_t end, double *out,
+) noexcept nogil:
+    """Rows start..end of out (p, k) += sums, which are in class-major order if packed."""
     cdef Py_ssize_t j, c
-    for j in range(a.x.columns):
+    for j in range(start, end):
         for c in range(a.k):
             out[j * a.k + c] += sums[c * a.stride + j] if packed else sums[j * a.k + c]
 

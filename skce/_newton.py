@@ -1,102 +1,22 @@
 """Newton's method and L-BFGS, where neither scale nor correlation of the columns matters.
 
-1. L-BFGS works in the metric of the columns' second moments and the penalty, from the start: many
-   steps of one pass each. On many rows it begins on samples of them.
-2. Newton's method by conjugate gradients follows, where the end is near or L-BFGS slow. Its
-   preconditioner is the Hessian of a row sample: all of it where p * k is small, else one matrix,
-   weighted by the curvature of the rows, for all classes; for many features its diagonal.
+1. L-BFGS works in the coordinates of a metric, from the start: many steps of one pass each. On many
+   rows it begins on samples of them.
+2. Newton's method by conjugate gradients follows, where the end is near or L-BFGS slow.
 """
 
 import numpy as np
-from scipy import linalg, optimize, sparse
+from scipy import optimize
 
-from skce._canonical import certificate, intercept_step
-from skce._gradient import Kind
+from skce._objective import MANY_PRODUCTS, Objective
 
-__all__ = ["Metric", "NewtonCG", "Objective", "lbfgs"]
+__all__ = ["NewtonCG", "lbfgs"]
 
-GRAM_ROWS = 2000  # of a metric, at least
-FEATURES_PER_CLASS = 10  # up to which it takes all rows, a cost of some passes
-FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
-HESSIAN_ROWS = 50  # of it, for each weight
-WHOLE_HESSIAN = 1e9  # multiplications that the Hessian of all rows may cost in any case
-CHEAP_PASSES = 120  # in which it is worth making at once
-GRAM_SIZE = 4000  # p up to which it is a matrix
-MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
 MOST_PRODUCTS = 60
 FORCING = (0.05, 0.3)  # least and most relative residual of a step
 SMALLEST_STEP = 1e-8
-HUGE = 1e15  # whose squares float32 does not sum
 MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
 MEMORY_SIZE = 1 << 21  # their numbers
-
-
-class Metric:
-    """Second moments of the columns and the constant, times a curvature, plus the penalty.
-
-    Parameters
-    ----------
-    problem : Canonical
-        Gives columns and weights.
-    rng : RandomState
-        Draws the rows, where there are too many.
-    curvature : ndarray of shape (n,), default=None
-        Weight * curvature of each row, averaged over the classes; None is that of zero weights with
-        the best intercept.
-    """
-
-    def __init__(self, problem, rng, curvature=None):
-        X = problem.X
-        n, p = X.shape
-        if curvature is None:
-            sums, total, _ = problem.masses
-            share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
-            curvature = problem.weights * float(np.mean(share * (1 - share)))
-        size = n if p <= FEATURES_PER_CLASS * problem.k else min(n, max(GRAM_ROWS, 10 * p))
-        rows = slice(None) if size == n else np.sort(rng.choice(n, size, replace=False))
-        weights = curvature[rows] * (n / size)
-        A = np.zeros((p + 1, p + 1))
-        if sparse.issparse(X):
-            Z = sparse.csr_array(X[rows])
-            weighted = sparse.diags_array(weights) @ Z
-            A[:p, :p] = (Z.T @ weighted).toarray()
-            A[p, :p] = weighted.sum(axis=0)
-            reach = abs(Z).max(axis=0).toarray().ravel()
-        else:
-            reach = np.zeros(p)
-            for part in problem.pieces(size):
-                Z = X[part if size == n else rows[part]] - problem.centre_in_dtype
-                A[:p, :p] += _weighted_gram(Z, weights[part])
-                A[p, :p] += weights[part] @ Z
-                if size < n:
-                    np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
-        A[p, :p] *= problem.fit_intercept
-        A[:p, p] = A[p, :p]
-        total = max(float(weights.sum()), 1e-300)
-        A[p, p] = total
-        if size < n:
-            _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
-        A[np.arange(p), np.arange(p)] += problem.alpha
-        (self.factor, _), self.scale = _factor(A)
-
-    def to_weights(self, U):
-        """Return W (p + 1, k) of the coordinates U."""
-        V = linalg.solve_triangular(self.factor, U, trans="T", lower=True, check_finite=False)
-        return V * self.scale[:, None]
-
-    def divide(self, gradient):
-        """Return the gradient divided by the metric."""
-        scale, factor = self.scale[:, None], (self.factor, True)
-        return linalg.cho_solve(factor, gradient * scale, check_finite=False) * scale
-
-    def to_coordinates(self, W):
-        """Return U of W."""
-        return np.tril(self.factor).T @ (W / self.scale[:, None])
-
-    def to_gradient(self, gradient):
-        """Return the gradient in the coordinates U."""
-        scaled = gradient * self.scale[:, None]
-        return linalg.solve_triangular(self.factor, scaled, lower=True, check_finite=False)
 
 
 def lbfgs(objective, metric, W, most, on_step):
@@ -181,7 +101,7 @@ class NewtonCG:
         # the equal shift of all classes of a softmax changes the penalty alone
         self.W = W if problem.sigmoid else W - W.mean(axis=1, keepdims=True)
         self.objective = Objective(problem)
-        self.objective.full |= exact and problem.X.shape[1] * problem.k <= FULL_SIZE
+        self.objective.full |= exact and self.objective.is_small
         self.value, self.gradient = self.objective.value_and_gradient(self.W)
         self.gap = self.decrement = np.inf
         self.found = None
@@ -258,219 +178,3 @@ class NewtonCG:
         if self.objective.bound(self.gradient) <= goal:
             self.found = self.objective.certified(self.W)
             self.gap = self.found[2]
-
-
-class Objective:
-    """The objective of a problem with its derivatives at the last W that was evaluated."""
-
-    def __init__(self, problem):
-        self.problem, self.passes = problem, 0
-        self.n = problem.X.shape[0]
-        self.decay = np.append(np.full(problem.X.shape[1], problem.alpha), 0.0)[:, None]
-        self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
-        self.table = None
-        self.rounding = float(np.finfo(problem.X.dtype).eps)
-        self.full = self.knows_hessian
-        self.solves = False  # the preconditioner is the Hessian of all rows
-
-    @property
-    def knows_hessian(self):
-        """Whether all of the Hessian costs few passes."""
-        size = self.problem.X.shape[1] * self.problem.k
-        return size <= FULL_SIZE and HESSIAN_ROWS * size**2 <= CHEAP_PASSES * self.n
-
-    def value_and_gradient(self, W, remember=True):
-        """Return the objective and its gradient at W; remember the curvature there."""
-        gradient = np.empty(W.shape)
-        if remember and self.table is None:
-            self.table = np.empty((self.n, self.problem.k), self.problem.X.dtype)
-        table = self.table if remember else None
-        loss, _ = self.problem.full_pass(Kind.LOSS, W, gradient, table)
-        self.passes += 1
-        value = loss + self.problem.penalty(W)
-        return value if np.isfinite(value) else np.inf, gradient * self.fitted + self.decay * W
-
-    def product(self, v):
-        """Return the Hessian times v."""
-        out = np.empty(v.shape)
-        self.problem.full_pass(Kind.PRODUCT, v, out, self.table)
-        self.passes += 1
-        return out * self.fitted + self.decay * v
-
-    def bound(self, gradient):
-        """Return what bounds the gap where the intercepts are best."""
-        alpha = self.problem.alpha
-        return np.inf if alpha == 0 else float(np.sum(gradient[:-1] ** 2)) / (2 * alpha)
-
-    def certified(self, W):
-        """Return W as it rounds to the dtype of X, the objective there and the bound of the gap.
-
-        The intercept is improved before: the bound is loose where it is not the best.
-        """
-        problem, dtype = self.problem, self.problem.X.dtype
-        W = W.astype(dtype).astype(np.float64)
-        value, gradient = self.value_and_gradient(W)
-        if problem.fit_intercept:
-            better = W.copy()
-            better[-1] -= intercept_step(problem, self.table, gradient[-1])
-            better = better.astype(dtype).astype(np.float64)
-            found = self.value_and_gradient(better)
-            if found[0] <= value + self.rounding * abs(value):
-                W, (value, gradient) = better, found
-            else:
-                self.value_and_gradient(W)
-        if problem.alpha == 0:
-            return W, value, np.nan
-        return W, *certificate(problem, W, None, self.sums(gradient))
-
-    def steepest(self, gradient):
-        """Return the largest entry of the gradient, in standardised columns."""
-        return float(np.abs(gradient * self.unit).max())
-
-    def sums(self, gradient):
-        """Return the weighted sums of the probabilities, as `certificate` takes them."""
-        problem = self.problem
-        sums = problem.masses[0] + gradient[-1]
-        if problem.sigmoid or not problem.missing.any():
-            return sums
-        weights = np.where(problem.missing, 0.0, problem.weights)
-        return np.vstack([sums, weights @ self.table])
-
-    def preconditioner(self, rng, products):
-        """Return the function that divides by an approximation of the Hessian."""
-        p, k = self.problem.X.shape[1], self.problem.k
-        self.full = self.full or (p * k <= FULL_SIZE and products >= MANY_PRODUCTS)
-        if p > GRAM_SIZE:
-            divide = self._diagonal()
-        elif self.full:
-            divide = self._whole(rng)
-        else:
-            divide = Metric(self.problem, rng, self._mean_curvature()).divide
-        if self.problem.sigmoid:
-            return lambda r: divide(r) * self.fitted
-
-        def apply(r):
-            z = divide(r - r.mean(axis=1, keepdims=True)) * self.fitted
-            return z - z.mean(axis=1, keepdims=True)
-
-        return apply
-
-    def mean_curvature(self, W):
-        """Return the weight * curvature of each row at W (n,), averaged over the classes."""
-        self.value_and_gradient(W)
-        return self._mean_curvature()
-
-    def _mean_curvature(self):
-        return self._row_curvature(slice(None)).mean(axis=1, dtype=np.float64)
-
-    def _row_curvature(self, rows):
-        table = self.table[rows]
-        if self.problem.sigmoid:
-            return table
-        weights = self.problem.weights[rows].astype(table.dtype)[:, None]
-        return weights * table * (1 - table)
-
-    @property
-    def unit(self):
-        """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
-        if not hasattr(self, "_unit"):
-            problem = self.problem
-            X, weights = problem.X, problem.weights / problem.weights.sum()
-            if sparse.issparse(X):
-                square = np.asarray(X.multiply(X).T @ weights).ravel().astype(np.float64)
-            else:
-                square = np.zeros(X.shape[1])
-                for rows in problem.pieces(self.n):
-                    Z = X[rows] - problem.centre_in_dtype
-                    square += np.einsum("ij,ij,i->j", Z, Z, weights[rows], dtype=np.float64)
-            square = square + 4 * problem.alpha
-            self._unit = np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
-        return self._unit
-
-    def _diagonal(self):
-        X = self.problem.X
-        diagonal = np.zeros((X.shape[1] + 1, self.problem.k))
-        for rows in self.problem.pieces(self.n):
-            curvature = self._row_curvature(rows)
-            Z = X[rows] if sparse.issparse(X) else X[rows] - self.problem.centre_in_dtype
-            squares = Z.multiply(Z) if sparse.issparse(X) else Z**2
-            diagonal[:-1] += squares.T @ curvature
-            diagonal[-1] += curvature.sum(axis=0, dtype=np.float64)
-        diagonal += self.decay
-        diagonal = np.maximum(diagonal, max(1e-12 * diagonal.max(), 1e-300))
-        return lambda r: r / diagonal
-
-    def _whole(self, rng):
-        problem = self.problem
-        p, k = problem.X.shape[1] + 1, problem.k
-        size = min(self.n, max(GRAM_ROWS, HESSIAN_ROWS * p * k))
-        if self.n * (p * k) ** 2 <= WHOLE_HESSIAN:
-            size = self.n
-        self.solves = size == self.n
-        rows = slice(None) if size == self.n else np.sort(rng.choice(self.n, size, replace=False))
-        H = np.zeros((p * k, p * k))
-        for part in problem.pieces(size, k):
-            self._add_hessian(H, part if size == self.n else rows[part], self.n / size)
-        if size < self.n:
-            _damp(H, size, 0.0)
-        H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
-        if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none
-            for j in range(p):
-                H[j::p, j::p] += H[j::p, j::p].diagonal().max() / k
-        factor, d = _factor(H)
-
-        def divide(r):
-            z = linalg.cho_solve(factor, r.T.ravel() * d, check_finite=False) * d
-            return z.reshape(k, p).T
-
-        return divide
-
-    def _add_hessian(self, H, rows, grow):
-        """H, in class-major order, += the Hessian of the losses of rows, times grow."""
-        problem, k = self.problem, self.problem.k
-        X = problem.X[rows]
-        X = X.toarray() if sparse.issparse(X) else X - problem.centre_in_dtype
-        ones = np.full((len(X), 1), problem.fit_intercept, X.dtype)
-        X = np.hstack([X, ones])
-        p = X.shape[1]
-        if problem.sigmoid:
-            diagonal = grow * self.table[rows]
-        else:
-            weights = grow * problem.weights[rows].astype(X.dtype)[:, None]
-            proba = self.table[rows]
-            diagonal = weights * proba
-            part = ((np.sqrt(weights) * proba)[:, :, None] * X[:, None, :]).reshape(len(X), -1)
-            H -= part.T @ part
-        for c in range(k):
-            block = slice(c * p, (c + 1) * p)
-            H[block, block] += _weighted_gram(X, diagonal[:, c])
-
-
-def _weighted_gram(X, weight):
-    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    X = X.astype(np.float64) if scale > HUGE else X
-    Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
-    return (Z.T @ Z).astype(np.float64)
-
-
-def _damp(A, rows, more):
-    """Shrink a matrix of few rows to its diagonal, and raise that by `more`."""
-    share = 0.5 * len(A) / (rows + len(A))
-    diagonal = A.diagonal().copy()
-    A *= 1 - share
-    A[np.diag_indices_from(A)] = diagonal + more
-
-
-def _factor(A):
-    """Return a Cholesky factor of A with diagonal 1, and the scale d: A is destroyed."""
-    diagonal = A.diagonal()
-    d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    A *= d[:, None]
-    A *= d
-    ridge = 1e-12
-    while True:
-        A[np.diag_indices_from(A)] = 1 + ridge
-        try:
-            return linalg.cho_factor(A, lower=True, check_finite=False), d
-        except linalg.LinAlgError:
-            ridge *= 100

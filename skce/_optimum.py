@@ -6,7 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from skce._dual import GROUP, SDCA, SplitSDCA
-from skce._newton import Metric, NewtonCG, Objective, lbfgs
+from skce._newton import NewtonCG, lbfgs
+from skce._objective import Metric, Objective
 
 __all__ = ["Optimum", "find_optimum", "is_small"]
 
@@ -204,7 +205,7 @@ class _Search:
         self.curve.append(value)
         if not self.whole:
             n, p = problem.X.shape
-            sampling = p * max(1, problem.k - 1) / (2 * n)
+            sampling = p * max(1, problem.k - 1) / (4 * n)
             return len(values) > RATE and values[-RATE] - value < min(sampling, 0.05 * abs(value))
         self.report(self)
         goal = problem.goal(value, self.tol)

@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from plain import KINDS, random_case
 
-from skce import _newton
-from skce._newton import Metric, NewtonCG, Objective, lbfgs
+from skce import _objective
+from skce._newton import NewtonCG, lbfgs
+from skce._objective import Metric, Objective
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 many_seeds = pytest.mark.parametrize("seed", range(3))
@@ -20,8 +21,8 @@ def case_of(name, seed, **options):
 
 def choose(monkeypatch, how):
     if how == "diagonal":
-        monkeypatch.setattr(_newton, "GRAM_SIZE", 0)
-    monkeypatch.setattr(_newton, "FULL_SIZE", 1000 if how == "whole" else 0)
+        monkeypatch.setattr(_objective, "GRAM_SIZE", 0)
+    monkeypatch.setattr(_objective, "FULL_SIZE", 1000 if how == "whole" else 0)
 
 
 def direction_of(case):

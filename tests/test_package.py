@@ -48,13 +48,11 @@ LAYERS = {
     "_validation": (set(), EVERYTHING),
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
-    "_canonical": ({"_kernels", "_problem", "_gradient", "_arrays"}, {"numpy", "scipy"}),
-    "_newton": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
-    "_dual": (
-        {"_cpu", "_gradient", "_sdca", "_arrays", "losses", "_canonical"},
-        {"numpy", "scipy"},
-    ),
-    "_optimum": ({"_canonical", "_newton", "_dual"}, {"numpy", "scipy"}),
+    "_canonical": ({"_cpu", "_kernels", "_problem", "_gradient", "_arrays"}, {"numpy", "scipy"}),
+    "_objective": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
+    "_newton": ({"_objective"}, {"numpy", "scipy"}),
+    "_dual": ({"_gradient", "_sdca", "losses", "_canonical"}, {"numpy", "scipy"}),
+    "_optimum": ({"_objective", "_newton", "_dual"}, {"numpy", "scipy"}),
     "_base": (
         {
             *("_kernels", "_linear", "_problem", "_arrays", "_validation"),
