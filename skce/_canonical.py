@@ -27,6 +27,7 @@ __all__ = [
 
 SAMPLE = 4096  # rows from which the centre is estimated, at most
 SAMPLE_SIZE = 1 << 21  # and their entries
+MOST_WAITING = 1 << 25  # bytes of results that threads may hold
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 
 
@@ -250,14 +251,14 @@ def thread_count():
     return check_threads(None) or _cpu.max_threads() or 1
 
 
-def in_threads(function, parts):
-    """Yield function(part) for each part, in order, made by the threads of a pass."""
-    parts, threads = list(parts), thread_count()
+def in_threads(function, parts, size):
+    """Yield function(part) of `size` bytes for each part, in order, made by the threads of a pass."""
+    parts, threads = list(parts), min(thread_count(), MOST_WAITING // max(size, 1))
     if min(threads, len(parts)) < 2:
         yield from map(function, parts)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(parts), threads):  # so that few results wait
+        for first in range(0, len(parts), threads):
             yield from pool.map(function, parts[first : first + threads])
 
 

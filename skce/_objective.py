@@ -65,10 +65,12 @@ class Metric:
                 top = np.abs(Z).max(axis=0) if size < n else reach
                 return _weighted_gram(Z, weights[part]), weights[part] @ Z, top
 
-            for gram, sums, top in in_threads(moments, problem.pieces(size)):
+            each = p * p * X.dtype.itemsize
+            for gram, sums, top in in_threads(moments, problem.pieces(size), each):
                 A[:p, :p] += gram
                 A[p, :p] += sums
                 reach = np.maximum(reach, top)
+                gram = None  # before the next one is made
         A[p, :p] *= problem.fit_intercept
         A[:p, p] = A[p, :p]
         total = max(float(weights.sum()), 1e-300)
@@ -90,7 +92,7 @@ class Metric:
 
     def to_coordinates(self, W):
         """Return U of W."""
-        return np.tril(self.factor).T @ (W / self.scale[:, None])
+        return linalg.blas.dtrmm(1.0, self.factor, W / self.scale[:, None], lower=1, trans_a=1)
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
@@ -255,7 +257,7 @@ class Objective:
         def hessian(part):
             return self._hessian(part if size == self.n else rows[part], self.n / size)
 
-        for part in in_threads(hessian, problem.pieces(size, k)):
+        for part in in_threads(hessian, problem.pieces(size, k), H.nbytes):
             H += part
         if size < self.n:
             _damp(H, size, 0.0)
@@ -301,7 +303,7 @@ def _weighted_gram(X, weight):
     scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
     X = X.astype(np.float64) if scale > HUGE else X
     Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
-    return (Z.T @ Z).astype(np.float64)
+    return Z.T @ Z
 
 
 def _damp(A, rows, more):
@@ -322,6 +324,9 @@ def _factor(A):
     while True:
         A[np.diag_indices_from(A)] = 1 + ridge
         try:
-            return linalg.cho_factor(A, lower=True, check_finite=False), d
+            # LAPACK works in the lower triangle of the transpose, in place
+            return linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False), d
         except linalg.LinAlgError:
+            for j in range(len(A)):
+                A[j, j + 1 :] = A[j + 1 :, j]
             ridge *= 100

@@ -175,6 +175,7 @@ def _approach(problem, W, rng, tol, most, report, curve):
         first = REFRESH if refresh else most if size == n else SAMPLE_STEPS
         W = lbfgs(search.objective, metric, W, first, search)
         if refresh and search.objective.passes >= first and search.found is None:
+            metric = None  # one at a time
             metric = Metric(problem, rng, search.objective.mean_curvature(W))
             W = lbfgs(search.objective, metric, W, most - first, search)
         passes += search.objective.passes * size / n
