@@ -61,6 +61,18 @@ class Canonical:
         return self.kind == _kernels.Loss.SIGMOID
 
     @cached_property
+    def rows(self):
+        """Rows with a weight."""
+        return np.flatnonzero(self.weights).astype(np.intp)
+
+    def sample(self, size, rng):
+        """Return `size` rows with a weight, None for all rows, and how many each stands for."""
+        seen = len(self.rows)
+        if size < seen:
+            return np.sort(rng.choice(self.rows, size, replace=False)), seen / size
+        return self.rows if seen < self.X.shape[0] else None, 1.0
+
+    @cached_property
     def missing(self):
         """Rows with a missing entry."""
         if not sparse.issparse(self.targets):
@@ -252,7 +264,7 @@ def thread_count():
 
 
 def in_threads(function, parts, size):
-    """Yield function(part) of `size` bytes for each part, in order, made by the threads of a pass."""
+    """Yield function(part), of `size` bytes, for each part in order, made by several threads."""
     parts, threads = list(parts), min(thread_count(), MOST_WAITING // max(size, 1))
     if min(threads, len(parts)) < 2:
         yield from map(function, parts)

@@ -57,7 +57,7 @@ class SDCA:
     def __init__(self, problem, W, rng):
         self.problem, self.rng = problem, rng
         self.sparse = sparse.issparse(problem.X)
-        self.rows = np.flatnonzero(problem.weights).astype(np.intp)
+        self.rows = problem.rows
         self.matrix = problem.problem.X
         self.masses = problem.entry_masses
         self.metric = self._metric()

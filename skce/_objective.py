@@ -47,12 +47,12 @@ class Metric:
             share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
             curvature = problem.weights * float(np.mean(share * (1 - share)))
         per_feature = MORE_ROWS if p <= FEATURES_PER_CLASS * problem.k else FEW_ROWS
-        size = min(n, max(GRAM_ROWS, per_feature * p))
-        rows = slice(None) if size == n else np.sort(rng.choice(n, size, replace=False))
-        weights = curvature[rows] * (n / size)
+        rows, grow = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
+        size = n if rows is None else len(rows)
+        weights = curvature if rows is None else curvature[rows] * grow
         A = np.zeros((p + 1, p + 1))
         if sparse.issparse(X):
-            Z = sparse.csr_array(X[rows])
+            Z = sparse.csr_array(X if rows is None else X[rows])
             weighted = sparse.diags_array(weights) @ Z
             A[:p, :p] = (Z.T @ weighted).toarray()
             A[p, :p] = weighted.sum(axis=0)
@@ -61,8 +61,8 @@ class Metric:
             reach = np.zeros(p)
 
             def moments(part):
-                Z = X[part if size == n else rows[part]] - problem.centre_in_dtype
-                top = np.abs(Z).max(axis=0) if size < n else reach
+                Z = X[part if rows is None else rows[part]] - problem.centre_in_dtype
+                top = np.abs(Z).max(axis=0) if grow > 1 else reach
                 return _weighted_gram(Z, weights[part]), weights[part] @ Z, top
 
             each = p * p * X.dtype.itemsize
@@ -75,7 +75,7 @@ class Metric:
         A[:p, p] = A[p, :p]
         total = max(float(weights.sum()), 1e-300)
         A[p, p] = total
-        if size < n:
+        if grow > 1:
             _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         A[np.arange(p), np.arange(p)] += problem.alpha
         (self.factor, _), self.scale = _factor(A)
@@ -247,19 +247,18 @@ class Objective:
     def _whole(self, rng):
         problem = self.problem
         p, k = problem.X.shape[1] + 1, problem.k
-        size = min(self.n, max(GRAM_ROWS, HESSIAN_ROWS * p * k))
-        if self.n * (p * k) ** 2 <= WHOLE_HESSIAN:
-            size = self.n
-        self.solves = size == self.n
-        rows = slice(None) if size == self.n else np.sort(rng.choice(self.n, size, replace=False))
+        cheap = self.n * (p * k) ** 2 <= WHOLE_HESSIAN
+        rows, grow = problem.sample(self.n if cheap else max(GRAM_ROWS, HESSIAN_ROWS * p * k), rng)
+        size = self.n if rows is None else len(rows)
+        self.solves = grow == 1
         H = np.zeros((p * k, p * k))
 
         def hessian(part):
-            return self._hessian(part if size == self.n else rows[part], self.n / size)
+            return self._hessian(part if rows is None else rows[part], grow)
 
         for part in in_threads(hessian, problem.pieces(size, k), H.nbytes):
             H += part
-        if size < self.n:
+        if not self.solves:
             _damp(H, size, 0.0)
         H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
         if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none

@@ -163,10 +163,11 @@ def _is_slow(running, goal):
 def _approach(problem, W, rng, tol, most, report, curve):
     """Run L-BFGS, on samples of the rows first; return W, the passes, and what was certified."""
     n, p = problem.X.shape
-    sizes, passes = [n], 0.0
+    sizes, passes = [len(problem.rows)], 0.0
     while sizes[0] >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k) and not W.any():
         sizes.insert(0, sizes[0] // GROWTH)
-    order = rng.permutation(n) if len(sizes) > 1 else None
+    sizes[-1] = n  # all
+    order = rng.permutation(problem.rows) if len(sizes) > 1 else None
     metric = Metric(problem, rng)
     for size in sizes:
         part = problem if size == n else problem.subset(np.sort(order[:size]))

@@ -220,3 +220,18 @@ def test_result_is_never_worse_than_zero_whatever_tol(solver):
             model = MultinomialLogistic(solver=solver, alpha=alpha, tol=0.1, random_state=seed)
             fit(model, A, y)
             assert_sane(model, A, np.eye(3)[y], "softmax", rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "auto"])
+def test_few_weighted_rows_among_many_are_the_fit(solver):
+    n, p, k = 20_000, 15, 6
+    Z = RNG.standard_normal((n, p))
+    y = (Z[:, :k] * 0.5 + RNG.gumbel(size=(n, k))).argmax(axis=1)
+    weight = np.zeros(n)
+    weight[RNG.choice(n, 1000, replace=False)] = 1
+    few = weight > 0
+    expected = MultinomialLogistic(solver=solver, random_state=0).fit(Z[few], y[few])
+    for seed in range(3):
+        found = MultinomialLogistic(solver=solver, random_state=seed).fit(Z, y, weight)
+        assert found.converged_
+        assert abs(found.objective_ - expected.objective_) <= 2e-3 * expected.objective_

@@ -72,7 +72,7 @@ def test_steepest_does_not_depend_on_the_scale_of_columns(name, seed):
 def test_metric_is_the_weighted_second_moments_and_the_penalty(name, seed):
     case = case_of(name, seed)
     plain, rng = case.plain, np.random.RandomState(0)
-    curvature = np.abs(case.rng.standard_normal(len(plain.Z)))
+    curvature = np.abs(case.rng.standard_normal(len(plain.Z))) * (case.problem.weights > 0)
     metric = Metric(case.problem, rng, curvature)
     Z = plain.Z * np.append(np.ones(plain.shape[0] - 1), 1.0)
     A = Z.T @ (curvature[:, None] * Z) + np.diag(plain.decay[:, 0])
