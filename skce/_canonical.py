@@ -1,4 +1,4 @@
-"""The canonical form of a problem, which the solvers of the optimum see, and its certificate.
+"""The canonical form of a problem, which the solvers of the optimum see.
 
 Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * cross-entropy with targets
 tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are means.
@@ -9,21 +9,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg, sparse, special
+from scipy import sparse, special
 
 from skce import _cpu, _gradient, _kernels
 from skce._arrays import check_threads
 from skce._problem import Problem
 
-__all__ = [
-    "Canonical",
-    "canonical",
-    "certificate",
-    "in_threads",
-    "intercept_step",
-    "pieces",
-    "thread_count",
-]
+__all__ = ["Canonical", "canonical", "in_threads", "pieces", "thread_count"]
 
 SAMPLE = 4096  # rows from which the centre is estimated, at most
 SAMPLE_SIZE = 1 << 21  # and their entries
@@ -66,11 +58,14 @@ class Canonical:
         return np.flatnonzero(self.weights).astype(np.intp)
 
     def sample(self, size, rng):
-        """Return `size` rows with a weight, None for all rows, and how many each stands for."""
-        seen = len(self.rows)
+        """Draw `size` of the rows with a weight: return them, their number, what each stands for.
+
+        None, for all rows, saves their copies.
+        """
+        n, seen = self.X.shape[0], len(self.rows)
         if size < seen:
-            return np.sort(rng.choice(self.rows, size, replace=False)), seen / size
-        return self.rows if seen < self.X.shape[0] else None, 1.0
+            return np.sort(rng.choice(self.rows, size, replace=False)), size, seen / size
+        return self.rows if seen < n else None, seen, 1.0
 
     @cached_property
     def missing(self):
@@ -89,7 +84,7 @@ class Canonical:
             entropy = total * float(special.entr(row).sum())
             return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
         if self.plain:
-            entropy = float(self.weights @ self._plain_entropies())
+            entropy = float(self.weights @ self._plain_entropies)
             return self.targets.T @ self.weights, np.full(self.k, self.weights.sum()), entropy
         sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
         for rows, tau, mass in self.dense_targets():
@@ -103,12 +98,11 @@ class Canonical:
         """Whether CSR targets are tau: no smoothing, positive weights or missing entries."""
         return not (self.smoothing or self.pos_weight is not None or self.missing.any())
 
+    @cached_property
     def _plain_entropies(self):
-        t = self.targets.data.astype(np.float64)
-        entropy = special.entr(t) + (special.entr(1 - t) if self.sigmoid else 0)
-        entropies = sparse.csr_array((entropy, self.targets.indices, self.targets.indptr))
-        entropies.resize(self.targets.shape)
-        return entropies.sum(axis=1)
+        entropy = self._entropy(self.targets.data.astype(np.float64))
+        parts = entropy, self.targets.indices, self.targets.indptr
+        return sparse.csr_array(parts, self.targets.shape).sum(axis=1)
 
     def dense_targets(self):
         """Yield, for blocks of rows, tau and the weights of the entries within their row."""
@@ -126,10 +120,11 @@ class Canonical:
                 tau = np.where(observed, (1 - self.smoothing) * t + self.smoothing / known, 0.0)
             yield rows, tau, mass
 
+    def _entropy(self, tau):
+        return special.entr(tau) + (special.entr(1 - tau) if self.sigmoid else 0)
+
     def _entropies(self, tau, mass):
-        if self.sigmoid:
-            return (mass * (special.entr(tau) + special.entr(1 - tau))).sum(axis=1)
-        return special.entr(tau).sum(axis=1)
+        return (mass * self._entropy(tau)).sum(axis=1)
 
     @cached_property
     def entry_masses(self):
@@ -152,15 +147,17 @@ class Canonical:
             entropy = special.entr(table[:1].astype(np.float64)).sum()
             return table, np.full(n, -float(entropy))
         if self.plain:
-            return self.targets.toarray(), -self._plain_entropies()
+            return self.targets.toarray(), -self._plain_entropies
         table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
         for rows, tau, mass in self.dense_targets():
             table[rows], negentropy[rows] = tau, -self._entropies(tau, mass)
         return table, negentropy
 
-    def pieces(self, n, copies=1):
-        """Yield slices of n rows, of each of which `copies` are made dense."""
-        return pieces(n, copies * self.X.shape[1])
+    def pieces(self, rows=None, copies=1):
+        """Yield parts of some rows, None for all, of each of which `copies` are made dense."""
+        n = self.X.shape[0] if rows is None else len(rows)
+        for part in pieces(n, copies * self.X.shape[1]):
+            yield part if rows is None else rows[part]
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""
@@ -309,115 +306,3 @@ def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
         *(data.X, kind, targets, data.k, weights, data.pos_weight),
         *(smoothing, alpha, l1_ratio, fit_intercept, centre),
     )
-
-
-def certificate(problem, W, table=None, sums=None):
-    """Return the objective at W (p + 1, k), and a bound of how far above its minimum that is.
-
-    Parameters
-    ----------
-    problem : Canonical
-        With alpha > 0.
-    W : ndarray of shape (p + 1, k)
-        Weights and intercept of the centred columns.
-    table : ndarray of shape (n, k), default=None
-        The dual point, any probabilities; None takes those at W.
-    sums : ndarray of shape (k,) or (2, k), default=None
-        Their weighted sums over the rows, for a fitted intercept; of a softmax with missing entries
-        also those over the rows without one.
-
-    Notes
-    -----
-    The table is first mapped to one whose sums are those of the targets, as the intercept asks; the
-    bound is the sum of Fenchel-Young losses and of the distance of the weights from those that
-    belong to the table: every term is positive, so nothing cancels. Where the table of rows with
-    missing entries cannot be mapped, the bound is that of the gradient at the best intercept.
-    """
-    k = problem.k
-    scale, shift = np.ones(k), np.zeros(k)
-    wanted, total, _ = problem.masses
-    if problem.fit_intercept:
-        if problem.sigmoid:
-            # labels that rounding lets exceed their total stay below it
-            sums = np.clip(sums, 0, total)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                lower = np.where(sums > wanted, wanted / sums, 1.0)
-                raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
-            scale, shift = lower * raised, 1 - raised
-        else:
-            excess = np.maximum(sums - wanted, 0.0)
-            if problem.missing.any():
-                movable, excess = sums[1], np.maximum(sums[0] - wanted, 0.0)
-                lack = np.maximum(wanted - sums[0], 0.0)
-                if (excess > movable + 1e-6 * wanted).any():
-                    return _gradient_bound(problem, W)
-            else:
-                movable, lack = sums, np.maximum(wanted - sums, 0.0)
-            scale = 1 - np.divide(excess, movable, out=np.zeros(k), where=movable > 0)
-            scale = np.maximum(scale, 0.0)
-            if lack.sum() > 0:
-                shift = lack / lack.sum()
-            else:
-                scale = np.ones(k)
-    V = np.empty(W.shape)
-    young, loss = problem.full_pass(_gradient.Kind.DUAL, W, V, table, scale, shift)
-    return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
-
-
-def _smallest_bound(problem, W, V, young, loss):
-    """Return the least bound of dual points between the targets (theta = 0) and the table (1).
-
-    The Fenchel-Young losses are convex in the dual point, so theta * young + (1 - theta) * (loss -
-    entropy) bounds them; theta * V belongs to the point.
-    """
-    excess = loss - problem.masses[2]
-    product = float(np.einsum("ij,ij->i", V, W[:-1], dtype=np.float64).sum())
-    penalty, conjugate = problem.penalty(W), problem.conjugate(V)
-    theta = 1.0
-    if problem.l1_ratio == 1:
-        theta = min(1.0, problem.alpha / max(float(np.abs(V).max(initial=0)), 1e-300))
-    elif problem.l1_ratio == 0 and conjugate > 0:
-        theta = float(np.clip((excess - young - product) / (2 * conjugate), 0, 1))
-    if theta == 1 and problem.l1_ratio == 0:  # one sum of squares, where nothing cancels
-        V += problem.alpha * W[:-1]
-        rest = problem.conjugate(V)
-    else:
-        rest = penalty + theta * product + theta**2 * conjugate
-    bound = theta * young + (1 - theta) * excess + rest
-    return max(min(bound, excess + penalty), 0.0)
-
-
-def _gradient_bound(problem, W):
-    """Return the objective at W and |gradient|^2 / (2 alpha) where the intercepts are best."""
-    W = np.array(W, dtype=np.float64)
-    table = np.empty((problem.X.shape[0], problem.k), problem.X.dtype)
-    gradient = np.empty(W.shape)
-    values = []
-    for _ in range(20):
-        loss, _ = problem.full_pass(_gradient.Kind.LOSS, W, gradient, table)
-        values.append(loss + problem.penalty(W))
-        step = intercept_step(problem, table, gradient[-1])
-        left = 2 * float(gradient[-1] @ step)  # four times what the intercept may still gain
-        if abs(left) <= 1e-9 * abs(values[-1]):
-            break
-        W[-1] -= step
-    else:
-        return values[0], np.inf
-    if problem.l1_ratio or problem.alpha == 0:
-        return values[0], np.inf
-    gradient[:-1] += problem.alpha * W[:-1]
-    bound = float(np.sum(gradient[:-1] ** 2)) / (2 * problem.alpha)
-    bound += max(values[0] - values[-1], 0.0) + abs(left)
-    return values[0], max(min(bound, values[0] - problem.masses[2]), 0.0)
-
-
-def intercept_step(problem, table, gradient):
-    """Return the Newton step of the intercepts, from their gradient and the curvature table."""
-    if problem.sigmoid:
-        return gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
-    H = np.zeros((problem.k, problem.k))
-    for rows in pieces(len(table), problem.k):
-        proba = table[rows].astype(np.float64)
-        H -= proba.T @ (problem.weights[rows, None] * proba)
-    H[np.diag_indices_from(H)] -= H.sum(axis=1)
-    return linalg.lstsq(H, gradient, cond=1e-10)[0]

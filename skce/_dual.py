@@ -12,7 +12,8 @@ import numpy as np
 from scipy import sparse, special
 
 from skce import _gradient, _sdca
-from skce._canonical import certificate, pieces, thread_count
+from skce._canonical import pieces, thread_count
+from skce._certificate import certificate
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA", "SplitSDCA"]
@@ -95,13 +96,11 @@ class SDCA:
             if seen.max() <= UNLIKE * seen.min():
                 return np.full(p, squares.sum() / max(X.nnz, 1))
             return np.where(scale > 0, scale, 1.0)
-        rows = self.rows
-        if len(rows) > max(SAMPLE, 10 * p):
-            rows = np.sort(self.rng.choice(rows, max(SAMPLE, 10 * p), replace=False))
+        rows, size, _ = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
         scale, reach = np.zeros(p), np.zeros(p)
-        for part in self.problem.pieces(len(rows)):
-            Z = X[rows[part]] - self.problem.centre_in_dtype
-            scale += np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / len(rows)
+        for part in self.problem.pieces(rows):
+            Z = X[part] - self.problem.centre_in_dtype
+            scale += np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / size
             np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
         scale += reach**2 / (9 * p)
         return np.where(scale > 0, scale, 1.0)
@@ -115,7 +114,7 @@ class SDCA:
             )
             return squares @ inverse
         out = np.empty(X.shape[0])
-        for rows in self.problem.pieces(len(out)):
+        for rows in self.problem.pieces():
             Z = X[rows] - self.problem.centre_in_dtype
             out[rows] = np.square(Z, dtype=np.float64) @ inverse
         return out

@@ -8,7 +8,8 @@ the curvature of the rows, for all classes; for many features its diagonal.
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._canonical import certificate, in_threads, intercept_step
+from skce._canonical import in_threads
+from skce._certificate import certificate, intercept_step
 from skce._gradient import Kind
 
 __all__ = ["Metric", "Objective"]
@@ -41,14 +42,13 @@ class Metric:
 
     def __init__(self, problem, rng, curvature=None):
         X = problem.X
-        n, p = X.shape
+        p = X.shape[1]
         if curvature is None:
             sums, total, _ = problem.masses
             share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
             curvature = problem.weights * float(np.mean(share * (1 - share)))
         per_feature = MORE_ROWS if p <= FEATURES_PER_CLASS * problem.k else FEW_ROWS
-        rows, grow = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
-        size = n if rows is None else len(rows)
+        rows, size, grow = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
         weights = curvature if rows is None else curvature[rows] * grow
         A = np.zeros((p + 1, p + 1))
         if sparse.issparse(X):
@@ -61,12 +61,12 @@ class Metric:
             reach = np.zeros(p)
 
             def moments(part):
-                Z = X[part if rows is None else rows[part]] - problem.centre_in_dtype
+                Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
                 top = np.abs(Z).max(axis=0) if grow > 1 else reach
-                return _weighted_gram(Z, weights[part]), weights[part] @ Z, top
+                return _weighted_gram(Z, weight), weight @ Z, top
 
             each = p * p * X.dtype.itemsize
-            for gram, sums, top in in_threads(moments, problem.pieces(size), each):
+            for gram, sums, top in in_threads(moments, problem.pieces(rows), each):
                 A[:p, :p] += gram
                 A[p, :p] += sums
                 reach = np.maximum(reach, top)
@@ -224,7 +224,7 @@ class Objective:
                 square = np.asarray(X.multiply(X).T @ weights).ravel().astype(np.float64)
             else:
                 square = np.zeros(X.shape[1])
-                for rows in problem.pieces(self.n):
+                for rows in problem.pieces():
                     Z = X[rows] - problem.centre_in_dtype
                     square += np.einsum("ij,ij,i->j", Z, Z, weights[rows], dtype=np.float64)
             square = square + 4 * problem.alpha
@@ -234,7 +234,7 @@ class Objective:
     def _diagonal(self):
         X = self.problem.X
         diagonal = np.zeros((X.shape[1] + 1, self.problem.k))
-        for rows in self.problem.pieces(self.n):
+        for rows in self.problem.pieces():
             curvature = self._row_curvature(rows)
             Z = X[rows] if sparse.issparse(X) else X[rows] - self.problem.centre_in_dtype
             squares = Z.multiply(Z) if sparse.issparse(X) else Z**2
@@ -248,15 +248,15 @@ class Objective:
         problem = self.problem
         p, k = problem.X.shape[1] + 1, problem.k
         cheap = self.n * (p * k) ** 2 <= WHOLE_HESSIAN
-        rows, grow = problem.sample(self.n if cheap else max(GRAM_ROWS, HESSIAN_ROWS * p * k), rng)
-        size = self.n if rows is None else len(rows)
+        most = self.n if cheap else max(GRAM_ROWS, HESSIAN_ROWS * p * k)
+        rows, size, grow = problem.sample(most, rng)
         self.solves = grow == 1
         H = np.zeros((p * k, p * k))
 
         def hessian(part):
-            return self._hessian(part if rows is None else rows[part], grow)
+            return self._hessian(part, grow)
 
-        for part in in_threads(hessian, problem.pieces(size, k), H.nbytes):
+        for part in in_threads(hessian, problem.pieces(rows, k), H.nbytes):
             H += part
         if not self.solves:
             _damp(H, size, 0.0)

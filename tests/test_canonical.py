@@ -7,7 +7,8 @@ from plain import KINDS, random_case
 from scipy import optimize, sparse, special
 
 from skce._base import Encoded
-from skce._canonical import canonical, certificate
+from skce._canonical import canonical
+from skce._certificate import certificate
 from skce._kernels import Loss
 
 EPS = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-12}

@@ -49,9 +49,10 @@ LAYERS = {
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
     "_canonical": ({"_cpu", "_kernels", "_problem", "_gradient", "_arrays"}, {"numpy", "scipy"}),
-    "_objective": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
+    "_certificate": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
+    "_objective": ({"_gradient", "_canonical", "_certificate"}, {"numpy", "scipy"}),
     "_newton": ({"_objective"}, {"numpy", "scipy"}),
-    "_dual": ({"_gradient", "_sdca", "losses", "_canonical"}, {"numpy", "scipy"}),
+    "_dual": ({"_gradient", "_sdca", "losses", "_canonical", "_certificate"}, {"numpy", "scipy"}),
     "_optimum": ({"_objective", "_newton", "_dual"}, {"numpy", "scipy"}),
     "_base": (
         {
