@@ -57,8 +57,7 @@ sanitize: $(VENV)/test
 		../../$(BIN)/python setup.py --quiet build_ext --inplace -j2
 	cd build/sanitize && export PYTHONPATH=$$PWD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) \
-		$$(gcc -print-file-name=libstdc++.so)" \
+		LD_PRELOAD="$(foreach lib,asan ubsan stdc++,$$(gcc -print-file-name=lib$(lib).so))" \
 		&& tools/levels.sh ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) tests/test_robustness.py \
 		&& ../../$(BIN)/python -m pytest -q tests/test_gradient.py tests/test_sdca.py
 
