@@ -25,6 +25,7 @@ except ImportError:
 __all__ = ["main", "measure"]
 
 CLASSES = (1, 2, 3, 10, 32, 100, 1000, 32000)
+WINDOW = 0.1  # seconds: other processes disturb two threads for some milliseconds
 QUICK = {"classes": (1, 3, 40), "size": 4000.0, "rounds": 1}
 
 
@@ -61,8 +62,8 @@ def measure(function, n_classes, dtype, args):
     """Time ``function`` and its peers on one problem.
 
     A gradient is also timed on the last number of threads, each library against itself alone:
-    the waiting threads of one library's pool would slow down the others. Five calls in a row, as a
-    solver makes them, after one that wakes the threads.
+    the waiting threads of one library's pool would slow down the others. Calls in a row for about
+    WINDOW seconds, as a solver makes them, after one that wakes the threads.
     """
     problem = (function, n_classes, dtype, args.size)
     first, last = args.threads[0], args.threads[-1]
@@ -79,7 +80,8 @@ def measure(function, n_classes, dtype, args):
                 threads: _on_torch_threads(threads, call[name])
                 for threads, call in ((first, calls), (last, more))
             }
-            seconds = interleaved_medians(pair, rounds=2 * args.rounds, calls=5)
+            calls_in_row = max(2, round(WINDOW / medians[name]))
+            seconds = interleaved_medians(pair, rounds=2 * args.rounds, calls=calls_in_row)
             speedup[name] = seconds[first] / seconds[last]
     ns = {name: seconds / n_logits * 1e9 for name, seconds in medians.items()}
     return Cell(function, n_classes, np.dtype(dtype).name, n_logits, ns, speedup)
