@@ -58,7 +58,7 @@ class Canonical:
         return np.flatnonzero(self.weights).astype(np.intp)
 
     def sample(self, size, rng):
-        """Draw `size` of the rows with a weight: return them, their number, what each stands for.
+        """Draw at most `size` rows with a weight: return them, their number, what each stands for.
 
         None, for all rows, saves their copies.
         """

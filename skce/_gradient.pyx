@@ -88,8 +88,8 @@ def full_pass(
     Returns
     -------
     total : float
-        Sum of the weighted losses; the product with W once more; or the sum of the weighted
-        Fenchel-Young losses of pi'.
+        Sum of the weighted losses, 0 for a product, or the sum of the weighted Fenchel-Young losses
+        of pi'.
     loss : float
         For DUAL the sum of the weighted losses.
     """
@@ -162,11 +162,11 @@ def full_pass(
     n_threads = threads_for(n_threads, (<double>problem.X.nnz if a.x.sparse else <double>n * p) * k,
                             THREADED, parts)
     blocks = aligned_zeros(n_threads * a.rows if a.stride else 1, max(a.stride, 1), dtype)
-    residuals = np.empty((n_threads * a.rows, k), dtype)
-    targets = np.empty((n_threads * a.rows, k), dtype)
+    residuals = aligned_zeros(n_threads * a.rows, k, dtype)
+    targets = aligned_zeros(n_threads * a.rows, k, dtype)
     columns = max(a.stride, p)
     sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
-    space = np.empty((n_threads, max(a.rows, 4 * k)))
+    space = aligned_zeros(n_threads, (k + max(a.rows, 4 * k) + 15) // 16 * 16, np.dtype(np.float64))
     totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
     values = np.zeros((parts, 2))
     for part in prange(parts, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
@@ -198,32 +198,39 @@ cdef void _part(
     const floating *centre, const floating *positive, floating *table, floating *block,
     floating *residuals, floating *targets, floating *sums, double *space, double *totals, double *values,
 ) noexcept nogil:
-    """values <- total and loss of the rows start..end; totals (p + 1, k) += their gradient."""
+    """values <- total and loss of the rows start..end, totals (p + 1, k) <- their gradient.
+
+    Everything else is the thread's own: lines that two of them write cost a quarter of a pass.
+    """
     cdef:
         Py_ssize_t order[ROWS]
-        Py_ssize_t p = a.x.columns, k = a.k, first = start, flush, n, i, c
+        Py_ssize_t p = a.x.columns, k = a.k, first = start, flush, n, ahead, i, c
         Py_ssize_t size = k * max(a.stride, p)
         floating *packed_sums = sums if packed_w != NULL else NULL
         const int *labels = NULL
         floating *row_table = NULL
         Py_ssize_t features = p if a.flush < a.n else 0  # of totals
-        double *intercept = totals + features * k
+        double *intercept = space
+        double found[2]
     # sums are written first: a page of zeros that is read before costs a second fault, and with two
     # threads an interrupt of the other processor (2 ms a MB)
-    memset(totals, 0, (features + 1) * k * sizeof(double))
+    memset(totals, 0, features * k * sizeof(double))
+    memset(intercept, 0, k * sizeof(double))
+    found[0] = found[1] = 0
     while first < end:
         memset(sums, 0, size * sizeof(floating))
         flush = min(first + a.flush, end)
         while first < flush:
             n = min(a.rows, flush - first)
-            for i in range(n):
+            ahead = min(n + BLOCK_ROWS, end - first) if packed_w != NULL else n
+            for i in range(ahead):
                 order[i] = first + i
-            batch_logits(a.x, order, n, n, k, w, centre, block, a.stride, packed_w, residuals)
+            batch_logits(a.x, order, n, ahead, k, w, centre, block, a.stride, packed_w, residuals)
             if table != NULL:
                 row_table = table + first * k
             if a.kind == PRODUCT:
                 for i in range(n):
-                    values[0] += product_row(a, residuals + i * k, row_table + i * k, a.weights[first + i])
+                    product_row(a, residuals + i * k, row_table + i * k, a.weights[first + i])
             else:
                 if a.soft:
                     load_sparse(a.y, order, n, targets)
@@ -233,16 +240,16 @@ cdef void _part(
                 if table != NULL:
                     memcpy(row_table, residuals, n * k * sizeof(floating))
                     store_curvature(a, row_table, targets, positive, a.weights + first, n)
-                values[0] += xent(a.loss, residuals, labels, targets, positive, a.weights + first,
-                                  a.smoothing, n, k, space)
+                found[0] += xent(a.loss, residuals, labels, targets, positive, a.weights + first,
+                                 a.smoothing, n, k, space + k)
             elif a.kind == DUAL:
                 for i in range(n):
                     if not a.soft:
                         for c in range(k):
                             targets[i * k + c] = labels[i] == c
                     dual_row(a, residuals + i * k, targets + i * k, positive,
-                             row_table + i * k if table != NULL else NULL, a.weights[first + i], space,
-                             values)
+                             row_table + i * k if table != NULL else NULL, a.weights[first + i],
+                             space + k, found)
             for i in range(n):
                 for c in range(k):
                     intercept[c] += residuals[i * k + c]
@@ -251,6 +258,8 @@ cdef void _part(
             first += n
         if a.flush < a.n:
             add_sums(a, packed_w != NULL, sums, 0, p, totals)
+    memcpy(totals + features * k, intercept, k * sizeof(double))
+    memcpy(values, found, 2 * sizeof(double))
 
 
 cdef void add_sums(
@@ -292,27 +301,22 @@ cdef void store_curvature(
             s[e] = <floating>(weights[i] * amount * s[e] * (1 - s[e])) if t[e] == t[e] else 0
 
 
-cdef double product_row(const Pass *a, floating *s, const floating *table, double weight) noexcept nogil:
-    """s, the change of the logits of a row, <- their curvature times s; returns the product of both."""
+cdef void product_row(const Pass *a, floating *s, const floating *table, double weight) noexcept nogil:
+    """s, the change of the logits of a row, <- their curvature times s."""
     cdef:
         Py_ssize_t k = a.k, c
-        floating mean = 0, w = <floating>weight, change, total = 0
+        floating mean = 0, w = <floating>weight
     if a.loss == Loss.SIGMOID:
         for c in range(k):
-            change = s[c]
-            s[c] = table[c] * change
-            total += s[c] * change
-        return total
+            s[c] *= table[c]
+        return
     if weight == 0:
         memset(s, 0, k * sizeof(floating))
-        return 0
+        return
     for c in range(k):
         mean += table[c] * s[c]
     for c in range(k):
-        change = s[c]
-        s[c] = w * table[c] * (change - mean)
-        total += s[c] * change
-    return total
+        s[c] = w * table[c] * (s[c] - mean)
 
 
 cdef void dual_row(

@@ -76,9 +76,9 @@ def _bytes(array):
 
 
 def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
-    """Zeros (rows, columns) that begin at a cache line."""
-    space = np.zeros(rows * columns * dtype.itemsize + 64, np.uint8)
-    start = -space.ctypes.data % 64
+    """Zeros (rows, columns) that begin at a pair of cache lines, as processors fetch them."""
+    space = np.zeros(rows * columns * dtype.itemsize + 128, np.uint8)
+    start = -space.ctypes.data % 128
     return space[start:start + rows * columns * dtype.itemsize].view(dtype).reshape(rows, columns)
 
 

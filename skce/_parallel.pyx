@@ -19,6 +19,7 @@ skce_set_level(_cpu.level_number)
 
 cdef enum:
     THREADED = 1 << 16  # logits from which waking threads pays
+    APART = 32          # entries between what two threads write: a pair of cache lines
 
 
 def loss_and_residuals(
@@ -36,7 +37,7 @@ def loss_and_residuals(
     been filled in part by then, but for residuals that are the logits of targets.
     """
     cdef:
-        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, tile, tiles, i
+        Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, room, tile, tiles, i
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
@@ -69,6 +70,7 @@ def loss_and_residuals(
             losses[:] = 0
         return 0.0
     rows = tile_rows(k)
+    room = rows * k + APART
     tiles = (n + rows - 1) // rows
     n_threads = threads_for(n_threads, <double>n * k, THREADED, tiles)
     if labels is not None:
@@ -92,13 +94,13 @@ def loss_and_residuals(
         if out == &logits[0, 0] and targets is not None:
             check_extent("targets", *extent(np.asarray(targets).reshape(-1), n_threads), upper)
     else:
-        scratch = <floating *>malloc(n_threads * rows * k * sizeof(floating))
+        scratch = <floating *>malloc(n_threads * room * sizeof(floating))
         if scratch == NULL:
             raise MemoryError()
     for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
                  target, upper, positive, row_weight + tile * rows * weight_step, smoothing, out,
-                 scratch + threadid() * rows * k, row_loss, &sums[tile, 0])
+                 scratch + threadid() * room, row_loss, &sums[tile, 0])
     free(scratch)
     for tile in range(tiles):
         total += sums[tile, 0]
