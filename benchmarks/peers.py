@@ -223,7 +223,7 @@ def _coordinates(X, alpha, curvature, whitened):
     centre, scale, gram, X, shift, unit = _standardised(X)
     decay = alpha / scale**2
     gram = curvature * gram + np.diag(decay)
-    gram[np.diag_indices(p)] += 1e-7 * curvature  # equal columns, float32
+    gram[np.diag_indices(p)] += 1e-6 * curvature  # equal columns, float32
     root = linalg.cholesky(gram, lower=True)
     size = np.sqrt(curvature)
 
