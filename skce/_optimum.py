@@ -193,7 +193,7 @@ class _Search:
         self.report, self.curve = report, curve
         self.objective = Objective(problem)
         self.values, self.found = [], None
-        self.loose = 1.5  # the certified gap over the simple bound
+        self.loose = 1.5  # the certified gap over the simple bound, a running mean
 
     @property
     def passes(self):
@@ -214,7 +214,7 @@ class _Search:
         bound = self.objective.bound(gradient)
         if bound * self.loose <= goal:
             W, value, gap = self.objective.certified(W)
-            self.loose = max(1.0, gap / max(bound, 1e-300))
+            self.loose = (self.loose + max(1.0, gap / max(bound, 1e-300))) / 2
             if gap <= problem.goal(value, self.tol):
                 self.found = W, value, gap
                 return True
