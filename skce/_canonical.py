@@ -62,10 +62,9 @@ class Canonical:
 
         None, for all rows, saves their copies.
         """
-        n, seen = self.X.shape[0], len(self.rows)
-        if size < seen:
-            return np.sort(rng.choice(self.rows, size, replace=False)), size, seen / size
-        return self.rows if seen < n else None, seen, 1.0
+        rows = draw(self.rows, size, rng)
+        grow = len(self.rows) / len(rows) if len(rows) else 1.0
+        return rows if len(rows) < self.X.shape[0] else None, len(rows), grow
 
     @cached_property
     def missing(self):
@@ -249,6 +248,11 @@ class Canonical:
         return coef, W[-1] - shift
 
 
+def draw(rows, most, rng):
+    """Return at most so many of the rows, in order."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
 def pieces(n, columns):
     """Yield slices that cover n rows, of at most PIECE entries each."""
     size = max(1, PIECE // columns)
@@ -293,10 +297,8 @@ def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
         kind, weights = _kernels.Loss.SOFTMAX, weights * mass / np.maximum(count, 1)
     centre = None
     if fit_intercept and not sparse.issparse(data.X):
-        rows = np.flatnonzero(weights)
         most = max(min(SAMPLE, SAMPLE_SIZE // data.X.shape[1]), 2)
-        if len(rows) > most:
-            rows = np.sort(rng.choice(rows, most, replace=False))
+        rows = draw(np.flatnonzero(weights), most, rng)
         if len(rows):
             sample = data.X[rows].astype(np.float64)
             low = sample.min(axis=0)  # a constant column has no rounding to be centred with
