@@ -22,12 +22,15 @@ HESSIAN_ROWS = 50  # of it, for each weight
 WHOLE_HESSIAN = 1e9  # multiplications that the Hessian of all rows may cost in any case
 CHEAP_PASSES = 120  # in which it is worth making at once
 GRAM_SIZE = 4000  # p up to which it is a matrix
+INTERCEPT = 0.5  # of a softmax's curvature there: mnist and MiniLM take 4/5 of the passes
 MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
 HUGE = 1e15  # whose squares float32 does not sum
 
 
 class Metric:
     """Second moments of the columns and the constant, times a curvature, plus the penalty.
+
+    The constant of a softmax is taken times sqrt(INTERCEPT).
 
     Parameters
     ----------
@@ -71,10 +74,11 @@ class Metric:
                 A[p, :p] += sums
                 reach = np.maximum(reach, top)
                 gram = None  # before the next one is made
-        A[p, :p] *= problem.fit_intercept
+        unit = 1.0 if problem.sigmoid else np.sqrt(INTERCEPT)
+        A[p, :p] *= problem.fit_intercept * unit
         A[:p, p] = A[p, :p]
         total = max(float(weights.sum()), 1e-300)
-        A[p, p] = total
+        A[p, p] = total * unit**2
         if grow > 1:
             _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         A[np.arange(p), np.arange(p)] += problem.alpha

@@ -193,7 +193,7 @@ class _Search:
         self.report, self.curve = report, curve
         self.objective = Objective(problem)
         self.values, self.found = [], None
-        self.loose = 1.5  # the certified gap over the simple bound, a running mean
+        self.loose = 1.0  # the certified gap over the simple bound, a running mean
 
     @property
     def passes(self):

@@ -74,10 +74,12 @@ def test_metric_is_the_weighted_second_moments_and_the_penalty(name, seed):
     plain, rng = case.plain, np.random.RandomState(0)
     curvature = np.abs(case.rng.standard_normal(len(plain.Z))) * (case.problem.weights > 0)
     metric = Metric(case.problem, rng, curvature)
-    Z = plain.Z * np.append(np.ones(plain.shape[0] - 1), 1.0)
-    A = Z.T @ (curvature[:, None] * Z) + np.diag(plain.decay[:, 0])
+    A = plain.Z.T @ (curvature[:, None] * plain.Z) + np.diag(plain.decay[:, 0])
     if not plain.fit_intercept:
         A[-1, :-1] = A[:-1, -1] = 0
+    if not case.problem.sigmoid:  # half of the intercept's curvature
+        A[-1] *= np.sqrt(0.5)
+        A[:, -1] *= np.sqrt(0.5)
     W, V = case.rng.standard_normal((2, *plain.shape))
     assert_allclose(metric.divide(A @ W), W, rtol=1e-6, atol=1e-8)
     assert_allclose(metric.to_weights(metric.to_coordinates(W)), W, rtol=1e-8, atol=1e-9)
