@@ -124,8 +124,8 @@ def full_pass(
         raise ValueError(f"scale and shift must have {k} entries.")
     if table is not None and (table.shape[0] != n or table.shape[1] != k):
         raise ValueError(f"table must have shape ({n}, {k}).")
+    gradient[:] = 0
     if n == 0:
-        gradient[:] = 0
         return 0.0, 0.0
     a.x = a.y = problem.X.rows
     a.soft = problem.soft
@@ -167,6 +167,9 @@ def full_pass(
     columns = max(a.stride, p)
     sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
     space = aligned_zeros(n_threads, (k + max(a.rows, 4 * k) + 15) // 16 * 16, np.dtype(np.float64))
+    if n_threads > 1:
+        # pages that two threads are the first to write took up to 0.1 s in a fit of 0.16 s
+        sums[:] = 0
     totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
     values = np.zeros((parts, 2))
     for part in prange(parts, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
@@ -177,13 +180,8 @@ def full_pass(
             &space[threadid(), 0], &totals[part, 0, 0], &values[part, 0])
     if a.flush == n:
         for j in prange(p, nogil=True, num_threads=n_threads, schedule="static"):
-            for c in range(k):
-                gradient[j, c] = 0
             for part in range(parts):
                 add_sums(&a, packed_w != NULL, &sums[part * k, 0], j, j + 1, &gradient[0, 0])
-        gradient[p, :] = 0
-    else:
-        gradient[:] = 0
     for part in range(parts):
         total += values[part, 0]
         loss += values[part, 1]
