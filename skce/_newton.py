@@ -2,7 +2,8 @@
 
 1. L-BFGS works in the coordinates of a metric, from the start: many steps of one pass each. On many
    rows it begins on samples of them.
-2. Newton's method by conjugate gradients follows, where the end is near or L-BFGS slow.
+2. Newton's method by conjugate gradients follows, where the end is near or L-BFGS slow. A whole
+   Hessian is damped as by Levenberg (1944) and Marquardt (1963) where steps had to be shortened.
 """
 
 import numpy as np
@@ -15,6 +16,10 @@ __all__ = ["NewtonCG", "lbfgs"]
 MOST_PRODUCTS = 60
 FORCING = (0.05, 0.3)  # least and most relative residual of a step
 SMALLEST_STEP = 1e-8
+SUMMING = 1e-12  # relative error of sums in double
+LEAST_DAMPING = (1e-10, 1e-3)  # below which there is none, and with which it begins
+MOST_TRIALS = 6  # of other dampings in a step
+MISLED, GOOD = 0.125, 0.375  # fall over -slope, half where the model is right: more, less damping
 MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
 MEMORY_SIZE = 1 << 21  # their numbers
 
@@ -112,32 +117,62 @@ class NewtonCG:
         """Passes made."""
         return self.objective.passes
 
+    @property
+    def damped(self):
+        """Whether the next step is shorter than Newton's."""
+        return self.objective.damping > 0
+
     def step(self):
         """Make one step; return False if no shorter step lowers the objective either."""
-        return self._search(self._direction()) or self._search(-self.divide(self.gradient))
+        for _ in range(MOST_TRIALS):
+            if self._search(self._direction()) or self._search(-self.divide(self.gradient)):
+                return True
+            near = self._is_near(2 * self.decrement)
+            if not self.objective.full or (near and not self.damped):
+                return False
+            more = max(100 * self.objective.damping, LEAST_DAMPING[1])
+            self.objective.damping, self.divide = 0.0 if near else more, None
+        return False
+
+    def _is_near(self, promise):
+        """Tell whether rounding hides the fall that is promised."""
+        return promise < max(self.objective.rounding, SUMMING) * abs(self.value)
 
     def _search(self, direction):
         length, slope = 1.0, float(np.sum(self.gradient * direction))
-        objective = self.objective
+        objective, near = self.objective, self._is_near(-slope)
         self.gap = np.inf
         while length > SMALLEST_STEP and slope < 0:
             W = self.W + length * direction
             value, gradient = objective.value_and_gradient(W)
             fall = value <= self.value + 1e-4 * length * slope
-            if -slope < 1e-7 * abs(self.value):  # near the optimum rounding hides the fall
+            if near:
                 fall = value <= self.value + 4 * objective.rounding * abs(self.value) and (
                     objective.steepest(gradient) < 0.9 * objective.steepest(self.gradient)
                 )
             if fall:
+                self._damp(*(1, 1) if near else (length, (self.value - value) / -slope))
                 self.W, self.value, self.gradient = W, value, gradient
                 return True
             length /= 2
         return False
 
+    def _damp(self, length, fall):
+        """Adapt the damping of a whole Hessian to a step's length and its fall over -slope."""
+        old = new = self.objective.damping
+        if length < 1 or fall < MISLED:
+            new = max((10 if length < 0.2 else 3) * old, LEAST_DAMPING[1])
+        elif fall > GOOD:
+            new = old / 10 if old > LEAST_DAMPING[0] else 0.0
+        if new != old and self.objective.full:
+            self.objective.damping, self.divide = new, None
+
     def _direction(self):
         """Return the step by conjugate gradients; set the fall of the objective it promises."""
-        if self.divide is None or self.exact or self.products >= MANY_PRODUCTS:
-            self.divide = self.objective.preconditioner(self.rng, self.products)
+        fresh = self.exact or self.products >= MANY_PRODUCTS
+        if self.divide is None or fresh:
+            self.divide = None  # one at a time
+            self.divide = self.objective.preconditioner(self.rng, self.products, fresh)
         divide = self.divide
         if self.exact and self.objective.solves:
             x = divide(-self.gradient)

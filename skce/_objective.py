@@ -2,13 +2,13 @@
 
 The metric of L-BFGS is the columns' second moments and the penalty. The preconditioner of Newton's
 method is the Hessian of a row sample: all of it where p * k is small, else one matrix, weighted by
-the curvature of the rows, for all classes; for many features its diagonal.
+the curvature of the rows, for all classes; for many features its diagonal. All of it may be damped.
 """
 
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._canonical import in_threads
+from skce._canonical import in_threads, pieces
 from skce._certificate import certificate, intercept_step
 from skce._gradient import Kind
 
@@ -18,9 +18,11 @@ GRAM_ROWS = 2000  # of a metric, at least
 FEATURES_PER_CLASS = 10  # up to which more of them cost less than the passes
 FEW_ROWS, MORE_ROWS = 10, 300  # for each feature
 FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
-HESSIAN_ROWS = 50  # of it, for each weight
+LARGE_SIZE = 3000  # and where there are rows enough
+HESSIAN_ROWS = 20  # of it, for each weight
+HESSIAN_WORK = 1e11  # multiplications that a sample of rows may cost
 WHOLE_HESSIAN = 1e9  # multiplications that the Hessian of all rows may cost in any case
-CHEAP_PASSES = 120  # in which it is worth making at once
+CHEAP_PASSES = 120  # as which it may cost to be worth making
 GRAM_SIZE = 4000  # p up to which it is a matrix
 INTERCEPT = 0.5  # of a softmax's curvature there: mnist and MiniLM take 4/5 of the passes
 MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
@@ -66,7 +68,7 @@ class Metric:
             def moments(part):
                 Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
                 top = np.abs(Z).max(axis=0) if grow > 1 else reach
-                return _weighted_gram(Z, weight), weight @ Z, top
+                return _weighted_gram(_summable(Z), weight), weight @ Z, top
 
             each = p * p * X.dtype.itemsize
             for gram, sums, top in in_threads(moments, problem.pieces(rows), each):
@@ -114,19 +116,14 @@ class Objective:
         self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
         self.table = None
         self.rounding = float(np.finfo(problem.X.dtype).eps)
-        self.full = self.knows_hessian
-        self.solves = False  # the preconditioner is the Hessian of all rows
-
-    @property
-    def is_small(self):
-        """Whether the whole Hessian is a matrix that can be factored."""
-        return self.problem.X.shape[1] * self.problem.k <= FULL_SIZE
-
-    @property
-    def knows_hessian(self):
-        """Whether all of the Hessian costs few passes."""
-        size = self.problem.X.shape[1] * self.problem.k
-        return self.is_small and HESSIAN_ROWS * size**2 <= CHEAP_PASSES * self.n
+        self.size = problem.X.shape[1] * problem.k
+        self.is_small = self.size <= FULL_SIZE  # the whole Hessian is soon factored
+        cost = self.hessian_rows * self.size / self.n  # passes
+        self.can_know_hessian = self.size <= LARGE_SIZE and cost <= CHEAP_PASSES
+        self.full = self.knows_hessian = self.is_small and self.can_know_hessian
+        self.whole, self.solves = None, False  # a Hessian that was made; whether of all rows
+        self.dense = None  # all rows, where they are one piece
+        self.damping, self.raised = 0.0, 0.0  # the Hessian's diagonal counts 1 + damping times
 
     def value_and_gradient(self, W, remember=True):
         """Return the objective and its gradient at W; remember the curvature there."""
@@ -140,11 +137,11 @@ class Objective:
         return value if np.isfinite(value) else np.inf, gradient * self.fitted + self.decay * W
 
     def product(self, v):
-        """Return the Hessian times v."""
+        """Return the Hessian, damped as the preconditioner was, times v."""
         out = np.empty(v.shape)
         self.problem.full_pass(Kind.PRODUCT, v, out, self.table)
         self.passes += 1
-        return out * self.fitted + self.decay * v
+        return out * self.fitted + (self.decay + self.raised) * v
 
     def bound(self, gradient):
         """Return what bounds the gap where the intercepts are best."""
@@ -185,13 +182,20 @@ class Objective:
         weights = np.where(problem.missing, 0.0, problem.weights)
         return np.vstack([sums, weights @ self.table])
 
-    def preconditioner(self, rng, products):
-        """Return the function that divides by an approximation of the Hessian."""
-        self.full = self.full or (self.is_small and products >= MANY_PRODUCTS)
+    def preconditioner(self, rng, products, fresh=True):
+        """Return the function that divides by an approximation of the Hessian.
+
+        `fresh` asks for a whole one at the last W; else that made before may be damped anew.
+        """
+        able = self.is_small or self.can_know_hessian
+        self.full = self.full or (able and products >= MANY_PRODUCTS)
         if self.problem.X.shape[1] > GRAM_SIZE:
             divide = self._diagonal()
         elif self.full:
-            divide = self._whole(rng)
+            if fresh or self.whole is None:
+                self.whole = None  # one at a time
+                self.whole = self._whole(rng)
+            divide = self._damped(self.whole)
         else:
             divide = Metric(self.problem, rng, self._mean_curvature()).divide
         if self.problem.sigmoid:
@@ -222,26 +226,29 @@ class Objective:
     def unit(self):
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
         if not hasattr(self, "_unit"):
-            problem = self.problem
-            X, weights = problem.X, problem.weights / problem.weights.sum()
-            if sparse.issparse(X):
-                square = np.asarray(X.multiply(X).T @ weights).ravel().astype(np.float64)
-            else:
-                square = np.zeros(X.shape[1])
-                for rows in problem.pieces():
-                    Z = X[rows] - problem.centre_in_dtype
-                    square += np.einsum("ij,ij,i->j", Z, Z, weights[rows], dtype=np.float64)
-            square = square + 4 * problem.alpha
+            weights = self.problem.weights / self.problem.weights.sum()
+            square = 4 * self.problem.alpha
+            for rows, squares in self._squares():
+                square = square + squares.T @ weights[rows]
             self._unit = np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
         return self._unit
 
-    def _diagonal(self):
+    def _squares(self):
+        """Yield parts of the rows and the squares of their centred entries, in double."""
         X = self.problem.X
-        diagonal = np.zeros((X.shape[1] + 1, self.problem.k))
-        for rows in self.problem.pieces():
+        if not sparse.issparse(X):
+            for rows in self.problem.pieces():
+                yield rows, np.square(X[rows] - self.problem.centre_in_dtype, dtype=np.float64)
+            return
+        for rows in pieces(self.n, X.nnz // self.n + self.problem.k):
+            Z = X[rows]
+            squares = np.square(Z.data, dtype=np.float64)
+            yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+
+    def _diagonal(self):
+        diagonal = np.zeros((self.problem.X.shape[1] + 1, self.problem.k))
+        for rows, squares in self._squares():
             curvature = self._row_curvature(rows)
-            Z = X[rows] if sparse.issparse(X) else X[rows] - self.problem.centre_in_dtype
-            squares = Z.multiply(Z) if sparse.issparse(X) else Z**2
             diagonal[:-1] += squares.T @ curvature
             diagonal[-1] += curvature.sum(axis=0, dtype=np.float64)
         diagonal += self.decay
@@ -249,23 +256,43 @@ class Objective:
         return lambda r: r / diagonal
 
     def _whole(self, rng):
+        """Return the Hessian of all rows or a sample, in class-major order."""
         problem = self.problem
         p, k = problem.X.shape[1] + 1, problem.k
-        cheap = self.n * (p * k) ** 2 <= WHOLE_HESSIAN
-        most = self.n if cheap else max(GRAM_ROWS, HESSIAN_ROWS * p * k)
-        rows, size, grow = problem.sample(most, rng)
-        self.solves = grow == 1
-        H = np.zeros((p * k, p * k))
-
-        def hessian(part):
-            return self._hessian(part, grow)
-
-        for part in in_threads(hessian, problem.pieces(rows, k), H.nbytes):
-            H += part
+        rows, scale = None, np.ones(self.n) if problem.sigmoid else problem.weights.copy()
+        self.solves = self.hessian_rows == self.n
         if not self.solves:
-            _damp(H, size, 0.0)
+            rows, times = self.heavy_rows(self.hessian_rows, rng)
+            scale[rows] *= times
+            self.passes += len(rows) * p * k / self.n
+
+        def blocks(c):
+            """Return the rows of class c, from its own block on."""
+            out = np.zeros((p, p if problem.sigmoid else (k - c) * p))
+            for part in problem.pieces(rows, k):
+                X, table = self._with_constant(part), self.table[part, c:]
+                weights = scale[part].astype(X.dtype) * table[:, 0]
+                out[:, :p] += _weighted_gram(X, weights)
+                if not problem.sigmoid:
+                    others = (table[:, :, None] * X[:, None, :]).reshape(len(X), -1)
+                    out -= (weights[:, None] * X).T @ others
+            return out
+
+        H = np.zeros((p * k, p * k))
+        for c, block in enumerate(in_threads(blocks, range(k), p * p * k * H.itemsize)):
+            own, more = slice(c * p, (c + 1) * p), slice(c * p, c * p + block.shape[1])
+            H[own, more], H[more, own] = block, block.T
         H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
-        if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none
+        return H
+
+    def _damped(self, H):
+        """Return the function that divides by H, its diagonal raised by the damping."""
+        p, k = self.problem.X.shape[1] + 1, self.problem.k
+        raised = self.damping * H.diagonal()
+        self.raised = raised.reshape(k, p).T
+        H = H.copy()
+        H[np.diag_indices_from(H)] += raised
+        if not self.problem.sigmoid:  # curvature for the equal shift of all classes, which has none
             for j in range(p):
                 H[j::p, j::p] += H[j::p, j::p].diagonal().max() / k
         factor, d = _factor(H)
@@ -276,35 +303,54 @@ class Objective:
 
         return divide
 
-    def _hessian(self, rows, grow):
-        """Return the Hessian of the losses of rows in class-major order, times grow."""
-        problem, k = self.problem, self.problem.k
-        Z = problem.X[rows]
-        p = Z.shape[1] + 1
-        X = np.empty((Z.shape[0], p), Z.dtype)  # with the constant
+    @property
+    def hessian_rows(self):
+        """The rows that a whole Hessian takes, about."""
+        size = self.size + self.problem.k
+        if self.n * size**2 <= WHOLE_HESSIAN:
+            return self.n
+        return min(self.n, max(GRAM_ROWS, min(HESSIAN_ROWS * size, int(HESSIAN_WORK / size**2))))
+
+    def heavy_rows(self, most, rng):
+        """Draw about so many rows by their share of the Hessian's trace in columns of one scale.
+
+        Return them and what each stands for. Rows that hold much of the trace are certain.
+        """
+        trace = self._mean_curvature()
+        for rows, squares in self._squares():
+            trace[rows] *= 1 + squares @ self.unit[:-1, 0] ** 2
+        ordered = np.sort(trace)[::-1]
+        rest = np.maximum(np.cumsum(ordered[::-1])[::-1], 1e-300)  # of a row and those after it
+        left = most - np.arange(self.n)
+        certain = int(np.argmax(left * ordered <= rest))
+        chance = np.minimum(left[certain] / rest[certain] * trace, 1.0)
+        rows = np.flatnonzero(rng.random_sample(self.n) < chance)
+        return rows, 1 / chance[rows]
+
+    def _with_constant(self, rows):
+        """Return the centred rows, dense, and the constant; those of a small problem are kept."""
+        if isinstance(rows, slice) and rows == slice(0, self.n) and self.dense is not None:
+            return self.dense
+        Z = self.problem.X[rows]
+        X = np.empty((Z.shape[0], Z.shape[1] + 1), Z.dtype)
         if sparse.issparse(Z):
             X[:, :-1] = Z.toarray()
         else:
-            np.subtract(Z, problem.centre_in_dtype, out=X[:, :-1])
-        X[:, -1] = problem.fit_intercept
-        H = np.zeros((p * k, p * k))
-        if problem.sigmoid:
-            diagonal = grow * self.table[rows]
-        else:
-            weights = grow * problem.weights[rows].astype(X.dtype)[:, None]
-            proba = self.table[rows]
-            diagonal = weights * proba
-            part = ((np.sqrt(weights) * proba)[:, :, None] * X[:, None, :]).reshape(len(X), -1)
-            H -= part.T @ part
-        for c in range(k):
-            block = slice(c * p, (c + 1) * p)
-            H[block, block] += _weighted_gram(X, diagonal[:, c])
-        return H
+            np.subtract(Z, self.problem.centre_in_dtype, out=X[:, :-1])
+        X[:, -1] = self.problem.fit_intercept
+        X = _summable(X)
+        if len(X) == self.n:
+            self.dense = X
+        return X
+
+
+def _summable(X):
+    """Return X, in double where float32 does not hold sums of its squares."""
+    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
+    return X.astype(np.float64) if scale > HUGE else X
 
 
 def _weighted_gram(X, weight):
-    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    X = X.astype(np.float64) if scale > HUGE else X
     Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
     return Z.T @ Z
 
@@ -323,7 +369,7 @@ def _factor(A):
     d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     A *= d[:, None]
     A *= d
-    ridge = 1e-12
+    ridge = 1e-14
     while True:
         A[np.diag_indices_from(A)] = 1 + ridge
         try:

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from skce._dual import GROUP, SDCA, SplitSDCA
 from skce._newton import NewtonCG, lbfgs
-from skce._objective import Metric, Objective
+from skce._objective import CHEAP_PASSES, Metric, Objective
 
 __all__ = ["Optimum", "find_optimum", "is_small"]
 
@@ -230,8 +230,9 @@ class _Search:
         if late <= SURE * near:
             return True
         rate = np.log(max(early, 1e-300) / late) / RATE
-        most = SLOW_STEPS if self.objective.knows_hessian else None
-        return most is not None and np.log(late / near) > most * max(rate, 1e-3)
+        if self.objective.knows_hessian:
+            return np.log(late / near) > SLOW_STEPS * max(rate, 1e-3)
+        return self.objective.can_know_hessian and self.passes > CHEAP_PASSES
 
 
 def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
@@ -259,7 +260,8 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         if done:
             found = engine.found  # None but for a certificate
             break
-        lost = lost + 1 if engine.decrement <= engine.objective.rounding * abs(engine.value) else 0
+        small = engine.decrement <= engine.objective.rounding * abs(engine.value)
+        lost = lost + 1 if small and not engine.damped else 0
         if not moved or lost > MOST_LOST:
             left = engine.relative_gradient()
             _, value, gap = found = engine.objective.certified(engine.W)

@@ -1,5 +1,7 @@
 """The metric, L-BFGS in it and Newton's method, against plain NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -105,16 +107,70 @@ def test_preconditioner_is_symmetric_and_positive(name, how, monkeypatch):
 
 
 @every_kind
-def test_whole_preconditioner_is_the_inverse_of_the_hessian(name):
+def test_whole_preconditioner_is_the_inverse_of_the_damped_hessian(name):
     case = case_of(name, 2, scales=0, alpha=1e-2)
     objective = Objective(case.problem)
     W = case.near(np.zeros(case.plain.shape), 1.0)
     objective.value_and_gradient(W)
     objective.full = True
-    divide = objective.preconditioner(np.random.RandomState(0), 0)
-    for _ in range(3):
-        D = direction_of(case)
-        assert_allclose(divide(objective.product(D)), D, rtol=1e-6, atol=1e-7)
+    D = direction_of(case)
+    plain = objective.product(D)
+    for damping, fresh in ((0.0, True), (0.5, False), (0.0, False), (2.0, True)):
+        objective.damping = damping
+        divide = objective.preconditioner(np.random.RandomState(0), 0, fresh)
+        product = objective.product(D)
+        if not case.plain.sigmoid:  # a change that all classes share is none of theirs
+            product -= product.mean(axis=1, keepdims=True)
+        if not damping:
+            assert_allclose(divide(product), D, rtol=1e-6, atol=1e-7)
+        assert np.sum(D * product) >= (1 + 0.1 * damping) * np.sum(D * plain) * (1 - 1e-12)
+    diagonal = [np.sum(E * _product(case, W, E)) for E in _units(case.plain.shape)]
+    expected = 2.0 * np.reshape(diagonal, case.plain.shape)
+    expected[-1] *= case.plain.fit_intercept
+    assert_allclose(objective.raised, expected, rtol=1e-9, atol=1e-12)
+
+
+def _units(shape):
+    return np.eye(shape[0] * shape[1]).reshape(-1, *shape)
+
+
+def _product(case, W, D):
+    return case.plain.product(W, D) + case.plain.decay * D
+
+
+def test_heavy_rows_are_certain_and_the_others_stand_for_all():
+    options = {"k": (3, 4), "scales": 0, "storage": "dense", "zeros": False}
+    case = case_of("labels", 0, n=(5000, 5001), p=(6, 7), **options)
+    heavy, X = np.arange(0, 5000, 500), case.problem.X.copy()
+    X[heavy] *= 1000
+    objective = Objective(replace(case.problem, X=X))
+    objective.value_and_gradient(1e-6 * direction_of(case))
+    numbers, others = [], []
+    for seed in range(20):
+        rows, times = objective.heavy_rows(1000, np.random.RandomState(seed))
+        certain = np.isin(rows, heavy)
+        assert certain.sum() == 10
+        assert_allclose(times[certain], 1)
+        numbers.append(len(rows))
+        others.append(times[~certain].sum())
+    assert abs(np.mean(numbers) - 1000) <= 40
+    assert abs(np.mean(others) - 4990) <= 200
+
+
+@every_kind
+def test_newton_is_damped_far_from_the_optimum_and_ends_there(name):
+    case = case_of(name, 3, scales=0, alpha=1e-4)
+    _, least = case.plain.optimum()
+    start = 30 * direction_of(case)
+    engine = NewtonCG(case.problem, start, np.random.RandomState(0), exact=True)
+    damped = False
+    for _ in range(200):
+        moved = engine.step()
+        damped |= engine.damped
+        if not moved or engine.relative_gradient() <= 1e-10:
+            break
+    assert damped
+    assert case.plain.objective(engine.W) - least <= 1e-11 * case.problem.at_zero
 
 
 @preconditioners
