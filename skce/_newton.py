@@ -127,11 +127,11 @@ class NewtonCG:
         for _ in range(MOST_TRIALS):
             if self._search(self._direction()) or self._search(-self.divide(self.gradient)):
                 return True
-            near = self._is_near(2 * self.decrement)
-            if not self.objective.full or (near and not self.damped):
+            misled = self.decrement > abs(self.value)  # it promised more than there is
+            if not self.objective.full or not (misled or self.damped):
                 return False
             more = max(100 * self.objective.damping, LEAST_DAMPING[1])
-            self.objective.damping, self.divide = 0.0 if near else more, None
+            self.objective.damping, self.divide = more if misled else 0.0, None
         return False
 
     def _is_near(self, promise):

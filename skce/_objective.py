@@ -24,7 +24,7 @@ HESSIAN_WORK = 1e11  # multiplications that a sample of rows may cost
 WHOLE_HESSIAN = 1e9  # multiplications that the Hessian of all rows may cost in any case
 CHEAP_PASSES = 120  # as which it may cost to be worth making
 GRAM_SIZE = 4000  # p up to which it is a matrix
-INTERCEPT = 0.5  # of a softmax's curvature there: mnist and MiniLM take 4/5 of the passes
+INTERCEPT = 0.5  # of its own curvature: mnist and MiniLM take 4/5 of the passes
 MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
 HUGE = 1e15  # whose squares float32 does not sum
 
@@ -32,7 +32,7 @@ HUGE = 1e15  # whose squares float32 does not sum
 class Metric:
     """Second moments of the columns and the constant, times a curvature, plus the penalty.
 
-    The constant of a softmax is taken times sqrt(INTERCEPT).
+    What a softmax's constant has of its own, which no column shares, counts INTERCEPT times.
 
     Parameters
     ----------
@@ -76,15 +76,16 @@ class Metric:
                 A[p, :p] += sums
                 reach = np.maximum(reach, top)
                 gram = None  # before the next one is made
-        unit = 1.0 if problem.sigmoid else np.sqrt(INTERCEPT)
-        A[p, :p] *= problem.fit_intercept * unit
+        A[p, :p] *= problem.fit_intercept
         A[:p, p] = A[p, :p]
         total = max(float(weights.sum()), 1e-300)
-        A[p, p] = total * unit**2
+        A[p, p] = total
         if grow > 1:
             _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         A[np.arange(p), np.arange(p)] += problem.alpha
         (self.factor, _), self.scale = _factor(A)
+        if not problem.sigmoid:
+            self.factor[p, p] *= np.sqrt(INTERCEPT)
 
     def to_weights(self, U):
         """Return W (p + 1, k) of the coordinates U."""
@@ -148,15 +149,18 @@ class Objective:
         alpha = self.problem.alpha
         return np.inf if alpha == 0 else float(np.sum(gradient[:-1] ** 2)) / (2 * alpha)
 
-    def certified(self, W):
+    def certified(self, W, gradient=None):
         """Return W as it rounds to the dtype of X, the objective there and the bound of the gap.
 
-        The intercept is improved before: the bound is loose where it is not the best.
+        The bound is looser where the intercept is not the best: it is improved before, unless the
+        gradient at W is given, which saves two passes.
         """
         problem, dtype = self.problem, self.problem.X.dtype
         W = W.astype(dtype).astype(np.float64)
-        value, gradient = self.value_and_gradient(W)
-        if problem.fit_intercept:
+        improve = gradient is None or (problem.missing.any() and not problem.sigmoid)
+        if improve:
+            value, gradient = self.value_and_gradient(W)
+        if improve and problem.fit_intercept:
             better = W.copy()
             better[-1] -= intercept_step(problem, self.table, gradient[-1])
             better = better.astype(dtype).astype(np.float64)
@@ -264,7 +268,7 @@ class Objective:
         if not self.solves:
             rows, times = self.heavy_rows(self.hessian_rows, rng)
             scale[rows] *= times
-            self.passes += len(rows) * p * k / self.n
+            self.passes += 0 if self.is_small else len(rows) * p * k / self.n
 
         def blocks(c):
             """Return the rows of class c, from its own block on."""
@@ -272,10 +276,12 @@ class Objective:
             for part in problem.pieces(rows, k):
                 X, table = self._with_constant(part), self.table[part, c:]
                 weights = scale[part].astype(X.dtype) * table[:, 0]
-                out[:, :p] += _weighted_gram(X, weights)
-                if not problem.sigmoid:
-                    others = (table[:, :, None] * X[:, None, :]).reshape(len(X), -1)
-                    out -= (weights[:, None] * X).T @ others
+                if problem.sigmoid:
+                    out += _weighted_gram(X, weights)
+                    continue
+                out[:, :p] += _weighted_gram(X, weights * (1 - table[:, 0]))
+                others = (table[:, 1:, None] * X[:, None, :]).reshape(len(X), -1)
+                out[:, p:] -= (weights[:, None] * X).T @ others
             return out
 
         H = np.zeros((p * k, p * k))

@@ -213,7 +213,7 @@ class _Search:
         goal = problem.goal(value, self.tol)
         bound = self.objective.bound(gradient)
         if bound * self.loose <= goal:
-            W, value, gap = self.objective.certified(W)
+            W, value, gap = self.objective.certified(W, gradient)
             self.loose = (self.loose + max(1.0, gap / max(bound, 1e-300))) / 2
             if gap <= problem.goal(value, self.tol):
                 self.found = W, value, gap
@@ -274,6 +274,7 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
     else:
         ended = f"{most_passes} passes (10 * max_iter) were made"
     W, value, gap = found or engine.objective.certified(engine.W)
+    ended = None if gap <= problem.goal(value, tol) else ended
     if not problem.beats_zero(value):
         W, value, gap = _zeros(problem, W)
         ended = ended or "the objective did not fall below that of zero coefficients"

@@ -79,9 +79,8 @@ def test_metric_is_the_weighted_second_moments_and_the_penalty(name, seed):
     A = plain.Z.T @ (curvature[:, None] * plain.Z) + np.diag(plain.decay[:, 0])
     if not plain.fit_intercept:
         A[-1, :-1] = A[:-1, -1] = 0
-    if not case.problem.sigmoid:  # half of the intercept's curvature
-        A[-1] *= np.sqrt(0.5)
-        A[:, -1] *= np.sqrt(0.5)
+    if not case.problem.sigmoid:  # half of the curvature that no column shares
+        A[-1, -1] -= 0.5 / np.linalg.inv(A)[-1, -1]
     W, V = case.rng.standard_normal((2, *plain.shape))
     assert_allclose(metric.divide(A @ W), W, rtol=1e-6, atol=1e-8)
     assert_allclose(metric.to_weights(metric.to_coordinates(W)), W, rtol=1e-8, atol=1e-9)
