@@ -251,7 +251,7 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         report(engine)
         goal = problem.goal(engine.value, tol)
         if exact:
-            done = engine.relative_gradient() <= EXACT
+            done = engine.relative_gradient() <= EXACT and not engine.damped
         elif problem.alpha == 0:
             done = engine.relative_gradient() <= tol
         else:
