@@ -5,6 +5,8 @@ method is the Hessian of a row sample: all of it where p * k is small, else one 
 the curvature of the rows, for all classes; for many features its diagonal. All of it may be damped.
 """
 
+from functools import cached_property
+
 import numpy as np
 from scipy import linalg, sparse
 
@@ -226,16 +228,22 @@ class Objective:
         weights = self.problem.weights[rows].astype(table.dtype)[:, None]
         return weights * table * (1 - table)
 
-    @property
+    @cached_property
     def unit(self):
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
-        if not hasattr(self, "_unit"):
-            weights = self.problem.weights / self.problem.weights.sum()
-            square = 4 * self.problem.alpha
-            for rows, squares in self._squares():
-                square = square + squares.T @ weights[rows]
-            self._unit = np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
-        return self._unit
+        weights = self.problem.weights / self.problem.weights.sum()
+        square = 4 * self.problem.alpha
+        for rows, squares in self._squares():
+            square = square + squares.T @ weights[rows]
+        return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
+
+    @cached_property
+    def _lengths(self):
+        """Squared lengths (n,) of the rows with the constant, in columns of one scale."""
+        lengths = np.empty(self.n)
+        for rows, squares in self._squares():
+            lengths[rows] = 1 + squares @ self.unit[:-1, 0] ** 2
+        return lengths
 
     def _squares(self):
         """Yield parts of the rows and the squares of their centred entries, in double."""
@@ -268,7 +276,8 @@ class Objective:
         if not self.solves:
             rows, times = self.heavy_rows(self.hessian_rows, rng)
             scale[rows] *= times
-            self.passes += 0 if self.is_small else len(rows) * p * k / self.n
+            if not self.is_small:
+                self.passes += len(rows) * p * k / self.n
 
         def blocks(c):
             """Return the rows of class c, from its own block on."""
@@ -322,9 +331,7 @@ class Objective:
 
         Return them and what each stands for. Rows that hold much of the trace are certain.
         """
-        trace = self._mean_curvature()
-        for rows, squares in self._squares():
-            trace[rows] *= 1 + squares @ self.unit[:-1, 0] ** 2
+        trace = self._mean_curvature() * self._lengths
         ordered = np.sort(trace)[::-1]
         rest = np.maximum(np.cumsum(ordered[::-1])[::-1], 1e-300)  # of a row and those after it
         left = most - np.arange(self.n)
