@@ -14,6 +14,7 @@ from scipy import sparse, special
 from skce import _cpu, _gradient, _kernels
 from skce._arrays import check_threads
 from skce._problem import Problem
+from skce.optim import Moments
 
 __all__ = ["Canonical", "canonical", "in_threads", "pieces", "thread_count"]
 
@@ -157,6 +158,25 @@ class Canonical:
         n = self.X.shape[0] if rows is None else len(rows)
         for part in pieces(n, copies * self.X.shape[1]):
             yield part if rows is None else rows[part]
+
+    def squares(self):
+        """Yield parts of the rows and the squares of their centred entries, in double."""
+        X, n = self.X, self.X.shape[0]
+        if not sparse.issparse(X):
+            for rows in self.pieces():
+                yield rows, np.square(X[rows] - self.centre_in_dtype, dtype=np.float64)
+            return
+        for rows in pieces(n, X.nnz // n + self.k):
+            Z = X[rows]
+            squares = np.square(Z.data, dtype=np.float64)
+            yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+
+    @cached_property
+    def nonzeros(self):
+        """Mean square and number of the non-zeros of each column of a CSR X."""
+        moments = Moments(self.X.shape[1])
+        moments.update(self.X, self.weights, None)
+        return moments.scatter / np.maximum(moments.weight, 1), moments.weight
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""

@@ -87,14 +87,10 @@ class SDCA:
         """Return the squared scale of each column."""
         X, p = self.problem.X, self.problem.X.shape[1]
         if self.sparse:
-            squares = np.square(X.data, dtype=np.float64)
-            count = np.maximum(np.bincount(X.indices, minlength=p), 1)
-            scale = np.bincount(X.indices, squares, p) / count
+            scale, count = self.problem.nonzeros
             seen = scale[scale > 0]
-            if len(seen) == 0:
-                return np.ones(p)
-            if seen.max() <= UNLIKE * seen.min():
-                return np.full(p, squares.sum() / max(X.nnz, 1))
+            if len(seen) and seen.max() <= UNLIKE * seen.min():
+                return np.full(p, count @ scale / count.sum())
             return np.where(scale > 0, scale, 1.0)
         rows, size, _ = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
         scale, reach = np.zeros(p), np.zeros(p)
@@ -107,16 +103,9 @@ class SDCA:
 
     def _leverages(self, inverse):
         """Return the weighted squared norm of each row."""
-        X = self.problem.X
-        if self.sparse:
-            squares = sparse.csr_array(
-                (np.square(X.data, dtype=np.float64), X.indices, X.indptr), X.shape
-            )
-            return squares @ inverse
-        out = np.empty(X.shape[0])
-        for rows in self.problem.pieces():
-            Z = X[rows] - self.problem.centre_in_dtype
-            out[rows] = np.square(Z, dtype=np.float64) @ inverse
+        out = np.empty(self.problem.X.shape[0])
+        for rows, squares in self.problem.squares():
+            out[rows] = squares @ inverse
         return out
 
     def _batch(self):

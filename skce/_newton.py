@@ -15,7 +15,7 @@ __all__ = ["NewtonCG", "lbfgs"]
 
 MOST_PRODUCTS = 60
 FORCING = (0.05, 0.3)  # least and most relative residual of a step
-SMALLEST_STEP = 1e-8
+SMALLEST_STEP, NEAR_STEP = 1e-8, 0.1  # of Newton's; where rounding hides the fall
 SUMMING = 1e-12  # relative error of sums in double
 LEAST_DAMPING = (1e-10, 1e-3)  # below which there is none, and with which it begins
 MOST_TRIALS = 6  # of other dampings in a step
@@ -134,20 +134,21 @@ class NewtonCG:
             self.objective.damping, self.divide = more if misled else 0.0, None
         return False
 
-    def _is_near(self, promise):
-        """Tell whether rounding hides the fall that is promised."""
-        return promise < max(self.objective.rounding, SUMMING) * abs(self.value)
+    def _noise(self):
+        """Return what rounding may change of the objective."""
+        return max(4 * self.objective.rounding, SUMMING) * abs(self.value)
 
     def _search(self, direction):
         length, slope = 1.0, float(np.sum(self.gradient * direction))
-        objective, near = self.objective, self._is_near(-slope)
+        objective, near = self.objective, -slope < self._noise()
         self.gap = np.inf
-        while length > SMALLEST_STEP and slope < 0:
+        shortest = NEAR_STEP if near else SMALLEST_STEP
+        while length > shortest and slope < 0:
             W = self.W + length * direction
             value, gradient = objective.value_and_gradient(W)
             fall = value <= self.value + 1e-4 * length * slope
             if near:
-                fall = value <= self.value + 4 * objective.rounding * abs(self.value) and (
+                fall = value <= self.value + self._noise() and (
                     objective.steepest(gradient) < 0.9 * objective.steepest(self.gradient)
                 )
             if fall:

@@ -19,7 +19,7 @@ __all__ = ["Metric", "Objective"]
 GRAM_ROWS = 2000  # of a metric, at least
 FEATURES_PER_CLASS = 10  # up to which more of them cost less than the passes
 FEW_ROWS, MORE_ROWS = 10, 300  # for each feature
-FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
+FULL_SIZE = 1000  # weights up to which the preconditioner may be the whole Hessian
 LARGE_SIZE = 3000  # and where there are rows enough
 HESSIAN_ROWS = 20  # of it, for each weight
 HESSIAN_WORK = 1e11  # multiplications that a sample of rows may cost
@@ -61,7 +61,9 @@ class Metric:
         if sparse.issparse(X):
             Z = sparse.csr_array(X if rows is None else X[rows])
             weighted = sparse.diags_array(weights) @ Z
-            A[:p, :p] = (Z.T @ weighted).toarray()
+            columns = Z.T.tocsr()
+            for some in pieces(p, p):
+                A[some, :p] = (columns[some] @ weighted).toarray()
             A[p, :p] = weighted.sum(axis=0)
             reach = abs(Z).max(axis=0).toarray().ravel()
         else:
@@ -85,7 +87,8 @@ class Metric:
         if grow > 1:
             _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         A[np.arange(p), np.arange(p)] += problem.alpha
-        (self.factor, _), self.scale = _factor(A)
+        self.scale = _to_unit(A)
+        self.factor, _ = _cholesky(A, 1.0)
         if not problem.sigmoid:
             self.factor[p, p] *= np.sqrt(INTERCEPT)
 
@@ -119,7 +122,7 @@ class Objective:
         self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
         self.table = None
         self.rounding = float(np.finfo(problem.X.dtype).eps)
-        self.size = problem.X.shape[1] * problem.k
+        self.size = self.decay.size * problem.k  # of a whole Hessian
         self.is_small = self.size <= FULL_SIZE  # the whole Hessian is soon factored
         cost = self.hessian_rows * self.size / self.n  # passes
         self.can_know_hessian = self.size <= LARGE_SIZE and cost <= CHEAP_PASSES
@@ -201,7 +204,7 @@ class Objective:
             if fresh or self.whole is None:
                 self.whole = None  # one at a time
                 self.whole = self._whole(rng)
-            divide = self._damped(self.whole)
+            divide = self._damped()
         else:
             divide = Metric(self.problem, rng, self._mean_curvature()).divide
         if self.problem.sigmoid:
@@ -219,7 +222,10 @@ class Objective:
         return self._mean_curvature()
 
     def _mean_curvature(self):
-        return self._row_curvature(slice(None)).mean(axis=1, dtype=np.float64)
+        mean = np.empty(self.n)
+        for rows in pieces(self.n, self.problem.k):
+            mean[rows] = self._row_curvature(rows).mean(axis=1, dtype=np.float64)
+        return mean
 
     def _row_curvature(self, rows):
         table = self.table[rows]
@@ -233,7 +239,7 @@ class Objective:
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
         weights = self.problem.weights / self.problem.weights.sum()
         square = 4 * self.problem.alpha
-        for rows, squares in self._squares():
+        for rows, squares in self.problem.squares():
             square = square + squares.T @ weights[rows]
         return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
 
@@ -241,25 +247,13 @@ class Objective:
     def _lengths(self):
         """Squared lengths (n,) of the rows with the constant, in columns of one scale."""
         lengths = np.empty(self.n)
-        for rows, squares in self._squares():
+        for rows, squares in self.problem.squares():
             lengths[rows] = 1 + squares @ self.unit[:-1, 0] ** 2
         return lengths
 
-    def _squares(self):
-        """Yield parts of the rows and the squares of their centred entries, in double."""
-        X = self.problem.X
-        if not sparse.issparse(X):
-            for rows in self.problem.pieces():
-                yield rows, np.square(X[rows] - self.problem.centre_in_dtype, dtype=np.float64)
-            return
-        for rows in pieces(self.n, X.nnz // self.n + self.problem.k):
-            Z = X[rows]
-            squares = np.square(Z.data, dtype=np.float64)
-            yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
-
     def _diagonal(self):
         diagonal = np.zeros((self.problem.X.shape[1] + 1, self.problem.k))
-        for rows, squares in self._squares():
+        for rows, squares in self.problem.squares():
             curvature = self._row_curvature(rows)
             diagonal[:-1] += squares.T @ curvature
             diagonal[-1] += curvature.sum(axis=0, dtype=np.float64)
@@ -268,7 +262,10 @@ class Objective:
         return lambda r: r / diagonal
 
     def _whole(self, rng):
-        """Return the Hessian of all rows or a sample, in class-major order."""
+        """Return the Hessian of all rows or a sample, its diagonal and the scale d, class-major.
+
+        The Hessian has a diagonal of 1, and its lower triangle only.
+        """
         problem = self.problem
         p, k = problem.X.shape[1] + 1, problem.k
         rows, scale = None, np.ones(self.n) if problem.sigmoid else problem.weights.copy()
@@ -279,52 +276,51 @@ class Objective:
             if not self.is_small:
                 self.passes += len(rows) * p * k / self.n
 
-        def blocks(c):
-            """Return the rows of class c, from its own block on."""
-            out = np.zeros((p, p if problem.sigmoid else (k - c) * p))
+        H = np.zeros((p * k, p * k))
+
+        def fill(c):
+            """Add the columns of class c, from its own block on."""
+            columns = H[c * p :, c * p : (c + 1) * p]
             for part in problem.pieces(rows, k):
                 X, table = self._with_constant(part), self.table[part, c:]
                 weights = scale[part].astype(X.dtype) * table[:, 0]
                 if problem.sigmoid:
-                    out += _weighted_gram(X, weights)
+                    columns[:p] += _weighted_gram(X, weights)
                     continue
-                out[:, :p] += _weighted_gram(X, weights * (1 - table[:, 0]))
+                columns[:p] += _weighted_gram(X, weights * (1 - table[:, 0]))
                 others = (table[:, 1:, None] * X[:, None, :]).reshape(len(X), -1)
-                out[:, p:] -= (weights[:, None] * X).T @ others
-            return out
+                columns[p:] -= others.T @ (weights[:, None] * X)
 
-        H = np.zeros((p * k, p * k))
-        for c, block in enumerate(in_threads(blocks, range(k), p * p * k * H.itemsize)):
-            own, more = slice(c * p, (c + 1) * p), slice(c * p, c * p + block.shape[1])
-            H[own, more], H[more, own] = block, block.T
+        for _ in in_threads(fill, range(k), p * p * k * H.itemsize):
+            pass
         H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
-        return H
-
-    def _damped(self, H):
-        """Return the function that divides by H, its diagonal raised by the damping."""
-        p, k = self.problem.X.shape[1] + 1, self.problem.k
-        raised = self.damping * H.diagonal()
-        self.raised = raised.reshape(k, p).T
-        H = H.copy()
-        H[np.diag_indices_from(H)] += raised
-        if not self.problem.sigmoid:  # curvature for the equal shift of all classes, which has none
+        diagonal = H.diagonal().copy()
+        if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none
             for j in range(p):
-                H[j::p, j::p] += H[j::p, j::p].diagonal().max() / k
-        factor, d = _factor(H)
+                H[j::p, j::p] += diagonal[j::p].max() / k
+        return H, diagonal, _to_unit(H)
+
+    def _damped(self):
+        """Return the function that divides by the whole Hessian, its diagonal damped."""
+        H, diagonal, d = self.whole
+        k = self.problem.k
+        self.raised = (self.damping * diagonal).reshape(k, -1).T
+        _mirror(H)  # where the factor of before is
+        factor = _cholesky(H, 1 + self.damping * diagonal * d**2)
 
         def divide(r):
             z = linalg.cho_solve(factor, r.T.ravel() * d, check_finite=False) * d
-            return z.reshape(k, p).T
+            return z.reshape(k, -1).T
 
         return divide
 
     @property
     def hessian_rows(self):
         """The rows that a whole Hessian takes, about."""
-        size = self.size + self.problem.k
-        if self.n * size**2 <= WHOLE_HESSIAN:
+        if self.n * self.size**2 <= WHOLE_HESSIAN:
             return self.n
-        return min(self.n, max(GRAM_ROWS, min(HESSIAN_ROWS * size, int(HESSIAN_WORK / size**2))))
+        most = min(HESSIAN_ROWS * self.size, int(HESSIAN_WORK / self.size**2))
+        return min(self.n, max(GRAM_ROWS, most))
 
     def heavy_rows(self, most, rng):
         """Draw about so many rows by their share of the Hessian's trace in columns of one scale.
@@ -376,19 +372,29 @@ def _damp(A, rows, more):
     A[np.diag_indices_from(A)] = diagonal + more
 
 
-def _factor(A):
-    """Return a Cholesky factor of A with diagonal 1, and the scale d: A is destroyed."""
+def _to_unit(A):
+    """Scale A, in place, to a diagonal of 1; return the scale."""
     diagonal = A.diagonal()
     d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     A *= d[:, None]
     A *= d
+    return d
+
+
+def _cholesky(A, diagonal):
+    """Return the Cholesky factor of A with another diagonal, in A but for its lower triangle."""
     ridge = 1e-14
     while True:
-        A[np.diag_indices_from(A)] = 1 + ridge
+        A[np.diag_indices_from(A)] = diagonal + ridge
         try:
             # LAPACK works in the lower triangle of the transpose, in place
-            return linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False), d
+            return linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
-            for j in range(len(A)):
-                A[j, j + 1 :] = A[j + 1 :, j]
+            _mirror(A)
             ridge *= 100
+
+
+def _mirror(A):
+    """Copy the lower triangle of A to the upper one."""
+    for j in range(len(A)):
+        A[j, j + 1 :] = A[j + 1 :, j]

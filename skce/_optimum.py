@@ -19,7 +19,8 @@ MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
 EXACT = 1e-10  # relative gradient of small problems
-ROUNDING = 1e-6  # what rounding may leave of it
+CERTAIN = 1e-6  # of the goal's scale, which such an end has to certify at least
+ROUNDING = 1e-6  # what rounding may leave of the gradient
 MOST_LOST = 3  # steps whose promise is below rounding
 SURE = 1e-2  # of the goal: a fall of L-BFGS from which Newton's method does better
 NEWTON_PASSES = 10  # times max_iter
@@ -90,6 +91,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
             if found is not None:
                 return found
             W = engine.best().astype(np.float64)
+        engine = None  # and its table
     exact = solver == "auto" and is_small(problem.X, problem.k)
     before = len(curve)  # passes of sdca
     return _descend(problem, W, rng, tol, NEWTON_PASSES * max_iter, report, curve, exact, before)
@@ -109,9 +111,8 @@ def _suits_sdca(problem, solver):
         return square <= MOST_LEVERAGE * X.shape[0] * problem.alpha
     if X.shape[1] > MATRIX_SIZE:
         return True
-    squares = np.square(X.data, dtype=np.float64)
-    scale = np.bincount(X.indices, squares, X.shape[1])
-    scale = scale[scale > 0] / np.bincount(X.indices, X.data != 0, X.shape[1])[scale > 0]
+    scale, _ = problem.nonzeros
+    scale = scale[scale > 0]
     return len(scale) > 0 and scale.max() <= UNLIKE * scale.min()
 
 
@@ -244,19 +245,23 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         if found is not None:
             return _or_zero(problem, *found, curve, int(np.ceil(passes)))
     ended, found, lost = None, None, 0
+
+    def goal(value):
+        if not exact:
+            return problem.goal(value, tol)
+        return max(problem.goal(value, max(tol, CERTAIN)), np.finfo(float).eps * problem.at_zero)
+
     engine = NewtonCG(problem, W, rng, exact=exact)
     while engine.passes + passes < most_passes:
         moved = engine.step()
         curve.append(engine.value)
         report(engine)
-        goal = problem.goal(engine.value, tol)
-        if exact:
-            done = engine.relative_gradient() <= EXACT and not engine.damped
-        elif problem.alpha == 0:
-            done = engine.relative_gradient() <= tol
-        else:
-            engine.certify(goal)
-            done = engine.gap < np.inf and engine.gap <= problem.goal(engine.found[1], tol)
+        done = not exact or (engine.relative_gradient() <= EXACT and not engine.damped)
+        if problem.alpha == 0:
+            done = done and (exact or engine.relative_gradient() <= tol)
+        elif done:
+            engine.certify(goal(engine.value))
+            done = engine.gap < np.inf and engine.gap <= goal(engine.found[1])
         if done:
             found = engine.found  # None but for a certificate
             break
@@ -265,10 +270,8 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         if not moved or lost > MOST_LOST:
             left = engine.relative_gradient()
             _, value, gap = found = engine.objective.certified(engine.W)
-            if not (
-                gap <= problem.goal(value, tol)
-                or ((exact or problem.alpha == 0) and left <= ROUNDING)
-            ):
+            near = problem.alpha == 0 or (exact and engine.decrement <= goal(value))
+            if not (gap <= goal(value) or (near and left <= ROUNDING)):
                 ended = f"rounding left a relative gradient of {left:.1g}"
             break
     else:

@@ -251,3 +251,15 @@ def test_step_that_promises_little_is_no_certificate(seed):
     floor = np.sqrt(np.finfo(case.problem.X.dtype).eps) * case.problem.at_best_intercept
     goal = 1e-2 * max(value - case.plain.entropy(), floor)
     assert found.ended is not None or value - case.plain.optimum()[1] <= goal
+
+
+@pytest.mark.parametrize("seed", [544, 1040, 1101, 1184, 1496, 1589])
+def test_separable_rows_end_within_tol_of_a_tiny_objective(seed):
+    """Their gradient is small long before the gap is."""
+    alpha = 10 ** np.random.default_rng(seed).uniform(-12, -9)
+    case = random_case(seed, n=(5, 15), p=(4, 8), alpha=alpha, dtype=np.float64)
+    found = solve(case, "auto", 1e-3)
+    value, least = case.plain.objective(found.W), case.plain.optimum()[1]
+    assert found.ended is None
+    assert value < 1e-6
+    assert value - least <= 1e-3 * value + 1e-14

@@ -48,7 +48,10 @@ LAYERS = {
     "_validation": (set(), EVERYTHING),
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
-    "_canonical": ({"_cpu", "_kernels", "_problem", "_gradient", "_arrays"}, {"numpy", "scipy"}),
+    "_canonical": (
+        {"_cpu", "_kernels", "_problem", "_gradient", "_arrays", "optim"},
+        {"numpy", "scipy"},
+    ),
     "_certificate": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
     "_objective": ({"_gradient", "_canonical", "_certificate"}, {"numpy", "scipy"}),
     "_newton": ({"_objective"}, {"numpy", "scipy"}),

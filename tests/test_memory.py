@@ -1,0 +1,67 @@
+"""Peak memory beyond X, against what the guide says that a fit keeps."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from plain import random_case
+from scipy import sparse
+
+from skce import MultinomialLogistic, _objective
+
+MIB = 1 << 20
+# name: rows, features, classes, density (None is dense), numbers of the metric, parameters
+SHAPES = {
+    "sdca, then Newton": (100_000, 30, 30, None, 0, {"alpha": 2e-5}),
+    "metric of CSR": (10_000, 2000, 2, 0.01, 2001**2, {"solver": "lbfgs", "max_iter": 3}),
+    "L1": (100_000, 5000, 4, 0.01, 0, {"l1_ratio": 1.0, "alpha": 1e-4, "max_iter": 3}),
+}
+
+
+@pytest.fixture
+def peak():
+    """The function that tells the peak since its last call, in bytes."""
+
+    def found():
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        return most
+
+    tracemalloc.start()
+    yield found
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fit_keeps_a_table_a_metric_and_some_weights(name, dtype, peak):
+    n, p, k, density, metric, params = SHAPES[name]
+    rng = np.random.RandomState(0)
+    if density is None:
+        X = rng.standard_normal((n, p)).astype(dtype)
+    else:
+        X = sparse.random_array((n, p), density=density, format="csr", rng=rng).astype(dtype)
+    y = np.argmax(X @ rng.standard_normal((p, k)), axis=1)
+    before = tracemalloc.get_traced_memory()[0]
+    peak()
+    MultinomialLogistic(**{"random_state": 0, **params}).fit(X, y)
+    outputs = 1 if k == 2 else k
+    table = n * outputs * X.dtype.itemsize
+    weights = 24 * (p + 1) * outputs * 8
+    rows = 8 * n  # numbers in double
+    assert peak() - before <= table + 8 * metric + weights + rows * 10 + 16 * MIB
+
+
+def test_newton_keeps_one_whole_hessian(peak, monkeypatch):
+    monkeypatch.setattr(_objective, "FULL_SIZE", 3000)
+    case = random_case(0, names=["labels"], n=(2000, 2001), p=(40, 41), k=(50, 51), storage="dense")
+    objective = _objective.Objective(case.problem)
+    objective.value_and_gradient(np.zeros(case.plain.shape))
+    before = tracemalloc.get_traced_memory()[0]
+    matrix = 8 * objective.size**2
+    for fresh in (True, False):
+        peak()
+        objective.preconditioner(np.random.RandomState(0), _objective.MANY_PRODUCTS, fresh)
+        assert matrix <= peak() - before <= 1.7 * matrix
+        objective.damping = 1.0
