@@ -1,8 +1,8 @@
-"""Fitting that both estimators share: the choice of the solver, epochs, stopping, partial_fit."""
+"""Fitting that both estimators share: the choice of the solver, partial_fit."""
 
 import time
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import ClassVar
@@ -14,11 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skce import _kernels, _linear, _problem
-from skce._arrays import check_threads
+from skce import _kernels, _problem
 from skce._canonical import canonical
 from skce._optimum import find_optimum, is_small
-from skce._solvers import SGD
+from skce._predict import dense_rows, map_logits
+from skce._solvers import SGD, run_epochs
 from skce._validation import (
     Interval,
     SparseCoefMixin,
@@ -29,14 +29,12 @@ from skce._validation import (
     one_blas_thread,
 )
 
-__all__ = ["BaseCrossEntropy", "Encoded", "best_class"]
+__all__ = ["BaseCrossEntropy", "Encoded"]
 
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
-STALE_BEFORE_HALVING = 2
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
-BLOCK = 1 << 22  # logits, or entries of X to convert, that a prediction works on at once
 
 
 @dataclass
@@ -201,7 +199,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         limit = DIVERGED_IN_ORDER * sgd.loss(problem, rows, np.zeros_like(sgd.W))
         loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
         if loss == np.inf or (loss > limit and not sgd.auto):
-            message = f"Not converged: {self._divergence()} in this call."
+            message = f"Not converged: {sgd.divergence} in this call."
             warnings.warn(message, ConvergenceWarning, stacklevel=4)
         if loss == np.inf:
             if hasattr(self, "_sgd"):  # all of the call is undone, but for shorter steps
@@ -339,14 +337,18 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         problem = self._problem(data, weights)
         rows = np.arange(problem.X.shape[0], dtype=np.intp)
         at_zero = sgd.loss(problem, rows, np.zeros_like(sgd.W))
-        curve, ended = self._passes(sgd, problem, DIVERGED * at_zero, rng)
+        curve, ended = run_epochs(
+            *(sgd, problem, DIVERGED * at_zero, rng),
+            **{"tol": self.tol, "max_iter": self.max_iter, "verbose": self.verbose},
+            n_iter_no_change=self.n_iter_no_change,
+        )
         coef, intercept = sgd.result()
         n = rows.shape[0]
         with np.errstate(over="ignore"):
             penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
         objective = sgd.loss(problem, rows) / n + penalty
         if not objective <= at_zero / n:
-            ended = self._divergence()
+            ended = sgd.divergence
             if sgd.auto:
                 coef[:], intercept[:] = 0, 0
                 objective = at_zero / n
@@ -356,37 +358,6 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), ended is None
         self.objective_, self.dual_gap_ = objective, np.nan
         return coef, intercept
-
-    def _passes(self, sgd, problem, limit, rng):
-        """Run epochs until the loss stalls; return the loss curve, and why they ended otherwise."""
-        n = problem.X.shape[0]
-        curve, best, stale = [], np.inf, 0
-        for epoch in range(self.max_iter):
-            start = time.perf_counter()
-            order = rng.permutation(n).astype(np.intp)
-            loss = sgd.run_pass(problem, order, limit if sgd.auto else np.inf)
-            curve.append(loss / n + sgd.penalty())
-            if self.verbose:
-                seconds = time.perf_counter() - start
-                print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}, {seconds:.3g} s")
-            if loss == np.inf:  # this pass was undone
-                if not sgd.auto:
-                    return curve, self._divergence()
-                sgd.reduction /= 4
-            elif curve[-1] < best - self.tol * abs(best) or best == np.inf:
-                best, stale = curve[-1], 0
-            else:
-                stale += 1
-                if stale >= self.n_iter_no_change:
-                    return curve, self._divergence() if loss > limit else None
-                if sgd.auto and stale % STALE_BEFORE_HALVING == 0:
-                    sgd.reduction /= 2
-        if loss > limit:
-            return curve, self._divergence()
-        return curve, f"max_iter={self.max_iter} was reached"
-
-    def _divergence(self):
-        return f"the loss diverged with learning_rate={self.learning_rate!r}"
 
     def _resumed(self, params, data):
         """Return the state of partial_fit, or a new one that starts at the fitted coefficients."""
@@ -411,51 +382,12 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             setattr(self, name, value)
 
     def _map_logits(self, X, function, softmax=False):
-        """Return function(logits) of the rows of X, or of their softmax, a block of rows at a time.
-
-        function may change its argument and return it.
-        """
+        """Return function(logits) of the rows of X, or of their softmax, as `map_logits` does."""
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
-        n, p = X.shape
-        k = self.coef_.shape[0]
-        both_single = X.dtype == self.coef_.dtype == np.float32
-        dtype = np.dtype(np.float32 if both_single else np.float64)
-        is_sparse = sparse.issparse(X)
-        coef = dense_rows(self.coef_)
-        coef = np.ascontiguousarray(coef.T if is_sparse else coef, dtype)
-        intercept = np.array(np.broadcast_to(self.intercept_, (k,)), dtype)
-        entries = X.nnz / n if is_sparse else p  # of a row that has to be converted
-        size = max(1, int(BLOCK // max(k, entries if X.dtype != dtype else 0)))
-        work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)
-        for first in range(0, n, size):
-            rows = X if size >= n else X[first : first + size]
-            rows = _linear.Matrix(rows.astype(dtype, copy=False))
-            logits = work[: rows.shape[0]]
-            with one_blas_thread() if _linear.uses_blas(rows, k) else nullcontext():
-                _linear.decision(rows, coef, intercept, logits, softmax and k > 1, threads)
-            result = function(logits)
-            if size >= n:
-                return result
-            if out is None:
-                out = np.empty((n, *result.shape[1:]), result.dtype)
-            if not np.may_share_memory(result, out):
-                out[first : first + size] = result
-            if result is logits:
-                work = out[first + size :][:size]  # no copy from here on
-        return out
+        return map_logits(X, self.coef_, self.intercept_, function, softmax)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def dense_rows(coef):
-    """Return coefficients as an array, also after `sparsify`."""
-    return coef.toarray() if sparse.issparse(coef) else coef
-
-
-def best_class(logits):
-    """Return the number of the largest logit; a single one is that of class 1."""
-    return logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)

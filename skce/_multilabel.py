@@ -7,7 +7,8 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
-from skce._base import BaseCrossEntropy, Encoded, best_class
+from skce._base import BaseCrossEntropy, Encoded
+from skce._predict import best_class
 from skce._validation import (
     Interval,
     StrOptions,

@@ -1,6 +1,7 @@
 """The stochastic phase of a fit."""
 
 import copy
+import time
 
 import numpy as np
 from scipy import sparse
@@ -8,10 +9,11 @@ from scipy import sparse
 from skce import _sgd
 from skce.optim import Moments, constant, smoothness
 
-__all__ = ["SGD"]
+__all__ = ["SGD", "run_epochs"]
 
 AVERAGE_POWER = 3  # iterates enter the average with weights growing like step**3
 MOST_METRIC = 1e30  # finite in float32
+STALE_BEFORE_HALVING = 2
 ROW_CURVATURE = 0.25  # of the loss of one row in one logit, at most
 RULES = {"sgd": _sgd.Rule.SGD, "adagrad": _sgd.Rule.ADAGRAD, "adam": _sgd.Rule.ADAM}
 STATES = {_sgd.Rule.SGD: 0, _sgd.Rule.MOMENTUM: 1, _sgd.Rule.ADAGRAD: 1, _sgd.Rule.ADAM: 2}
@@ -144,6 +146,11 @@ class SGD:
             lazy,
         )
 
+    @property
+    def divergence(self):
+        """What a fit that diverged says."""
+        return f"the loss diverged with learning_rate={self.params['learning_rate']!r}"
+
     def penalty(self):
         """Return the penalty at the last iterate."""
         with np.errstate(over="ignore"):
@@ -189,3 +196,32 @@ class SGD:
                 f"number, got {steps!r}."
             )
         return steps.astype(np.float64)
+
+
+def run_epochs(sgd, problem, limit, rng, *, tol, max_iter, n_iter_no_change, verbose):
+    """Run epochs until the loss stalls; return the loss curve, and why they ended otherwise."""
+    n = problem.X.shape[0]
+    curve, best, stale = [], np.inf, 0
+    for epoch in range(max_iter):
+        start = time.perf_counter()
+        order = rng.permutation(n).astype(np.intp)
+        loss = sgd.run_pass(problem, order, limit if sgd.auto else np.inf)
+        curve.append(loss / n + sgd.penalty())
+        if verbose:
+            seconds = time.perf_counter() - start
+            print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}, {seconds:.3g} s")
+        if loss == np.inf:  # this pass was undone
+            if not sgd.auto:
+                return curve, sgd.divergence
+            sgd.reduction /= 4
+        elif curve[-1] < best - tol * abs(best) or best == np.inf:
+            best, stale = curve[-1], 0
+        else:
+            stale += 1
+            if stale >= n_iter_no_change:
+                return curve, sgd.divergence if loss > limit else None
+            if sgd.auto and stale % STALE_BEFORE_HALVING == 0:
+                sgd.reduction /= 2
+    if loss > limit:
+        return curve, sgd.divergence
+    return curve, f"max_iter={max_iter} was reached"

@@ -48,6 +48,7 @@ LAYERS = {
     "_validation": (set(), EVERYTHING),
     # 4 base
     "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
+    "_predict": ({"_linear", "_arrays", "_validation"}, {"numpy", "scipy"}),
     "_canonical": (
         {"_cpu", "_kernels", "_problem", "_gradient", "_arrays", "optim"},
         {"numpy", "scipy"},
@@ -59,14 +60,14 @@ LAYERS = {
     "_optimum": ({"_objective", "_newton", "_dual"}, {"numpy", "scipy"}),
     "_base": (
         {
-            *("_kernels", "_linear", "_problem", "_arrays", "_validation"),
-            *("_solvers", "_canonical", "_optimum"),
+            *("_kernels", "_problem", "_validation"),
+            *("_predict", "_solvers", "_canonical", "_optimum"),
         },
         EVERYTHING,
     ),
     # 5 estimators
-    "_multinomial": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
-    "_multilabel": ({"_kernels", "_validation", "_base", "losses"}, EVERYTHING),
+    "_multinomial": ({"_kernels", "_validation", "_predict", "_base", "losses"}, EVERYTHING),
+    "_multilabel": ({"_kernels", "_validation", "_predict", "_base", "losses"}, EVERYTHING),
     # 6 satellites
     "metrics": ({"_arrays", "losses"}, EVERYTHING),
     "display": (set(), {*EVERYTHING, "matplotlib"}),

@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from skce import (
     MultiLabelLogistic,
     MultinomialLogistic,
-    _base,
     _linear,
     _parallel,
+    _predict,
     _problem,
     _sgd,
     losses,
@@ -281,7 +281,7 @@ def test_predictions_do_not_depend_on_the_blocks(block, storage, monkeypatch):
         "float32": A.astype(np.float32),
         "fortran": np.asfortranarray(A),
     }[storage]
-    monkeypatch.setattr(_base, "BLOCK", block)
+    monkeypatch.setattr(_predict, "BLOCK", block)
     logits = data @ model.coef_.T + 0.5
     assert_allclose(model.decision_function(data), logits, rtol=1e-12, atol=1e-12)
     assert_array_equal(model.predict(data), logits.argmax(axis=1))
