@@ -43,8 +43,7 @@ class Metric:
     rng : RandomState
         Draws the rows, where there are too many.
     curvature : ndarray of shape (n,), default=None
-        Weight * curvature of each row, averaged over the classes; None is that of zero weights with
-        the best intercept.
+        Weight * mean curvature of each row; None is that of zero weights and the best intercept.
     """
 
     def __init__(self, problem, rng, curvature=None):
@@ -87,6 +86,8 @@ class Metric:
         if grow > 1:
             _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         A[np.arange(p), np.arange(p)] += problem.alpha
+        if not np.isfinite(A.diagonal()).all():
+            raise ValueError(f"X must have finite squares, got entries up to {abs(X).max():.1g}.")
         self.scale = _to_unit(A)
         self.factor, _ = _cholesky(A, 1.0)
         if not problem.sigmoid:
@@ -99,8 +100,8 @@ class Metric:
 
     def divide(self, gradient):
         """Return the gradient divided by the metric."""
-        scale, factor = self.scale[:, None], (self.factor, True)
-        return linalg.cho_solve(factor, gradient * scale, check_finite=False) * scale
+        scale = self.scale[:, None]
+        return linalg.cho_solve((self.factor, True), gradient * scale, check_finite=False) * scale
 
     def to_coordinates(self, W):
         """Return U of W."""
@@ -291,8 +292,7 @@ class Objective:
                 others = (table[:, 1:, None] * X[:, None, :]).reshape(len(X), -1)
                 columns[p:] -= others.T @ (weights[:, None] * X)
 
-        for _ in in_threads(fill, range(k), p * p * k * H.itemsize):
-            pass
+        list(in_threads(fill, range(k), p * p * k * H.itemsize))
         H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
         diagonal = H.diagonal().copy()
         if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none

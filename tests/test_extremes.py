@@ -235,3 +235,14 @@ def test_few_weighted_rows_among_many_are_the_fit(solver):
         found = MultinomialLogistic(solver=solver, random_state=seed).fit(Z, y, weight)
         assert found.converged_
         assert abs(found.objective_ - expected.objective_) <= 2e-3 * expected.objective_
+
+
+@every_storage
+@pytest.mark.parametrize("scale", [1e155, 1e300])
+def test_squares_that_overflow_are_named(scale, storage):
+    A = RNG.standard_normal((40, 3)) * [1.0, scale, 1.0]
+    X = A if storage == "dense" else sparse.csr_array(A)
+    model = MultinomialLogistic(solver="lbfgs")
+    with pytest.raises(ValueError, match="X must have finite squares, got entries up to [0-9]e"):
+        model.fit(X, np.arange(40) % 3)
+    assert not hasattr(model, "coef_")
