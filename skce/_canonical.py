@@ -100,9 +100,12 @@ class Canonical:
 
     @cached_property
     def _plain_entropies(self):
-        entropy = self._entropy(self.targets.data.astype(np.float64))
-        parts = entropy, self.targets.indices, self.targets.indptr
-        return sparse.csr_array(parts, self.targets.shape).sum(axis=1)
+        out = np.empty(self.X.shape[0])
+        for rows in pieces(len(out), self.targets.nnz // len(out) + 1):
+            part = self.targets[rows].astype(np.float64)
+            part.data = self._entropy(part.data)
+            out[rows] = part.sum(axis=1)
+        return out
 
     def dense_targets(self):
         """Yield, for blocks of rows, tau and the weights of the entries within their row."""
@@ -170,6 +173,13 @@ class Canonical:
             Z = X[rows]
             squares = np.square(Z.data, dtype=np.float64)
             yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+
+    def weigh(self, weights, table):
+        """Return the weighted sums (k,) over the rows of a table, in double."""
+        sums = np.zeros(self.k)
+        for rows in pieces(len(weights), self.k):
+            sums += weights[rows] @ table[rows].astype(np.float64)
+        return sums
 
     @cached_property
     def nonzeros(self):

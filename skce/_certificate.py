@@ -8,6 +8,8 @@ from skce._gradient import Kind
 
 __all__ = ["certificate", "intercept_step"]
 
+MOST_STEP = 5.0  # of an intercept
+
 
 def certificate(problem, W, table=None, sums=None):
     """Return the objective at W (p + 1, k), and a bound of how far above its minimum that is.
@@ -37,7 +39,7 @@ def certificate(problem, W, table=None, sums=None):
     if problem.fit_intercept:
         if problem.sigmoid:
             # labels that rounding lets exceed their total stay below it
-            sums = np.clip(sums, 0, total)
+            sums, wanted = np.clip(sums, 0, total), np.clip(wanted, 0, total)
             with np.errstate(divide="ignore", invalid="ignore"):
                 lower = np.where(sums > wanted, wanted / sums, 1.0)
                 raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
@@ -111,8 +113,9 @@ def _gradient_bound(problem, W):
 
 def intercept_step(problem, table, gradient):
     """Return the Newton step of the intercepts, from their gradient and the curvature table."""
-    if problem.sigmoid:
-        return gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
+    if problem.sigmoid:  # bounded, as the curvature of a label that is always there vanishes
+        step = gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
+        return np.clip(step, -MOST_STEP, MOST_STEP)
     H = np.zeros((problem.k, problem.k))
     for rows in pieces(len(table), problem.k):
         proba = table[rows].astype(np.float64)

@@ -264,17 +264,16 @@ class SDCA:
     def _sums(self):
         """Return the weighted sums of the table, as `certificate` takes them."""
         problem, weights = self.problem, self.problem.weights
-        sums = np.zeros(problem.k)
         if problem.sigmoid and self.masses is not None:
+            sums = np.zeros(problem.k)
             for rows, _, mass in problem.dense_targets():
                 sums += weights[rows] @ (mass * self.table[rows])
             return sums
-        for rows in pieces(len(weights), problem.k):
-            sums += weights[rows] @ self.table[rows].astype(np.float64)
+        sums = problem.weigh(weights, self.table)
         if problem.sigmoid or not problem.missing.any():
             return sums
         full = np.where(problem.missing, 0, weights)
-        return np.vstack([sums, full @ self.table])
+        return np.vstack([sums, problem.weigh(full, self.table)])
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""

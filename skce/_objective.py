@@ -19,7 +19,7 @@ __all__ = ["Metric", "Objective"]
 GRAM_ROWS = 2000  # of a metric, at least
 FEATURES_PER_CLASS = 10  # up to which more of them cost less than the passes
 FEW_ROWS, MORE_ROWS = 10, 300  # for each feature
-FULL_SIZE = 1000  # weights up to which the preconditioner may be the whole Hessian
+FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
 LARGE_SIZE = 3000  # and where there are rows enough
 HESSIAN_ROWS = 20  # of it, for each weight
 HESSIAN_WORK = 1e11  # multiplications that a sample of rows may cost
@@ -56,17 +56,16 @@ class Metric:
         per_feature = MORE_ROWS if p <= FEATURES_PER_CLASS * problem.k else FEW_ROWS
         rows, size, grow = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
         weights = curvature if rows is None else curvature[rows] * grow
-        A = np.zeros((p + 1, p + 1))
+        A, reach = np.zeros((p + 1, p + 1)), np.zeros(p)
         if sparse.issparse(X):
             Z = sparse.csr_array(X if rows is None else X[rows])
-            weighted = sparse.diags_array(weights) @ Z
-            columns = Z.T.tocsr()
             for some in pieces(p, p):
-                A[some, :p] = (columns[some] @ weighted).toarray()
-            A[p, :p] = weighted.sum(axis=0)
-            reach = abs(Z).max(axis=0).toarray().ravel()
+                columns = Z[:, some]
+                reach[some] = abs(columns).max(axis=0).toarray().ravel()
+                weighted = sparse.diags_array(weights) @ columns
+                A[some, :p] = (weighted.T.tocsr() @ Z).toarray()
+            A[p, :p] = weights @ Z
         else:
-            reach = np.zeros(p)
 
             def moments(part):
                 Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
@@ -124,7 +123,8 @@ class Objective:
         self.table = None
         self.rounding = float(np.finfo(problem.X.dtype).eps)
         self.size = self.decay.size * problem.k  # of a whole Hessian
-        self.is_small = self.size <= FULL_SIZE  # the whole Hessian is soon factored
+        # the whole Hessian is soon factored
+        self.is_small = problem.X.shape[1] * problem.k <= FULL_SIZE
         cost = self.hessian_rows * self.size / self.n  # passes
         self.can_know_hessian = self.size <= LARGE_SIZE and cost <= CHEAP_PASSES
         self.full = self.knows_hessian = self.is_small and self.can_know_hessian
@@ -190,7 +190,7 @@ class Objective:
         if problem.sigmoid or not problem.missing.any():
             return sums
         weights = np.where(problem.missing, 0.0, problem.weights)
-        return np.vstack([sums, weights @ self.table])
+        return np.vstack([sums, problem.weigh(weights, self.table)])
 
     def preconditioner(self, rng, products, fresh=True):
         """Return the function that divides by an approximation of the Hessian.
@@ -306,7 +306,7 @@ class Objective:
         k = self.problem.k
         self.raised = (self.damping * diagonal).reshape(k, -1).T
         _mirror(H)  # where the factor of before is
-        factor = _cholesky(H, 1 + self.damping * diagonal * d**2)
+        factor = _cholesky(H, 1 + self.damping * (d * diagonal * d))
 
         def divide(r):
             z = linalg.cho_solve(factor, r.T.ravel() * d, check_finite=False) * d

@@ -22,6 +22,7 @@ EXACT = 1e-10  # relative gradient of small problems
 CERTAIN = 1e-6  # of the goal's scale, which such an end has to certify at least
 ROUNDING = 1e-6  # what rounding may leave of the gradient
 MOST_LOST = 3  # steps whose promise is below rounding
+MOST_BEYOND = 60  # steps of small problems from EXACT on, for the certificate
 SURE = 1e-2  # of the goal: a fall of L-BFGS from which Newton's method does better
 NEWTON_PASSES = 10  # times max_iter
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
@@ -244,40 +245,43 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         passes += made
         if found is not None:
             return _or_zero(problem, *found, curve, int(np.ceil(passes)))
-    ended, found, lost = None, None, 0
+    ended, found, lost, beyond = None, None, 0, 0
+    least = max(tol, CERTAIN) if exact else tol
 
-    def goal(value):
-        if not exact:
-            return problem.goal(value, tol)
-        return max(problem.goal(value, max(tol, CERTAIN)), np.finfo(float).eps * problem.at_zero)
+    def goal(value, tol):
+        rounding = np.finfo(float).eps * problem.at_zero if exact else 0.0
+        return max(problem.goal(value, tol), rounding)
 
     engine = NewtonCG(problem, W, rng, exact=exact)
     while engine.passes + passes < most_passes:
         moved = engine.step()
         curve.append(engine.value)
         report(engine)
-        done = not exact or (engine.relative_gradient() <= EXACT and not engine.damped)
+        near = exact and engine.relative_gradient() <= EXACT
+        beyond += near
+        done = not exact or (near and not engine.damped)
         if problem.alpha == 0:
             done = done and (exact or engine.relative_gradient() <= tol)
         elif done:
-            engine.certify(goal(engine.value))
-            done = engine.gap < np.inf and engine.gap <= goal(engine.found[1])
+            engine.certify(np.inf if exact else goal(engine.value, tol))
+            done = engine.gap < np.inf and engine.gap <= goal(engine.found[1], least)
         if done:
             found = engine.found  # None but for a certificate
             break
         small = engine.decrement <= engine.objective.rounding * abs(engine.value)
         lost = lost + 1 if small and not engine.damped else 0
-        if not moved or lost > MOST_LOST:
+        if not moved or lost > MOST_LOST or beyond > MOST_BEYOND:
             left = engine.relative_gradient()
             _, value, gap = found = engine.objective.certified(engine.W)
-            near = problem.alpha == 0 or (exact and engine.decrement <= goal(value))
-            if not (gap <= goal(value) or (near and left <= ROUNDING)):
+            near = exact and not engine.damped and engine.decrement <= goal(value, least)
+            near = near or problem.alpha == 0
+            if not (gap <= goal(value, least) or (near and left <= ROUNDING)):
                 ended = f"rounding left a relative gradient of {left:.1g}"
             break
     else:
         ended = f"{most_passes} passes (10 * max_iter) were made"
     W, value, gap = found or engine.objective.certified(engine.W)
-    ended = None if gap <= problem.goal(value, tol) else ended
+    ended = None if gap <= goal(value, tol) else ended
     if not problem.beats_zero(value):
         W, value, gap = _zeros(problem, W)
         ended = ended or "the objective did not fall below that of zero coefficients"

@@ -137,9 +137,12 @@ class Moments:
     def update(self, X, weights, rng):
         """Take in the rows of X that have weight."""
         rows = np.flatnonzero(weights)
-        for first in range(0, len(rows), BLOCK):
-            block = rows[first : first + BLOCK]
-            block = X[block] if len(rows) < X.shape[0] else X[first : first + BLOCK]
+        size = BLOCK
+        if sparse.issparse(X):  # no fewer entries than columns
+            size = max(BLOCK, len(rows) * X.shape[1] // max(X.nnz, 1))
+        for first in range(0, len(rows), size):
+            block = rows[first : first + size]
+            block = X[block] if len(rows) < X.shape[0] else X[first : first + size]
             if sparse.issparse(X):
                 squares = np.square(block.data, dtype=np.float64)
                 self.scatter += np.bincount(block.indices, squares, X.shape[1])

@@ -246,3 +246,30 @@ def test_squares_that_overflow_are_named(scale, storage):
     with pytest.raises(ValueError, match="X must have finite squares, got entries up to [0-9]e"):
         model.fit(X, np.arange(40) % 3)
     assert not hasattr(model, "coef_")
+
+
+@every_dtype
+@pytest.mark.parametrize("tol", [0.0, 1e-3])
+@pytest.mark.parametrize("alpha", [1e-10, 1e-3])
+@pytest.mark.parametrize("others", [0, 1])
+def test_labels_of_one_value_keep_intercept_and_gap_finite(others, alpha, tol, dtype):
+    A = np.random.default_rng(0).standard_normal((50, 5)).astype(dtype)
+    y = np.column_stack([np.ones(50, int), np.zeros(50, int), A[:, 0] > 0])[:, : 2 + others]
+    model = MultiLabelLogistic(alpha=alpha, tol=tol)
+    assert not fit(model, A, y)
+    assert np.abs(model.intercept_[:2]).max() < 50
+    assert model.dual_gap_ <= max(1e-6, tol) * model.objective_ + 1e-14
+    assert model.n_iter_ < 100
+
+
+def test_label_that_is_certain_at_the_start_leaves_the_others():
+    """Its curvature is below what the reciprocal of a double holds."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((200, 3))
+    A[:, 0] = np.sign(A[:, 0])
+    y = np.column_stack([A[:, 0] > 0, A[:, 1] + rng.standard_normal(200) > 0])
+    model = MultiLabelLogistic(alpha=0.0, warm_start=True).fit(A, y)
+    expected = model.coef_[1].copy()
+    model.coef_, model.intercept_ = np.array([[720.0, 0, 0], [0, 0, 0]]), np.zeros(2)
+    assert not fit(model, A, y)
+    np.testing.assert_allclose(model.coef_[1], expected, rtol=1e-4)
