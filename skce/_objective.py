@@ -1,8 +1,8 @@
-"""The objective with its derivatives, and matrices that stand in for its Hessian.
+"""The objective with its derivatives, and what stands in for its Hessian in Newton's method.
 
-The metric of L-BFGS is the columns' second moments and the penalty. The preconditioner of Newton's
-method is the Hessian of a row sample: all of it where p * k is small, else one matrix, weighted by
-the curvature of the rows, for all classes; for many features its diagonal. All of it may be damped.
+The preconditioner is the Hessian of a row sample: all of it, damped at times, where p * k is small,
+else one matrix, weighted by the curvature of the rows, for all classes; for many features its
+diagonal.
 """
 
 from functools import cached_property
@@ -13,12 +13,10 @@ from scipy import linalg, sparse
 from skce._canonical import in_threads, pieces
 from skce._certificate import certificate, intercept_step
 from skce._gradient import Kind
+from skce._metric import GRAM_ROWS, Metric, cholesky, mirror, summable, to_unit, weighted_gram
 
-__all__ = ["Metric", "Objective"]
+__all__ = ["Objective"]
 
-GRAM_ROWS = 2000  # of a metric, at least
-FEATURES_PER_CLASS = 10  # up to which more of them cost less than the passes
-FEW_ROWS, MORE_ROWS = 10, 300  # for each feature
 FULL_SIZE = 1000  # p * k up to which the preconditioner may be the whole Hessian
 LARGE_SIZE = 3000  # and where there are rows enough
 HESSIAN_ROWS = 20  # of it, for each weight
@@ -26,90 +24,8 @@ HESSIAN_WORK = 1e11  # multiplications that a sample of rows may cost
 WHOLE_HESSIAN = 1e9  # multiplications that the Hessian of all rows may cost in any case
 CHEAP_PASSES = 120  # as which it may cost to be worth making
 GRAM_SIZE = 4000  # p up to which it is a matrix
-INTERCEPT = 0.5  # of its own curvature: mnist and MiniLM take 4/5 of the passes
+BLOCK_COLUMNS = 64  # of a whole Hessian that are made together
 MANY_PRODUCTS = 12  # in a step, from which a better preconditioner pays
-HUGE = 1e15  # whose squares float32 does not sum
-
-
-class Metric:
-    """Second moments of the columns and the constant, times a curvature, plus the penalty.
-
-    What a softmax's constant has of its own, which no column shares, counts INTERCEPT times.
-
-    Parameters
-    ----------
-    problem : Canonical
-        Gives columns and weights.
-    rng : RandomState
-        Draws the rows, where there are too many.
-    curvature : ndarray of shape (n,), default=None
-        Weight * mean curvature of each row; None is that of zero weights and the best intercept.
-    """
-
-    def __init__(self, problem, rng, curvature=None):
-        X = problem.X
-        p = X.shape[1]
-        if curvature is None:
-            sums, total, _ = problem.masses
-            share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
-            curvature = problem.weights * float(np.mean(share * (1 - share)))
-        per_feature = MORE_ROWS if p <= FEATURES_PER_CLASS * problem.k else FEW_ROWS
-        rows, size, grow = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
-        weights = curvature if rows is None else curvature[rows] * grow
-        A, reach = np.zeros((p + 1, p + 1)), np.zeros(p)
-        if sparse.issparse(X):
-            Z = sparse.csr_array(X if rows is None else X[rows])
-            for some in pieces(p, p):
-                columns = Z[:, some]
-                reach[some] = abs(columns).max(axis=0).toarray().ravel()
-                weighted = sparse.diags_array(weights) @ columns
-                A[some, :p] = (weighted.T.tocsr() @ Z).toarray()
-            A[p, :p] = weights @ Z
-        else:
-
-            def moments(part):
-                Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
-                top = np.abs(Z).max(axis=0) if grow > 1 else reach
-                return _weighted_gram(_summable(Z), weight), weight @ Z, top
-
-            each = p * p * X.dtype.itemsize
-            for gram, sums, top in in_threads(moments, problem.pieces(rows), each):
-                A[:p, :p] += gram
-                A[p, :p] += sums
-                reach = np.maximum(reach, top)
-                gram = None  # before the next one is made
-        A[p, :p] *= problem.fit_intercept
-        A[:p, p] = A[p, :p]
-        total = max(float(weights.sum()), 1e-300)
-        A[p, p] = total
-        if grow > 1:
-            _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
-        A[np.arange(p), np.arange(p)] += problem.alpha
-        if not np.isfinite(A.diagonal()).all():
-            raise ValueError(f"X must have finite squares, got entries up to {abs(X).max():.1g}.")
-        self.scale = _to_unit(A)
-        self.factor, _ = _cholesky(A, 1.0)
-        if not problem.sigmoid:
-            self.factor[p, p] *= np.sqrt(INTERCEPT)
-
-    def to_weights(self, U):
-        """Return W (p + 1, k) of the coordinates U."""
-        V = linalg.solve_triangular(self.factor, U, trans="T", lower=True, check_finite=False)
-        return V * self.scale[:, None]
-
-    def divide(self, gradient):
-        """Return the gradient divided by the metric."""
-        scale = self.scale[:, None]
-        return linalg.cho_solve((self.factor, True), gradient * scale, check_finite=False) * scale
-
-    def to_coordinates(self, W):
-        """Return U of W."""
-        return linalg.blas.dtrmm(1.0, self.factor, W / self.scale[:, None], lower=1, trans_a=1)
-
-    def to_gradient(self, gradient):
-        """Return the gradient in the coordinates U."""
-        scaled = gradient * self.scale[:, None]
-        return linalg.solve_triangular(self.factor, scaled, lower=True, check_finite=False)
 
 
 class Objective:
@@ -277,36 +193,41 @@ class Objective:
             if not self.is_small:
                 self.passes += len(rows) * p * k / self.n
 
-        H = np.zeros((p * k, p * k))
+        H, own = np.zeros((p * k, p * k)), np.zeros((k, p, p))
+        several = 1 if problem.sigmoid else max(1, BLOCK_COLUMNS // p)  # classes at a time
 
         def fill(c):
-            """Add the columns of class c, from its own block on."""
-            columns = H[c * p :, c * p : (c + 1) * p]
+            """Add the columns of some classes, from c on."""
+            last = min(c + several, k)
+            columns, width = H[c * p :, c * p : last * p], (last - c) * p
+            start = width if last == c + 1 else 0
             for part in problem.pieces(rows, k):
                 X, table = self._with_constant(part), self.table[part, c:]
-                weights = scale[part].astype(X.dtype) * table[:, 0]
-                if problem.sigmoid:
-                    columns[:p] += _weighted_gram(X, weights)
-                    continue
-                columns[:p] += _weighted_gram(X, weights * (1 - table[:, 0]))
-                others = (table[:, 1:, None] * X[:, None, :]).reshape(len(X), -1)
-                columns[p:] -= others.T @ (weights[:, None] * X)
+                weights = scale[part].astype(X.dtype)
+                for j in range(last - c):
+                    share = 1 if problem.sigmoid else 1 - table[:, j]
+                    own[c + j] += weighted_gram(X, weights * table[:, j] * share)
+                if not problem.sigmoid:
+                    shares = (table[:, :, None] * X[:, None, :]).reshape(len(X), -1)
+                    columns[start:] -= shares[:, start:].T @ (weights[:, None] * shares[:, :width])
+            for j in range(last - c):
+                columns[j * p : (j + 1) * p, j * p : (j + 1) * p] = own[c + j]
 
-        list(in_threads(fill, range(k), p * p * k * H.itemsize))
+        list(in_threads(fill, range(0, k, several), p * p * k * several * H.itemsize))
         H[np.diag_indices_from(H)] += np.tile(self.decay[:, 0], k)
         diagonal = H.diagonal().copy()
         if not problem.sigmoid:  # curvature for the equal shift of all classes, which has none
             for j in range(p):
                 H[j::p, j::p] += diagonal[j::p].max() / k
-        return H, diagonal, _to_unit(H)
+        return H, diagonal, to_unit(H)
 
     def _damped(self):
         """Return the function that divides by the whole Hessian, its diagonal damped."""
         H, diagonal, d = self.whole
         k = self.problem.k
         self.raised = (self.damping * diagonal).reshape(k, -1).T
-        _mirror(H)  # where the factor of before is
-        factor = _cholesky(H, 1 + self.damping * (d * diagonal * d))
+        mirror(H)  # where the factor of before is
+        factor = cholesky(H, 1 + self.damping * (d * diagonal * d))
 
         def divide(r):
             z = linalg.cho_solve(factor, r.T.ravel() * d, check_finite=False) * d
@@ -347,54 +268,7 @@ class Objective:
         else:
             np.subtract(Z, self.problem.centre_in_dtype, out=X[:, :-1])
         X[:, -1] = self.problem.fit_intercept
-        X = _summable(X)
+        X = summable(X)
         if len(X) == self.n:
             self.dense = X
         return X
-
-
-def _summable(X):
-    """Return X, in double where float32 does not hold sums of its squares."""
-    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    return X.astype(np.float64) if scale > HUGE else X
-
-
-def _weighted_gram(X, weight):
-    Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
-    return Z.T @ Z
-
-
-def _damp(A, rows, more):
-    """Shrink a matrix of few rows to its diagonal, and raise that by `more`."""
-    share = 0.5 * len(A) / (rows + len(A))
-    diagonal = A.diagonal().copy()
-    A *= 1 - share
-    A[np.diag_indices_from(A)] = diagonal + more
-
-
-def _to_unit(A):
-    """Scale A, in place, to a diagonal of 1; return the scale."""
-    diagonal = A.diagonal()
-    d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    A *= d[:, None]
-    A *= d
-    return d
-
-
-def _cholesky(A, diagonal):
-    """Return the Cholesky factor of A with another diagonal, in A but for its lower triangle."""
-    ridge = 1e-14
-    while True:
-        A[np.diag_indices_from(A)] = diagonal + ridge
-        try:
-            # LAPACK works in the lower triangle of the transpose, in place
-            return linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
-        except linalg.LinAlgError:
-            _mirror(A)
-            ridge *= 100
-
-
-def _mirror(A):
-    """Copy the lower triangle of A to the upper one."""
-    for j in range(len(A)):
-        A[j, j + 1 :] = A[j + 1 :, j]

@@ -6,8 +6,9 @@ import numpy as np
 from scipy import sparse
 
 from skce._dual import GROUP, SDCA, SplitSDCA
+from skce._metric import Metric
 from skce._newton import NewtonCG, lbfgs
-from skce._objective import CHEAP_PASSES, Metric, Objective
+from skce._objective import CHEAP_PASSES, Objective
 
 __all__ = ["Optimum", "find_optimum", "is_small"]
 

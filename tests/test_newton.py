@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose
 from plain import KINDS, random_case
 
 from skce import _objective
+from skce._metric import Metric
 from skce._newton import NewtonCG, lbfgs
-from skce._objective import Metric, Objective
+from skce._objective import Objective
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 many_seeds = pytest.mark.parametrize("seed", range(3))
