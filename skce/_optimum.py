@@ -135,7 +135,7 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
         report(engine)
         goal = problem.goal(engine.value, tol)
         engine.certify(goal)
-        if engine.gap <= problem.goal(engine.value, tol):
+        if engine.gap < np.inf and engine.gap <= problem.goal(engine.value, tol):
             return _or_zero(problem, engine.W, engine.value, engine.gap, curve, engine.passes)
         if solver == "auto" and engine.Z is None and _is_slow(running, goal):
             return None
@@ -143,7 +143,8 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
     value, gap = engine.evaluate(W)
     if not problem.beats_zero(value):
         W, value, gap = _zeros(problem, W)
-    ended = None if gap <= problem.goal(value, tol) else f"max_iter={max_iter} was reached"
+    sure = gap < np.inf and gap <= problem.goal(value, tol)
+    ended = None if sure else f"max_iter={max_iter} was reached"
     return Optimum(W, value, gap, curve, engine.passes, ended)
 
 

@@ -273,3 +273,14 @@ def test_label_that_is_certain_at_the_start_leaves_the_others():
     model.coef_, model.intercept_ = np.array([[720.0, 0, 0], [0, 0, 0]]), np.zeros(2)
     assert not fit(model, A, y)
     np.testing.assert_allclose(model.coef_[1], expected, rtol=1e-4)
+
+
+@every_storage
+@pytest.mark.parametrize("scale", [3e19, 1e20, 1e22])
+def test_a_loss_that_overflows_is_no_certificate(scale, storage):
+    A = np.random.default_rng(0).standard_normal((60, 4)) * [scale, 1, 1, 1]
+    X = A.astype(np.float32)
+    X = sparse.csr_array(X) if storage == "csr" else X
+    model = MultinomialLogistic(solver="sdca", random_state=0)
+    assert fit(model, X, A[:, 0] > 0)
+    assert np.isfinite(model.dual_gap_)
