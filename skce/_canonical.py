@@ -21,6 +21,7 @@ __all__ = ["Canonical", "canonical", "in_threads", "pieces", "thread_count"]
 SAMPLE = 4096  # rows from which the centre is estimated, at most
 SAMPLE_SIZE = 1 << 21  # and their entries
 MOST_WAITING = 1 << 25  # bytes of results that threads may hold
+UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 
 
@@ -85,13 +86,14 @@ class Canonical:
             return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
         if self.plain:
             entropy = float(self.weights @ self._plain_entropies)
-            return self.targets.T @ self.weights, np.full(self.k, self.weights.sum()), entropy
+            total = np.full(self.k, self.weights.sum())
+            return np.minimum(self.targets.T @ self.weights, total), total, entropy
         sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
         for rows, tau, mass in self.dense_targets():
             sums += self.weights[rows] @ (mass * tau)
             total += self.weights[rows] @ (mass if self.sigmoid else np.ones_like(mass))
             entropy += float(self.weights[rows] @ self._entropies(tau, mass))
-        return sums, total, entropy
+        return np.minimum(sums, total), total, entropy  # rounding may exceed it
 
     @cached_property
     def plain(self):
@@ -183,10 +185,12 @@ class Canonical:
 
     @cached_property
     def nonzeros(self):
-        """Mean square and number of the non-zeros of each column of a CSR X."""
+        """Mean square and number of the non-zeros in each column of CSR; whether all are like."""
         moments = Moments(self.X.shape[1])
         moments.update(self.X, self.weights, None)
-        return moments.scatter / np.maximum(moments.weight, 1), moments.weight
+        scale = moments.scatter / np.maximum(moments.weight, 1)
+        seen = scale[scale > 0]
+        return scale, moments.weight, len(seen) > 0 and seen.max() <= UNLIKE * seen.min()
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""
@@ -220,6 +224,10 @@ class Canonical:
         """The gap within which `value` of the objective counts as the optimum."""
         floor = np.sqrt(np.finfo(self.X.dtype).eps) * self.at_best_intercept
         return tol * max(value - self.masses[2], floor)
+
+    def is_within(self, gap, value, tol):
+        """Tell whether the gap, if there is one, is within the goal."""
+        return gap < np.inf and gap <= self.goal(value, tol)
 
     def subset(self, rows):
         """The problem of some rows, their weights raised to the same sum."""

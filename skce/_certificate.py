@@ -6,7 +6,7 @@ from scipy import linalg
 from skce._canonical import pieces
 from skce._gradient import Kind
 
-__all__ = ["certificate", "intercept_step"]
+__all__ = ["certificate", "intercept_step", "with_movable"]
 
 MOST_STEP = 5.0  # of an intercept
 
@@ -39,7 +39,7 @@ def certificate(problem, W, table=None, sums=None):
     if problem.fit_intercept:
         if problem.sigmoid:
             # labels that rounding lets exceed their total stay below it
-            sums, wanted = np.clip(sums, 0, total), np.clip(wanted, 0, total)
+            sums = np.clip(sums, 0, total)
             with np.errstate(divide="ignore", invalid="ignore"):
                 lower = np.where(sums > wanted, wanted / sums, 1.0)
                 raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
@@ -62,6 +62,13 @@ def certificate(problem, W, table=None, sums=None):
     V = np.empty(W.shape)
     young, loss = problem.full_pass(Kind.DUAL, W, V, table, scale, shift)
     return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
+
+
+def with_movable(problem, sums, table):
+    """Return the sums of a table as `certificate` takes them."""
+    if problem.sigmoid or not problem.missing.any():
+        return sums
+    return np.vstack([sums, problem.weigh(np.where(problem.missing, 0.0, problem.weights), table)])
 
 
 def _smallest_bound(problem, W, V, young, loss):

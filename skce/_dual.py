@@ -13,7 +13,7 @@ from scipy import sparse, special
 
 from skce import _gradient, _sdca
 from skce._canonical import pieces, thread_count
-from skce._certificate import certificate
+from skce._certificate import certificate, with_movable
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA", "SplitSDCA"]
@@ -21,7 +21,6 @@ __all__ = ["SDCA", "SplitSDCA"]
 FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
 RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
 TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one before
-UNLIKE = 100.0  # ratio of the columns' scales from which each gets its own
 SAMPLE = 2000
 CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
 GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
@@ -87,9 +86,8 @@ class SDCA:
         """Return the squared scale of each column."""
         X, p = self.problem.X, self.problem.X.shape[1]
         if self.sparse:
-            scale, count = self.problem.nonzeros
-            seen = scale[scale > 0]
-            if len(seen) and seen.max() <= UNLIKE * seen.min():
+            scale, count, alike = self.problem.nonzeros
+            if alike:
                 return np.full(p, count @ scale / count.sum())
             return np.where(scale > 0, scale, 1.0)
         rows, size, _ = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
@@ -269,11 +267,7 @@ class SDCA:
             for rows, _, mass in problem.dense_targets():
                 sums += weights[rows] @ (mass * self.table[rows])
             return sums
-        sums = problem.weigh(weights, self.table)
-        if problem.sigmoid or not problem.missing.any():
-            return sums
-        full = np.where(problem.missing, 0, weights)
-        return np.vstack([sums, problem.weigh(full, self.table)])
+        return with_movable(problem, problem.weigh(weights, self.table), self.table)
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""

@@ -42,11 +42,11 @@ class Metric:
         A, reach = np.zeros((p + 1, p + 1)), np.zeros(p)
         if sparse.issparse(X):
             Z = sparse.csr_array(X if rows is None else X[rows])
+            by_row = sparse.diags_array(weights)
             for some in pieces(p, p):
                 columns = Z[:, some]
                 reach[some] = abs(columns).max(axis=0).toarray().ravel()
-                weighted = sparse.diags_array(weights) @ columns
-                A[some, :p] = (weighted.T.tocsr() @ Z).toarray()
+                A[some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
             A[p, :p] = weights @ Z
         else:
 

@@ -14,7 +14,6 @@ __all__ = ["Optimum", "find_optimum", "is_small"]
 
 SMALL_SIZE = 4e6  # n * p * K up to which "auto" goes on to the last digits, in double
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
-UNLIKE = 100.0  # ratio of the columns' scales from which CSR does not
 SAMPLE = 1000  # rows from which their length is told
 MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
 LOOK_BACK = 6  # passes from which the rate of sdca is told
@@ -113,9 +112,7 @@ def _suits_sdca(problem, solver):
         return square <= MOST_LEVERAGE * X.shape[0] * problem.alpha
     if X.shape[1] > MATRIX_SIZE:
         return True
-    scale, _ = problem.nonzeros
-    scale = scale[scale > 0]
-    return len(scale) > 0 and scale.max() <= UNLIKE * scale.min()
+    return problem.nonzeros[2]
 
 
 def _zeros(problem, W):
@@ -135,7 +132,7 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
         report(engine)
         goal = problem.goal(engine.value, tol)
         engine.certify(goal)
-        if engine.gap < np.inf and engine.gap <= problem.goal(engine.value, tol):
+        if problem.is_within(engine.gap, engine.value, tol):
             return _or_zero(problem, engine.W, engine.value, engine.gap, curve, engine.passes)
         if solver == "auto" and engine.Z is None and _is_slow(running, goal):
             return None
@@ -143,8 +140,7 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
     value, gap = engine.evaluate(W)
     if not problem.beats_zero(value):
         W, value, gap = _zeros(problem, W)
-    sure = gap < np.inf and gap <= problem.goal(value, tol)
-    ended = None if sure else f"max_iter={max_iter} was reached"
+    ended = None if problem.is_within(gap, value, tol) else f"max_iter={max_iter} was reached"
     return Optimum(W, value, gap, curve, engine.passes, ended)
 
 
@@ -219,7 +215,7 @@ class _Search:
         if bound * self.loose <= goal:
             W, value, gap = self.objective.certified(W, gradient)
             self.loose = (self.loose + max(1.0, gap / max(bound, 1e-300))) / 2
-            if gap <= problem.goal(value, self.tol):
+            if problem.is_within(gap, value, self.tol):
                 self.found = W, value, gap
                 return True
         return self._is_slow(goal)
