@@ -1,24 +1,38 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# a compiled, editable install; "compat" keeps the .pxd files visible to Cython
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--config-settings editable_mode=compat --editable
-SOURCES := setup.py pyproject.toml $(wildcard skce/*.pyx skce/*.pxd skce/*.h skce/*.inc)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := setup.py $(wildcard skce/*.pyx skce/*.pxd skce/*.h skce/*.inc)
+# lists of requirements in pyproject.toml, one a line; build is what compiling and importing skce need
+REQUIREMENTS = $(BIN)/python -c 'import sys, tomllib; \
+	project = tomllib.load(open("pyproject.toml", "rb")); \
+	lists = {"build": project["build-system"]["requires"] + project["project"]["dependencies"]}; \
+	lists |= project["project"]["optional-dependencies"]; \
+	print(*lists[sys.argv[1]], sep="\n")'
+PYTEST := $(BIN)/python -m pytest -q -n logical
 
-.PHONY: demo test lint bench docs debug-test level-test sanitize no-openmp-test clean
+.PHONY: demo test test-all lint bench docs debug-test level-test sanitize no-openmp-test clean
+
+# a worker of pytest on each core: their OpenMP threads have to sleep while they wait
+test test-all debug-test level-test sanitize no-openmp-test: export OMP_WAIT_POLICY := passive
 
 demo: $(VENV)/plot
 	$(BIN)/python examples/demo.py
 
+# every law on every loss, dtype and storage
 test: $(VENV)/test
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) -m "not long"
+
+# the remainder: more seeds and sizes, thousands of random fits
+test-all: test
+	$(PYTEST) -m long
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(BIN):$$PATH" cython-lint skce  # it calls pycodestyle
 	$(BIN)/mypy
+	$(BIN)/stubtest --ignore-missing-stub $(patsubst skce/%.pyi,skce.%,$(wildcard skce/*.pyi))
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings skce/*.py
 
 bench: $(VENV)/bench
@@ -36,47 +50,64 @@ rm -rf build/$(1) && mkdir -p build/$(1)
 cp -r setup.py pyproject.toml README.md LICENSE skce tests tools build/$(1)
 rm -f build/$(1)/skce/*.so
 endef
+BUILD_COPY := ../../$(BIN)/python setup.py --quiet build_ext --inplace
 KERNEL_TESTS := tests/test_losses.py tests/test_sgd.py
 
 # the kernels' tests on a build with bounds checks and C assertions, in a copy
 debug-test: $(VENV)/test
 	$(call COPY,debug)
-	cd build/debug && SKCE_DEBUG=1 CFLAGS=-w ../../$(BIN)/python setup.py --quiet build_ext --inplace
-	cd build/debug && PYTHONPATH=. ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS)
+	cd build/debug && SKCE_DEBUG=1 CFLAGS=-w $(BUILD_COPY)
+	cd build/debug && PYTHONPATH=. ../../$(PYTEST) $(KERNEL_TESTS)
 
 # the kernels' tests once for each CPU level of this machine
 level-test: $(VENV)/test
-	tools/levels.sh $(BIN)/python -m pytest -q -x $(KERNEL_TESTS) tests/test_simd.py
+	tools/levels.sh $(PYTEST) -x $(KERNEL_TESTS) tests/test_simd.py
 
 # the debug build again, with the address and undefined behaviour sanitizers of gcc. The interpreter
 # has none, so their libraries are preloaded, before them nothing; libstdc++ for the exceptions of SciPy
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 sanitize: $(VENV)/test
 	$(call COPY,sanitize)
-	cd build/sanitize && SKCE_DEBUG=1 CC=gcc CFLAGS="-w $(SANITIZE)" LDFLAGS="$(SANITIZE)" \
-		../../$(BIN)/python setup.py --quiet build_ext --inplace -j2
+	cd build/sanitize && SKCE_DEBUG=1 CC=gcc CFLAGS="-w $(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BUILD_COPY)
 	cd build/sanitize && export PYTHONPATH=$$PWD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		LD_PRELOAD="$(foreach lib,asan ubsan stdc++,$$(gcc -print-file-name=lib$(lib).so))" \
-		&& tools/levels.sh ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) tests/test_robustness.py \
-		&& ../../$(BIN)/python -m pytest -q tests/test_gradient.py tests/test_sdca.py
+		&& tools/levels.sh ../../$(PYTEST) $(KERNEL_TESTS) tests/test_robustness.py \
+		&& ../../$(PYTEST) tests/test_gradient.py tests/test_sdca.py
 
 # the tests of kernels and estimators on a build without OpenMP
 no-openmp-test: $(VENV)/test
 	$(call COPY,no-openmp)
-	cd build/no-openmp && SKCE_OPENMP=0 ../../$(BIN)/python setup.py --quiet build_ext --inplace -j2
+	cd build/no-openmp && SKCE_OPENMP=0 $(BUILD_COPY)
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -c \
 		"from skce._cpu import max_threads; assert max_threads() == 0, 'built with OpenMP'"
-	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -m pytest -q $(KERNEL_TESTS) \
+	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(PYTEST) $(KERNEL_TESTS) \
 		tests/test_robustness.py tests/test_base.py tests/test_multinomial.py tests/test_multilabel.py
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@echo "== $(VENV): a virtual environment of $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
 
-# one stamp for each extra: installed again when a compiled source or the metadata changes
-$(VENV)/%: $(BIN)/python $(SOURCES)
-	$(INSTALL) ".[$*]"
-	touch $@
+$(VENV)/build: $(BIN)/python pyproject.toml
+	@echo "== installing what skce is built with and runs on"
+	@$(REQUIREMENTS) build | $(PIP) install -r /dev/stdin
+	@touch $@
+
+# The one compile: in place, what changed, on all cores. An editable install by pip would compile all
+# of it again; a .pth file beside the metadata is what it leaves behind, and all that Cython looks for.
+$(VENV)/skce: $(VENV)/build $(SOURCES)
+	@echo "== compiling skce: half a minute on two cores, less after an edit"
+	@$(if $(filter setup.py,$?),rm -rf build/cython)  # the flags may have changed
+	@$(BIN)/python setup.py --quiet egg_info build_ext --inplace
+	@$(BIN)/python -c 'import os, site; \
+		print(os.getcwd(), file=open(site.getsitepackages()[0] + "/skce.pth", "w"))'
+	@touch $@
+
+# one stamp for each extra, whose packages alone are installed
+$(VENV)/%: pyproject.toml | $(VENV)/skce
+	@echo "== installing the extra '$*'"
+	@$(REQUIREMENTS) $* | $(PIP) install -r /dev/stdin
+	@touch $@
 
 clean:
 	rm -rf build $(VENV) skce/*.so docs/_build docs/api

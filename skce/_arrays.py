@@ -86,7 +86,7 @@ def dense_targets(targets, shape, dtype, name="targets"):
     targets = float_array(name, targets, dtype)
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
-    return np.require(targets, requirements="CA")
+    return np.require(targets, requirements=("C", "A"))
 
 
 FINITE = np.finfo(np.float64).max
@@ -106,7 +106,7 @@ def check_labels(targets, n, k, n_threads=None):
     if targets.dtype.kind not in "iu":
         raise ValueError(f"targets of shape ({n},) must be integers, got dtype {targets.dtype}.")
     labels = np.empty(n, np.int32)
-    wide = np.require(targets.astype(np.int64, copy=False), requirements="CA")
+    wide = np.require(targets.astype(np.int64, copy=False), requirements=("C", "A"))
     fits = targets.dtype != np.uint64 or targets.max(initial=0) < 2**63
     if not (_parallel.narrow(wide, labels, k, check_threads(n_threads)) and fits):
         raise ValueError(
@@ -116,7 +116,7 @@ def check_labels(targets, n, k, n_threads=None):
 
 
 def check_smoothing(label_smoothing):
-    if not (isinstance(label_smoothing, Real) and 0 <= label_smoothing <= 1):
+    if not (isinstance(label_smoothing, Real) and 0 <= float(label_smoothing) <= 1):
         raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing!r}.")
     return float(label_smoothing)
 
@@ -246,5 +246,5 @@ def _rows(array):
     """Return a C-contiguous array (n, K) of one of shape (n,) or (n, K), None for None."""
     if array is None:
         return None
-    array = np.require(array, requirements="CA")
+    array = np.require(array, requirements=("C", "A"))
     return array if array.ndim == 2 else array[:, None]

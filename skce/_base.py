@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -41,9 +41,9 @@ TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks 
 class Encoded:
     """What is fitted: targets are labels (n,) or CSR (n, k); weights include class weights."""
 
-    X: object
+    X: Any
     kind: int
-    targets: object
+    targets: Any
     k: int
     weights: np.ndarray
     counts: np.ndarray  # weighted, of all calls of partial_fit
@@ -66,6 +66,7 @@ class Encoded:
 class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
+    _sgd: SGD  # of partial_fit
     _observe = None  # a benchmark may take each iterate: a method of coef (K, p), intercept (K,)
 
     _parameter_constraints: ClassVar[dict] = {
@@ -128,7 +129,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             coef, intercept = self._train(data, params)
             self._publish(data, coef, intercept)
             for state in ("_sgd", "_seen_counts"):
-                vars(self).pop(state, None)
+                self.__dict__.pop(state, None)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -243,12 +244,12 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
 
     @contextmanager
     def _unchanged_on_error(self):
-        before = vars(self).copy()
+        before = self.__dict__.copy()
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _problem(self, data, weights):

@@ -7,6 +7,7 @@ tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse, special
@@ -29,9 +30,9 @@ PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 class Canonical:
     """Data, penalty, centre; targets are labels (n,) or CSR (n, k), NaN for a missing entry."""
 
-    X: object
+    X: Any
     kind: int
-    targets: object
+    targets: Any
     k: int
     weights: np.ndarray
     pos_weight: np.ndarray | None

@@ -1,16 +1,23 @@
 from typing import Any
 
 import numpy as np
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class Matrix:
     dtype: np.dtype
     shape: tuple[int, int]
     sparse: bool
     nnz: int
-    def __init__(self, matrix: Any) -> None: ...
+    def __new__(cls, matrix: Any) -> Matrix: ...
 
 def uses_blas(X: Matrix, k: int) -> bool: ...
 def aligned_zeros(rows: int, columns: int, dtype: np.dtype) -> np.ndarray: ...
 def decision(
-    X: Matrix, coef: np.ndarray, intercept: np.ndarray, out: np.ndarray, n_threads: int
+    X: Matrix,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    out: np.ndarray,
+    softmax: bool,
+    n_threads: int,
 ) -> None: ...

@@ -200,7 +200,7 @@ class MultinomialLogistic(BaseCrossEntropy):
                     f"y must have a column for each class {known}, got {len(classes)}."
                 )
             if rows.nnz == rows.shape[0]:  # one-hot
-                rows, labels = None, rows.indices
+                labels, rows = rows.indices, None
         if rows is None:
             counts = np.bincount(labels, weights, len(classes)) + seen
             weights = weights * class_weights(self.class_weight, classes, counts)[labels]

@@ -6,6 +6,8 @@
    Hessian is damped as by Levenberg (1944) and Marquardt (1963) where steps had to be shortened.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy import optimize
 
@@ -45,7 +47,7 @@ def lbfgs(objective, metric, W, most, on_step):
     W : ndarray of shape (p + 1, k)
         The last iterate.
     """
-    last = {}
+    last: dict[str, Any] = {}
 
     def value_and_gradient(u):
         V = metric.to_weights(u.reshape(W.shape))

@@ -82,7 +82,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     if W.any():
         value, _ = Objective(problem).value_and_gradient(W, remember=False)
         W = W if problem.beats_zero(value) else np.zeros_like(W)
-    curve = []
+    curve: list[float] = []
     if _suits_sdca(problem, solver):
         several = problem.sigmoid and problem.k >= 2 * GROUP
         engine = SplitSDCA(problem, W, rng) if several else SDCA(problem, W, rng)
@@ -92,7 +92,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
             if found is not None:
                 return found
             W = engine.best().astype(np.float64)
-        engine = None  # and its table
+        del engine  # and its table
     exact = solver == "auto" and is_small(problem.X, problem.k)
     before = len(curve)  # passes of sdca
     return _descend(problem, W, rng, tol, NEWTON_PASSES * max_iter, report, curve, exact, before)
@@ -176,7 +176,7 @@ def _approach(problem, W, rng, tol, most, report, curve):
         first = REFRESH if refresh else most if size == n else SAMPLE_STEPS
         W = lbfgs(search.objective, metric, W, first, search)
         if refresh and search.objective.passes >= first and search.found is None:
-            metric = None  # one at a time
+            del metric  # one at a time
             metric = Metric(problem, rng, search.objective.mean_curvature(W))
             W = lbfgs(search.objective, metric, W, most - first, search)
         passes += search.objective.passes * size / n
@@ -242,7 +242,8 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         W, made, found = _approach(problem, W, rng, tol, most_passes, report, curve)
         passes += made
         if found is not None:
-            return _or_zero(problem, *found, curve, int(np.ceil(passes)))
+            W, value, gap = found
+            return _or_zero(problem, W, value, gap, curve, int(np.ceil(passes)))
     ended, found, lost, beyond = None, None, 0, 0
     least = max(tol, CERTAIN) if exact else tol
 

@@ -1,17 +1,19 @@
 from typing import Any
 
 import numpy as np
+from typing_extensions import disjoint_base
 
 from skce._linear import Matrix
 
+@disjoint_base
 class Problem:
     X: Matrix
     Y: Matrix
     soft: bool
     n_outputs: int
     pos_weight: np.ndarray | None
-    def __init__(
-        self,
+    def __new__(
+        cls,
         loss: int,
         X: Any,
         targets: Any,
@@ -19,4 +21,4 @@ class Problem:
         weights: np.ndarray,
         pos_weight: np.ndarray | None,
         smoothing: float,
-    ) -> None: ...
+    ) -> Problem: ...

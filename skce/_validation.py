@@ -109,7 +109,7 @@ def check_X(estimator, X, reset):
             X = X.copy()
             X.sum_duplicates()
         return X
-    return np.require(X, requirements="CA")
+    return np.require(X, requirements=("C", "A"))
 
 
 def check_weights(sample_weight, X, allow_all_zero=False):
