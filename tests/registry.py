@@ -6,6 +6,7 @@ The laws of `test_losses` and `test_properties` run over `INSTANCES`: adding a l
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import reference
 
 from skce import losses
@@ -20,9 +21,16 @@ __all__ = [
     "Instance",
     "Problem",
     "strided",
+    "then_long",
 ]
 
 TOLERANCE = {np.float32: {"rtol": 2e-6, "atol": 2e-6}, np.float64: {"rtol": 1e-13, "atol": 1e-13}}
+
+
+def then_long(values, first=1):
+    """The values of a parameter, those after the first ones in the long ring of tests."""
+    values = list(values)
+    return values[:first] + [pytest.param(v, marks=pytest.mark.long) for v in values[first:]]
 
 
 def labels(rng, n, k):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import KINDS, random_case
+from registry import then_long
 from scipy import optimize, sparse, special
 
 from skce._base import Encoded
@@ -14,7 +15,7 @@ from skce._kernels import Loss
 EPS = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-12}
 
 every_kind = pytest.mark.parametrize("name", KINDS)
-many_seeds = pytest.mark.parametrize("seed", range(0, 48, 8))
+many_seeds = pytest.mark.parametrize("seed", then_long(range(0, 48, 8), 2))
 
 
 def case_of(name, seed, **options):

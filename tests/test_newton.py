@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from plain import KINDS, random_case
+from registry import then_long
 
 from skce import _objective
 from skce._metric import Metric
@@ -13,7 +14,7 @@ from skce._newton import NewtonCG, lbfgs
 from skce._objective import Objective
 
 every_kind = pytest.mark.parametrize("name", KINDS)
-many_seeds = pytest.mark.parametrize("seed", range(3))
+many_seeds = pytest.mark.parametrize("seed", then_long(range(3)))
 preconditioners = pytest.mark.parametrize("how", ["whole", "metric", "diagonal"])
 
 

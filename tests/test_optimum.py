@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import KINDS, random_case
+from registry import then_long
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -34,10 +35,21 @@ def solve(case, solver, tol, max_iter=100, W=None):
 @pytest.mark.filterwarnings("error")
 @every_solver
 def test_tol_is_honest(solver):
+    check_tol(solver, range(56))
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("error")
+@every_solver
+def test_tol_is_honest_in_a_thousand_fits(solver):
+    check_tol(solver, range(56, 256))
+
+
+def check_tol(solver, seeds):
     """F - F* <= tol * max(F - H, sqrt(eps) F0) of E5 wherever the fit says it converged."""
     ended = {tol: [] for tol in TOLS}
-    for seed in range(56):
-        n = 20 + seed
+    for seed in seeds:
+        n = 20 + seed % 56
         relative_alpha = 10.0 ** np.random.default_rng(seed).uniform(-4, 2)
         case = random_case(seed, scales=1, n=(n, n + 1), alpha=relative_alpha / n)
         plain, eps = case.plain, np.finfo(case.problem.X.dtype).eps
@@ -182,7 +194,7 @@ def test_optimum_is_that_of_plain_newton(solver, name):
 @every_solver
 @pytest.mark.parametrize("storage", ["dense", "csr"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("alpha", [1e-3, 1e-6])
+@pytest.mark.parametrize("alpha", then_long([1e-3, 1e-6]))
 def test_many_rows_begin_on_samples_and_end_within_tol(solver, storage, dtype, alpha):
     X, rng = features(storage, 24_000, 24)
     y = (X @ rng.standard_normal((24, 8)) + 2 * rng.gumbel(size=(24_000, 8))).argmax(axis=1)

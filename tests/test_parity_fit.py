@@ -8,7 +8,7 @@ so that 1e-6 leaves room for the conditioning only.
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from registry import INSTANCES
+from registry import INSTANCES, then_long
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
@@ -202,7 +202,7 @@ NO_TARGETS = ("single", "-softmax_cross_entropy-masses", "-softmax_cross_entropy
 @pytest.mark.parametrize(
     "instance", [i for i in INSTANCES if not any(name in f"-{i}" for name in NO_TARGETS)], ids=str
 )
-@pytest.mark.parametrize("p", [4, 400])
+@pytest.mark.parametrize("p", then_long([4, 400]))
 @every_storage
 def test_gradient_of_the_objective_vanishes_at_the_fit(storage, p, instance):
     # The gradient at zero weights is about 0.1; skce stops at 1e-10 of it, in scaled columns.

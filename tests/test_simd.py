@@ -60,6 +60,7 @@ def test_functions_err_by_at_most_2_ulp(simd, name):
     assert found.max() <= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "ranges"),
     [
