@@ -1,0 +1,351 @@
+"""Fits and streams whose results stay the same bits while code only moves.
+
+    python tools/same_bits.py save FILE.npz       # with the Python of the old version
+    python tools/same_bits.py compare FILE.npz    # with that of the new one
+    python tools/same_bits.py coverage            # what of the way of "auto" no fit enters
+
+The first two use public names of skce alone, and ``--only TEXT`` keeps the fits whose name holds
+the text. Bits depend on the processor, NumPy, SciPy and BLAS too: a file of others is refused.
+"""
+
+import argparse
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from contextlib import redirect_stdout
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import scipy
+from scipy import sparse
+from threadpoolctl import threadpool_info
+
+import skce
+from skce import MultiLabelLogistic, MultinomialLogistic, losses, optim
+
+__all__ = ["cases", "main", "run"]
+
+# files of skce that choose and follow the way of solver="auto"; no fit was found that enters the
+# guard at the end of `_descend`, against an objective above that of zero coefficients
+AUTO = ("_optimum.py",)
+SOLVERS = ("auto", "sdca", "lbfgs", "sgd", "adagrad", "adam")
+STORAGE = ("dense", "csr")
+TARGETS = (
+    *("two classes", "classes", "names", "shares"),
+    *("labels", "fractions", "missing", "1/M", "1/M masses", "1/M missing"),
+)
+FIELDS = ("coef_", "intercept_", "objective_", "dual_gap_", "loss_curve_", "n_iter_", "converged_")
+ROWS, COLUMNS, CLASSES = 240, 6, 4
+HARD = (*range(40), 77, 239)  # seeds of `_hard`; the last two go ways that few go
+
+
+def main(argv=None):
+    """Run one of the commands; return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("save", "compare", "coverage"))
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--only", default="", metavar="TEXT")
+    args = parser.parse_args(argv)
+    if args.command == "coverage":
+        return _coverage(args.only)
+    if args.file is None:
+        parser.error(f"{args.command} needs a file")
+    if args.command == "save":
+        found = run(args.only)
+        np.savez_compressed(args.file, machine=_machine(), **found)
+        print(f"{_count(found)} fits and streams saved")
+        return 0
+    with np.load(args.file) as file:
+        before = dict(file)
+    if str(before.pop("machine")) != _machine():
+        print(f"{args.file} is of another machine: its bits say nothing here")
+        return 2
+    return _compare({key: before[key] for key in before if args.only in key}, run(args.only))
+
+
+def run(only=""):
+    """Run the fits whose name holds a text; return {"name: field": array}."""
+    found = {}
+    for name, fit in cases().items():
+        if only not in name:
+            continue
+        printed = redirect_stdout(io.StringIO())  # of verbose fits: it holds seconds
+        with warnings.catch_warnings(record=True) as caught, printed:
+            warnings.simplefilter("always")
+            found |= {f"{name}: {key}": np.asarray(value) for key, value in fit().items()}
+        words = [re.sub(" at 0x[0-9a-f]+", "", str(warning.message)) for warning in caught]
+        found[f"{name}: warnings"] = np.array(words)
+    return found
+
+
+def cases():
+    """Return all fits and streams, {name: a function that returns {field: value}}."""
+    return {**_products(), **_options(), **_ways(), **_streams()}
+
+
+def _products():
+    """Solvers x targets x storage x dtype x weights, and L1."""
+    found = {}
+    axes = (TARGETS, STORAGE, ("float32", "float64"), SOLVERS, (False, True))
+    for targets, storage, dtype, solver, weighted in product(*axes):
+        data = (targets, storage, dtype)
+        name = f"{targets}, {storage}, {dtype}, {solver}" + ", weights" * weighted
+        found[name] = _fit(data, weighted=weighted, solver=solver, alpha=1e-2)
+        if solver in ("auto", "sdca") and weighted:
+            for share in (0.5, 1.0):
+                params = {"solver": solver, "alpha": 1e-2, "l1_ratio": share}
+                found[f"{name}, L1 {share}"] = _fit(data, weighted=True, **params)
+    return found
+
+
+def _options():
+    """Parameters of the estimators, a few at a time."""
+    sgd = {"solver": "sgd", "max_iter": 20}
+    common = {
+        **{"no penalty": {"alpha": 0.0}, "last digits": {"alpha": 1e-6, "tol": 1e-9}},
+        **{"no intercept": {"fit_intercept": False}, "smoothed": {"label_smoothing": 0.1}},
+        **{"one pass": {"max_iter": 1, "solver": "sdca"}, "seed 7": {"random_state": 7}},
+        **{"momentum": {**sgd, "momentum": 0.9}, "no average": {**sgd, "average": False}},
+        **{"rate": {**sgd, "learning_rate": 0.1}, "batches": {**sgd, "batch_size": 7}},
+        "schedule": {**sgd, "learning_rate": optim.inverse_scaling(0.03, scale=50)},
+        "diverging rate": {**sgd, "learning_rate": 1e8},
+        "sdca, no intercept, smoothed": {
+            **{"solver": "sdca", "fit_intercept": False, "label_smoothing": 0.1}
+        },
+        "lbfgs, no penalty, no intercept": {
+            **{"solver": "lbfgs", "alpha": 0.0, "fit_intercept": False}
+        },
+    }
+    found = {}
+    for targets, storage in product(("classes", "missing", "1/M missing"), STORAGE):
+        data = (targets, storage, "float64")
+        own = {}
+        if targets == "classes":
+            own["balanced"] = {"class_weight": "balanced"}
+        if targets == "missing":
+            weights = {"pos_weight": [3.0, 0.5, 1.0, 9.0]}
+            own = {f"positives, {solver}": {"solver": solver, **weights} for solver in SOLVERS}
+        for name, params in {**common, **own}.items():
+            found[f"{targets}, {storage}, {name}"] = _fit(data, **params)
+        for solver in SOLVERS:
+            name = f"{targets}, {storage}, {solver}, warm"
+            found[name] = _fit(data, then={"alpha": 1e-3}, solver=solver, alpha=1e-2)
+    return found
+
+
+def _streams():
+    """Batches of several sizes by partial_fit, alone and after a fit."""
+    found = {}
+    axes = (TARGETS, STORAGE, ("sgd", "adagrad", "adam"))
+    for targets, storage, solver in product(*axes):
+        data = (targets, storage, "float32")
+        for sizes in ((80, 80, 80), (17, 1, 222)):
+            name = f"stream {sizes}, {targets}, {storage}, {solver}"
+            found[name] = _stream(data, sizes, solver=solver)
+        name = f"stream after a fit, {targets}, {storage}, {solver}"
+        found[name] = _stream(data, (120, 120), fit_first=True, solver=solver)
+    return found
+
+
+def _ways():
+    """Return problems that take "auto", and what it chooses from, each of their ways."""
+    embeddings = ("classes", "unit rows", "float32", {"n": 3000, "p": 64, "k": 26})
+    counts = ("classes", "csr", "float64", {"n": 3000, "p": 200, "k": 8})
+    text = ("classes", "csr", "float64", {"n": 1500, "p": 5000, "k": 3})
+    tall = ("classes", "dense", "float32", {"n": 100_000, "p": 12, "k": 4})
+    wide = ("classes", "dense", "float64", {"n": 300, "p": 4100, "k": 4})
+    many = ("labels", "csr", "float64", {"n": 500, "p": 80, "k": 130})
+    gigabyte = ("labels", "dense", "float32", {"n": 900_000, "p": 1, "k": 300})
+    small = ("classes", "dense", "float64")
+    return {
+        "no row has a target": _fit(("1/M none", "dense", "float64")),
+        "start above zero": _fit(small, then={"alpha": 1e4}, solver="lbfgs", alpha=1e-6),
+        "embeddings": _fit(embeddings, alpha=1e-3),
+        "embeddings, sdca is slow": _fit(embeddings, alpha=1e-1 / 3000, tol=1e-12),
+        "embeddings, sdca is left out": _fit(embeddings, alpha=1.1 / 30 / 3000),
+        "verbose": _fit(small, verbose=1, solver="lbfgs"),
+        "counts": _fit(counts, alpha=1e-3),
+        "text": _fit(text, alpha=1e-3),
+        "many labels": _fit(many, alpha=1e-3),
+        "tall, samples of rows": _fit(tall, alpha=1e-5),
+        "tall, weights": _fit(tall, weighted=True, alpha=1e-5),
+        "wide": _fit(wide, alpha=1e-3, solver="lbfgs"),
+        "wide, auto": _fit(wide, alpha=1e-6),
+        "a table beyond a gigabyte": _fit(gigabyte, max_iter=1),
+        **{f"hard {seed}": _hard(seed) for seed in HARD},
+    }
+
+
+def _hard(seed):
+    """Return the function that fits columns of any scale and place at any alpha and tol."""
+
+    def results():
+        rng = np.random.default_rng(seed)
+        n, p, k = (int(rng.integers(*bounds)) for bounds in ((5, 200), (1, 12), (2, 6)))
+        X = rng.standard_normal((n, p)) * 10.0 ** rng.uniform(-4, 4, p)
+        X = X + 10.0 ** rng.uniform(-2, 4) * rng.standard_normal(p)
+        if rng.random() < 0.4:
+            X = sparse.csr_array(X * (rng.random(X.shape) < 0.5))
+        scores = X @ rng.standard_normal((p, k))
+        scores = scores * (rng.choice([0, 3, 30, 1e9]) / np.abs(scores).max())
+        kind = str(rng.choice(["classes", "shares", "labels", "1/M missing"]))
+        y = _targets(kind, scores + rng.gumbel(size=scores.shape), rng)
+        params = {
+            "alpha": float(rng.choice([0.0, 10.0 ** rng.uniform(-13, 2)], p=[0.1, 0.9])),
+            "solver": str(rng.choice(["auto", "lbfgs", "sdca"])),
+            "tol": float(10.0 ** rng.uniform(-14, 0.5)),
+            "max_iter": int(rng.choice([1, 3, 100])),
+            "fit_intercept": bool(rng.random() < 0.8),
+        }
+        if params["alpha"] == 0 and params["solver"] == "sdca":
+            params["solver"] = "auto"
+        X = X.astype(rng.choice(["float32", "float64"]))
+        return _results(_model(kind, **params).fit(X, y), X)
+
+    return results
+
+
+def _fit(data, *, weighted=False, then=None, **params):
+    """Return the function that fits, and with `then` fits again from there, and tells."""
+
+    def results():
+        X, y, weight = _draw(*data[:3], **dict(*data[3:]))
+        model = _model(data[0], **params)
+        model.fit(X, y, weight if weighted else None)
+        if then:
+            model.set_params(warm_start=True, **then).fit(X, y, weight if weighted else None)
+        return _results(model, X)
+
+    return results
+
+
+def _stream(data, sizes, *, fit_first=False, **params):
+    """Return the function that runs partial_fit over batches of these sizes, and tells."""
+
+    def results():
+        X, y, weight = _draw(*data)
+        model = _model(data[0], **params)
+        if fit_first:
+            model.fit(X[:100], y[:100])
+        known = {"classes": np.unique(y)} if np.ndim(y) == 1 else {}
+        first = 0
+        for size in sizes:
+            rows = slice(first, first + size)
+            model.partial_fit(X[rows], y[rows], sample_weight=weight[rows], **known)
+            first += size
+        return _results(model, X)
+
+    return results
+
+
+def _model(targets, **params):
+    """Return the estimator of a kind of targets."""
+    params = {"random_state": 0, **params}
+    if targets in TARGETS[:4]:
+        return MultinomialLogistic(**params)
+    return MultiLabelLogistic(loss="softmax" if "1/M" in targets else "bce", **params)
+
+
+def _results(model, X):
+    """Return what a fitted model publishes, and probabilities of some rows."""
+    fields = {key: getattr(model, key) for key in FIELDS}
+    return {**fields, "predict_proba": model.predict_proba(X[:50])}
+
+
+def _draw(targets, storage, dtype, *, n=ROWS, p=COLUMNS, k=CLASSES, seed=0):
+    """Draw X, y and weights, some of them zero."""
+    rng = np.random.default_rng(seed)
+    scale = 2.0 ** (np.arange(p) % COLUMNS)
+    X = rng.standard_normal((n, p)) * scale + rng.standard_normal(p)
+    if storage == "unit rows":
+        X = X / np.linalg.norm(X, axis=1, keepdims=True)
+    if storage == "csr":
+        X = sparse.csr_array(X * (rng.random(X.shape) < min(0.5, 20 / p)))
+    k = 2 if targets == "two classes" else k
+    scores = X @ (rng.standard_normal((p, k)) / scale[:, None])
+    scores = scores + rng.gumbel(size=scores.shape)
+    weight = rng.uniform(0.2, 2, n) * (rng.random(n) < 0.9)
+    return X.astype(dtype), _targets(targets, scores, rng), weight
+
+
+def _targets(kind, scores, rng):
+    if kind in ("two classes", "classes"):
+        return scores.argmax(axis=1)
+    if kind == "names":
+        return np.array(["pear", "fig", "apple", "plum"])[scores.argmax(axis=1)]
+    if kind == "shares":
+        return losses.softmax(scores)
+    y = (scores > 1) * float("none" not in kind)
+    if kind in ("fractions", "1/M masses"):
+        y *= rng.uniform(0.1, 1, y.shape) * (3 if "1/M" in kind else 1)
+    if "missing" in kind:
+        y[rng.random(y.shape) < 0.1] = np.nan
+    return y
+
+
+def _machine():
+    """Return what the bits depend on beside skce."""
+    blas = sorted({f"{lib['internal_api']} {lib.get('architecture')}" for lib in threadpool_info()})
+    packages = f"numpy {np.__version__}, scipy {scipy.__version__}"
+    return f"{platform.machine()}, {packages}, {', '.join(blas)}"
+
+
+def _count(found):
+    return sum(key.endswith(": converged_") for key in found)
+
+
+def _compare(before, after):
+    """Print what differs; return 1 if anything does."""
+    differ = Counter()
+    for key in sorted({*before, *after}):
+        name = key.rsplit(": ", 1)[0]
+        if key not in before or key not in after:
+            print(f"{key}: only {'after' if key in after else 'before'}")
+        elif _same(before[key], after[key]):
+            continue
+        else:
+            print(f"{key}: {_difference(before[key], after[key])}")
+        differ[name] += 1
+    print(f"{_count(after)} fits and streams, {len(differ)} of them differ")
+    return int(bool(differ))
+
+
+def _same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _difference(a, b):
+    """Say how two arrays differ."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return f"{a.dtype} {a.shape} before, {b.dtype} {b.shape} after"
+    if a.dtype.kind not in "fiub":
+        return f"{a} before, {b} after"
+    if a.size == 1:
+        return f"{a.item()!r} before, {b.item()!r} after"
+    a, b = a.astype(float), b.astype(float)
+    largest = np.nanmax(np.abs(a - b)) / max(np.nanmax(np.abs(a)), 1e-300)
+    return f"largest difference {largest:.1e} of the largest entry"
+
+
+def _coverage(only):
+    """Report the branches of AUTO that no fit enters; return 2 for more than one in a hundred."""
+    folder = Path(skce.__file__).parent
+    files = "--include=" + ",".join(str(folder / name) for name in AUTO)
+    tool = [sys.executable, "-m", "coverage"]
+    with tempfile.TemporaryDirectory() as kept:
+        own = f"--data-file={kept}/coverage", f"--rcfile={os.devnull}"
+        saving = [__file__, "save", f"{kept}/bits.npz", "--only", only]
+        subprocess.run([*tool, "run", *own, "--branch", files, *saving], check=True)
+        report = [*tool, "report", *own, files, "--show-missing", "--fail-under=99"]
+        return subprocess.run(report, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
