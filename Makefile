@@ -40,6 +40,7 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/epoch.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/run_peers.py --defaults
+	$(BIN)/python benchmarks/user_clock.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
@@ -73,7 +74,7 @@ sanitize: $(VENV)/test
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		LD_PRELOAD="$(foreach lib,asan ubsan stdc++,$$(gcc -print-file-name=lib$(lib).so))" \
 		&& tools/levels.sh ../../$(PYTEST) $(KERNEL_TESTS) tests/test_robustness.py \
-		&& ../../$(PYTEST) tests/test_gradient.py tests/test_sdca.py
+		&& ../../$(PYTEST) -m "not long" tests/test_gradient.py tests/test_sdca.py
 
 # the tests of kernels and estimators on a build without OpenMP
 no-openmp-test: $(VENV)/test
