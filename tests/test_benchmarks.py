@@ -364,10 +364,10 @@ def fake_worker(*seconds, failure=""):
 @pytest.mark.parametrize(
     ("first", "again", "status"),
     [
-        ([1.04, 1.04, 2.0], None, 0),  # the median counts
-        ([1.07, 1.06, 1.0], [1.01, 1.0, 1.0], 0),  # the second measurement counts
-        ([1.07, 1.06, 1.0], [1.07, 1.06, 1.0], 1),
-        ([], [], 1),  # new fails alone
+        ([1.04, 1.04, 2.0], [], 0),  # the median counts
+        ([1.07, 1.06, 1.0], [1.07, 1.01, 0.9], 0),  # the median of the later ones counts
+        ([1.07, 1.06, 1.0], [1.07, 1.01, 1.06], 1),
+        ([], [1.0, None, None], 1),  # new fails alone
     ],
 )
 def test_check_fails_where_new_is_slower_than_allowed(
@@ -378,7 +378,8 @@ def test_check_fails_where_new_is_slower_than_allowed(
         workers = {"old": fake_worker(1.0, 1.0, 1.0), "new": new, "sklearn": fake_worker(2.0)}
         return clock.Row(("iris (112 x 4, 3)", "float64"), workers=workers)
 
-    rows = [row([1.0, 1.0, 1.0]), row(first), *([] if again is None else [row(again)])]
+    again = [row([ratio] if ratio else []) for ratio in again]
+    rows = [row([1.0, 1.0, 1.0]), row(first), *again]
     monkeypatch.setattr(clock, "_measured", lambda *args: rows.pop(0))
     monkeypatch.setattr(clock, "_conditions", lambda *args: "")
     args = ["--old", sys.executable, "--check", "--sets", "wine", "iris"]
