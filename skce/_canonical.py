@@ -206,8 +206,7 @@ class Canonical:
             return np.log(2) * float(total.sum())
         if not self.missing.any():
             return np.log(self.k) * float(sums.sum())
-        shape = (self.X.shape[1] + 1, self.k)
-        return self.full_pass(_gradient.Kind.LOSS, np.zeros(shape), np.empty(shape))[0]
+        return self.objective(np.zeros((self.X.shape[1] + 1, self.k)))
 
     @cached_property
     def at_best_intercept(self):
@@ -257,6 +256,11 @@ class Canonical:
         W = np.ascontiguousarray(W, dtype)
         threads = check_threads(None)
         return _gradient.full_pass(kind, self.problem, W, centre, out, table, scale, shift, threads)
+
+    def objective(self, W):
+        """The objective at W (p + 1, k)."""
+        loss, _ = self.full_pass(_gradient.Kind.LOSS, W, np.empty(W.shape))
+        return loss + self.penalty(W)
 
     def penalty(self, W):
         """The penalty at W (p + 1, k)."""

@@ -2,13 +2,18 @@
 
 import numpy as np
 from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._canonical import pieces
 from skce._gradient import Kind
 
-__all__ = ["certificate", "intercept_step", "with_movable"]
+__all__ = ["certificate", "intercept_step"]
 
 MOST_STEP = 5.0  # of an intercept
+MOST_STEPS = 20  # of the intercepts, to probabilities of the sums that are wanted
+MOST_MOVES = 4  # of a table: what rounding leaves of one is less than 1e-6 of it
+MATRIX_CLASSES = 300  # up to which a step solves with a matrix, whose cost grows with the cube
+MOST_PRODUCTS = 100  # of a step with more classes
 
 
 def certificate(problem, W, table=None, sums=None):
@@ -22,22 +27,27 @@ def certificate(problem, W, table=None, sums=None):
         Weights and intercept of the centred columns.
     table : ndarray of shape (n, k), default=None
         The dual point, any probabilities; None takes those at W.
-    sums : ndarray of shape (k,) or (2, k), default=None
-        Their weighted sums over the rows, for a fitted intercept; of a softmax with missing entries
-        also those over the rows without one.
+    sums : ndarray of shape (k,), default=None
+        Their weighted sums over the rows, for a fitted intercept; those of a softmax with missing
+        entries are not used.
 
     Notes
     -----
     The table is first mapped to one whose sums are those of the targets, as the intercept asks; the
     bound is the sum of Fenchel-Young losses and of the distance of the weights from those that
-    belong to the table: every term is positive, so nothing cancels. Where the table of rows with
-    missing entries cannot be mapped, the bound is that of the gradient at the best intercept.
+    belong to the table: every term is positive, so nothing cancels. Where no table of rows with
+    missing entries is found, the bound is that of the targets, the objective less their entropy.
     """
     k = problem.k
     scale, shift = np.ones(k), np.zeros(k)
     wanted, total, _ = problem.masses
     if problem.fit_intercept:
-        if problem.sigmoid:
+        if not problem.sigmoid and problem.missing.any():
+            table = _balanced(problem, W, table)
+            if table is None:
+                value = problem.objective(W)
+                return value, max(value - problem.masses[2], 0.0)
+        elif problem.sigmoid:
             # labels that rounding lets exceed their total stay below it
             sums = np.clip(sums, 0, total)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -45,16 +55,8 @@ def certificate(problem, W, table=None, sums=None):
                 raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
             scale, shift = lower * raised, 1 - raised
         else:
-            excess = np.maximum(sums - wanted, 0.0)
-            if problem.missing.any():
-                movable, excess = sums[1], np.maximum(sums[0] - wanted, 0.0)
-                lack = np.maximum(wanted - sums[0], 0.0)
-                if (excess > movable + 1e-6 * wanted).any():
-                    return _gradient_bound(problem, W)
-            else:
-                movable, lack = sums, np.maximum(wanted - sums, 0.0)
-            scale = 1 - np.divide(excess, movable, out=np.zeros(k), where=movable > 0)
-            scale = np.maximum(scale, 0.0)
+            excess, lack = np.maximum(sums - wanted, 0.0), np.maximum(wanted - sums, 0.0)
+            scale = 1 - np.divide(excess, sums, out=np.zeros(k), where=sums > 0)
             if lack.sum() > 0:
                 shift = lack / lack.sum()
             else:
@@ -62,13 +64,6 @@ def certificate(problem, W, table=None, sums=None):
     V = np.empty(W.shape)
     young, loss = problem.full_pass(Kind.DUAL, W, V, table, scale, shift)
     return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
-
-
-def with_movable(problem, sums, table):
-    """Return the sums of a table as `certificate` takes them."""
-    if problem.sigmoid or not problem.missing.any():
-        return sums
-    return np.vstack([sums, problem.weigh(np.where(problem.missing, 0.0, problem.weights), table)])
 
 
 def _smallest_bound(problem, W, V, young, loss):
@@ -91,31 +86,57 @@ def _smallest_bound(problem, W, V, young, loss):
     else:
         rest = penalty + theta * product + theta**2 * conjugate
     bound = theta * young + (1 - theta) * excess + rest
-    return max(min(bound, excess + penalty), 0.0)
+    return max(float(np.fmin(bound, excess + penalty)), 0.0)  # nan where squares overflow
 
 
-def _gradient_bound(problem, W):
-    """Return the objective at W and |gradient|^2 / (2 alpha) where the intercepts are best."""
+def _balanced(problem, W, table):
+    """Return probabilities whose sums are those of the targets, in rows with missing entries too.
+
+    They are near those of the table, else near those at W with better intercepts; None where
+    neither is near enough. Steps of the intercepts are damped as self-concordance asks: where they
+    move logits by at most r, log(1 + r) / r of one lowers the loss (Bach, 2010, "Self-concordant
+    analysis for logistic regression").
+    """
+    if table is not None:
+        balanced, _ = _balance(problem, table)
+        if balanced is not None:
+            return balanced
     W = np.array(W, dtype=np.float64)
     table = np.empty((problem.X.shape[0], problem.k), problem.X.dtype)
-    gradient = np.empty(W.shape)
-    values = []
-    for _ in range(20):
-        loss, _ = problem.full_pass(Kind.LOSS, W, gradient, table)
-        values.append(loss + problem.penalty(W))
-        step = intercept_step(problem, table, gradient[-1])
-        left = 2 * float(gradient[-1] @ step)  # four times what the intercept may still gain
-        if abs(left) <= 1e-9 * abs(values[-1]):
+    for _ in range(MOST_STEPS):
+        problem.full_pass(Kind.LOSS, W, np.empty(W.shape), table)
+        balanced, step = _balance(problem, table)
+        if balanced is not None or not np.isfinite(step).all():
+            return balanced
+        reach = max(float(np.ptp(step)), 1e-300)
+        W[-1] -= step * np.log1p(reach) / reach
+    return None
+
+
+def _balance(problem, table):
+    """Return the table moved to the sums of the targets, or None; and the step of the intercepts.
+
+    The step of Newton's method for the intercepts changes the probabilities to first order by just
+    what their sums lack; that is a table as long as none gets below 0. Classes without targets are
+    left first, as a step of any length would leave something of them.
+    """
+    wanted, accuracy = problem.masses[0], np.finfo(table.dtype)
+    table = np.where(wanted > 0, table, 0)
+    table /= np.maximum(table.sum(axis=1, keepdims=True), accuracy.tiny)
+    near = 8 * float(accuracy.eps) * wanted.sum()
+    total = np.zeros(problem.k)
+    for _ in range(MOST_MOVES):
+        excess = problem.weigh(problem.weights, table) - wanted
+        if np.abs(excess).max(initial=0) <= near:
+            return table, total
+        step = intercept_step(problem, table, excess)
+        total = total + step
+        if not np.ptp(step[wanted > 0]) < 1:
             break
-        W[-1] -= step
-    else:
-        return values[0], np.inf
-    if problem.l1_ratio or problem.alpha == 0:
-        return values[0], np.inf
-    gradient[:-1] += problem.alpha * W[:-1]
-    bound = float(np.sum(gradient[:-1] ** 2)) / (2 * problem.alpha)
-    bound += max(values[0] - values[-1], 0.0) + abs(left)
-    return values[0], max(min(bound, values[0] - problem.masses[2]), 0.0)
+        for rows in pieces(len(table), problem.k):
+            part = table[rows].astype(np.float64)
+            table[rows] = part * (1 + part @ step[:, None] - step)
+    return None, total
 
 
 def intercept_step(problem, table, gradient):
@@ -123,9 +144,29 @@ def intercept_step(problem, table, gradient):
     if problem.sigmoid:  # bounded, as the curvature of a label that is always there vanishes
         step = gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
         return np.clip(step, -MOST_STEP, MOST_STEP)
+    diagonal = np.zeros(problem.k)
+    for rows in pieces(len(table), problem.k):
+        proba = table[rows].astype(np.float64)
+        diagonal += problem.weights[rows] @ (proba * (1 - proba))
+    unit = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, 1e-300)), 0.0)
+
+    if problem.k > MATRIX_CLASSES:
+
+        def product(v):
+            out = np.zeros(problem.k)
+            for rows in pieces(len(table), problem.k):
+                proba = table[rows].astype(np.float64)
+                change = proba * (unit * v)
+                change -= proba * change.sum(axis=1, keepdims=True)
+                out += problem.weights[rows] @ change
+            return unit * out
+
+        shape = (problem.k, problem.k)
+        H = LinearOperator(shape, matvec=product, dtype=np.float64)
+        return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
     H = np.zeros((problem.k, problem.k))
     for rows in pieces(len(table), problem.k):
         proba = table[rows].astype(np.float64)
         H -= proba.T @ (problem.weights[rows, None] * proba)
     H[np.diag_indices_from(H)] -= H.sum(axis=1)
-    return linalg.lstsq(H, gradient, cond=1e-10)[0]
+    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=1e-13)[0]

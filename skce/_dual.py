@@ -13,7 +13,7 @@ from scipy import sparse, special
 
 from skce import _gradient, _sdca
 from skce._canonical import pieces, thread_count
-from skce._certificate import certificate, with_movable
+from skce._certificate import certificate
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA", "SplitSDCA"]
@@ -267,7 +267,7 @@ class SDCA:
             for rows, _, mass in problem.dense_targets():
                 sums += weights[rows] @ (mass * self.table[rows])
             return sums
-        return with_movable(problem, problem.weigh(weights, self.table), self.table)
+        return problem.weigh(weights, self.table)
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from skce._canonical import in_threads, pieces
-from skce._certificate import certificate, intercept_step, with_movable
+from skce._certificate import certificate, intercept_step
 from skce._gradient import Kind
 from skce._metric import GRAM_ROWS, Metric, cholesky, mirror, summable, to_unit, weighted_gram
 
@@ -101,7 +101,7 @@ class Objective:
 
     def sums(self, gradient):
         """Return the weighted sums of the probabilities, as `certificate` takes them."""
-        return with_movable(self.problem, self.problem.masses[0] + gradient[-1], self.table)
+        return self.problem.masses[0] + gradient[-1]
 
     def preconditioner(self, rng, products, fresh=True):
         """Return the function that divides by an approximation of the Hessian.

@@ -128,11 +128,7 @@ class Plain:
 
     def sums(self, pi):
         """What `certificate` takes."""
-        weighted = self.omega * np.where(self.seen, pi, 0)
-        if self.sigmoid or self.seen.all():
-            return weighted.sum(axis=0)
-        full = self.seen.all(axis=1)
-        return np.vstack([weighted.sum(axis=0), weighted[full].sum(axis=0)])
+        return (self.omega * np.where(self.seen, pi, 0)).sum(axis=0)
 
     def entropy(self):
         terms = special.entr(self.tau) + (special.entr(1 - self.tau) if self.sigmoid else 0)
