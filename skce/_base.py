@@ -34,6 +34,7 @@ __all__ = ["BaseCrossEntropy", "Encoded"]
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
+MOST_MOVED = 1e-6  # of a logit, by rounding the intercept to the dtype of X
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 
 
@@ -297,6 +298,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
 
     def _optimise(self, data, start, rng):
         """Find the optimum."""
+        dtype = data.X.dtype
         if self.solver == "auto" and is_small(data.X, data.k) and not self.l1_ratio:
             data = data.in_double()
         problem = canonical(
@@ -326,6 +328,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
+        found.W[:-1] = found.W[:-1].astype(dtype)  # the intercept belongs to rounded coefficients
         return problem.from_centred(found.W)
 
     def _descend(self, data, params, start, rng):
@@ -378,7 +381,10 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
         self.coef_ = np.ascontiguousarray(coef, dtype=data.X.dtype)
-        self.intercept_ = np.asarray(intercept, dtype=data.X.dtype)
+        rounded = np.asarray(intercept, dtype=data.X.dtype)
+        # in double where columns are so far from 0 that rounding it moves logits
+        moved = np.abs(rounded - np.asarray(intercept, np.float64)).max(initial=0)
+        self.intercept_ = rounded if moved <= MOST_MOVED else np.asarray(intercept, np.float64)
         for name, value in data.attributes.items():
             setattr(self, name, value)
 

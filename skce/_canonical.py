@@ -347,6 +347,7 @@ def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
             low = sample.min(axis=0)  # a constant column has no rounding to be centred with
             mean = np.average(sample, axis=0, weights=weights[rows])
             centre = np.where(low == sample.max(axis=0), low, mean)
+            centre = centre.astype(data.X.dtype).astype(np.float64)  # just what passes subtract
     return Canonical(
         *(data.X, kind, targets, data.k, weights, data.pos_weight),
         *(smoothing, alpha, l1_ratio, fit_intercept, centre),

@@ -21,8 +21,8 @@ def map_logits(X, coef, intercept, function, softmax):
     """
     n, p = X.shape
     k = coef.shape[0]
-    both_single = X.dtype == coef.dtype == np.float32
-    dtype = np.dtype(np.float32 if both_single else np.float64)
+    single = X.dtype == coef.dtype == np.asarray(intercept).dtype == np.float32
+    dtype = np.dtype(np.float32 if single else np.float64)
     is_sparse = sparse.issparse(X)
     coef = dense_rows(coef)
     coef = np.ascontiguousarray(coef.T if is_sparse else coef, dtype)

@@ -74,7 +74,7 @@ class SGD:
         # where the penalty's curvature exceeds the loss's it sets the scale
         scale = self.moments.scale() + self.params["alpha"] / curvature
         if self.params["fit_intercept"] and not sparse.issparse(X):
-            centre = self.moments.mean.copy()
+            centre = self.moments.mean.astype(X.dtype).astype(np.float64)
         else:
             scale = scale + self.moments.mean**2
         for W in self._iterates():  # the same function of the uncentred columns as before
@@ -161,7 +161,7 @@ class SGD:
         """Return coef (K, p) and intercept (K,)."""
         W = self._iterates()[-1]
         coef = np.ascontiguousarray(W[:-1].T)
-        return coef, (W[-1] - coef @ self.centre).astype(W.dtype)
+        return coef, W[-1] - coef.astype(np.float64) @ self.centre
 
     def _iterates(self):
         """Return the last iterate and, if there is one, the average: the last is the result."""
