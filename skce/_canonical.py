@@ -142,6 +142,23 @@ class Canonical:
             masses[rows] = mass
         return masses
 
+    def entry_weights(self):
+        """Yield parts of the rows and the weights of their entries, (rows, k) or (rows, 1)."""
+        for rows in pieces(self.X.shape[0], self.k):
+            weights = self.weights[rows, None]
+            if self.sigmoid and self.entry_masses is not None:
+                weights = weights * self.entry_masses[rows]
+            yield rows, weights
+
+    def hefts(self, visits=1):
+        """Return the mean weight of each output's entries, weighted by itself, in one of visits."""
+        sums, squares = np.zeros(self.k), np.zeros(self.k)
+        visits = np.broadcast_to(visits, self.weights.shape)
+        for rows, weights in self.entry_weights():
+            sums += weights.sum(axis=0)
+            squares += (1 / visits[rows]) @ np.square(weights)
+        return squares / np.maximum(sums, 1e-300)
+
     @property
     def start_table(self):
         """The targets tau (n, k), where a dual solver begins, and their negentropies (n,)."""
@@ -197,6 +214,16 @@ class Canonical:
         """Tell whether zero coefficients have no lower objective, but for rounding."""
         slack = 64 * float(np.finfo(self.X.dtype).eps) * abs(self.at_zero)
         return value <= self.at_zero + slack
+
+    def beats_constants(self, value):
+        """Tell the same of the best constants, of zero coefficients where those are not known."""
+        least = min(self.at_zero, self.at_best_intercept) if self.knows_constants else self.at_zero
+        return self.beats_zero(value + self.at_zero - least)
+
+    @property
+    def knows_constants(self):
+        """Whether the best intercepts of zero coefficients are those of the targets' shares."""
+        return self.fit_intercept and (self.sigmoid or not self.missing.any())
 
     @cached_property
     def at_zero(self):

@@ -24,6 +24,8 @@ TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one
 SAMPLE = 2000
 CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
 GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
+ALIKE = 4.0  # ratio of the hefts of a group
+HEAVY, MOST_VISITS = 8, 256  # mean weights of a row that a pass visits so often; at most
 KEEP = 6  # passes from which the best iterate is kept
 BATCH = 32  # rows of a dense step: more overlap more
 
@@ -69,9 +71,9 @@ class SDCA:
         self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
-        # all rows of a batch share the intercept
-        squares = float(problem.weights @ problem.weights)
-        self.near_intercept = self.batch * squares / problem.weights.sum()
+        self.visits = self._visits()
+        self.heft = float(problem.hefts(self.visits).max()) or 1.0
+        self.near_intercept = self.batch * self.heft  # all rows of a batch share the intercept
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.near = self._near()
         self.Z = self.W.copy() if problem.l1_ratio else None
@@ -120,6 +122,27 @@ class SDCA:
             factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
         return batch, max(1.0, float(np.mean(factors)))
 
+    def _visits(self):
+        """Return how often a pass comes to each row: to those of HEAVY mean weights more often."""
+        ratio, mean = np.zeros(self.problem.X.shape[0]), np.zeros(self.problem.k)
+        for _, weights in self.problem.entry_weights():
+            mean += weights.sum(axis=0) / len(self.rows)
+        for rows, weights in self.problem.entry_weights():
+            ratio[rows] = (weights / np.maximum(mean, 1e-300)).mean(axis=1)
+        return np.where(ratio >= HEAVY, np.minimum(ratio, MOST_VISITS), 1).astype(np.intp)
+
+    def _orders(self):
+        """Yield the orders of a pass, and whether its rows are those whose gap counts."""
+        order, rounds = self.rng.permutation(self.rows), int(self.visits.max())
+        if rounds == 1:
+            yield order, True
+            return
+        heavy = self.rows[self.visits[self.rows] > 1]
+        more = self.visits[heavy] - 1
+        for i, part in enumerate(np.array_split(order, rounds)):
+            yield part, True
+            yield self.rng.permutation(heavy[(i + 1) * more // rounds > i * more // rounds]), False
+
     def _start_at_proba(self):
         """Take the probabilities at W for the table, and then what W belongs to it."""
         problem, near = self.problem, self.near * self.metric[:, None]
@@ -148,16 +171,14 @@ class SDCA:
 
     def alone(self):
         """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
-        total = self.problem.weights.sum()
         scale = self.dimension * self.metric.mean()
-        return self.overlap * total / len(self.rows) * scale / max(self.ridge, 1e-300)
+        return self.overlap * self.heft * scale / max(self.ridge, 1e-300)
 
     def _near(self):
         """Return the weight of the proximal term for q, 0 where the penalty alone is enough."""
         if self.alone() <= self.q:
             return 0.0
-        total = self.problem.weights.sum()
-        return self.overlap * total * self.dimension / (len(self.rows) * self.q)
+        return self.overlap * self.heft * self.dimension / self.q
 
     def _bowl(self):
         """Return B, the curvature that holds each column (p,)."""
@@ -187,11 +208,15 @@ class SDCA:
             leverage = self._leverages(1 / B)
         leverage = self.overlap * leverage + self.batch * inverse[-1]
         centre = None if problem.centre is None else problem.centre_in_dtype
-        gap = _sdca.sdca_epoch(
-            *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
-            *(self.W, centre, inverse.astype(dtype), self.table, self.negentropy),
-            *(self.masses, problem.sigmoid, self.Z, None if self.Z is None else self._threshold()),
-        )
+        inverse = inverse.astype(dtype)
+        threshold = None if self.Z is None else self._threshold()
+        gap = 0.0
+        for order, counts in self._orders():
+            gap += counts * _sdca.sdca_epoch(
+                *(self.matrix, order, self.batch, problem.weights, leverage),
+                *(self.W, centre, inverse, self.table, self.negentropy),
+                *(self.masses, problem.sigmoid, self.Z, threshold),
+            )
         self.passes += 1
         np.subtract(self.W, self.centre_W, out=self.centre_W)
         self.change = self.centre_W
@@ -281,14 +306,15 @@ class SDCA:
 class SplitSDCA:
     """SDCA for groups of labels, which are problems of their own, in threads.
 
-    The groups depend on the number of labels only.
+    The groups depend on the number of labels and their hefts only.
     """
 
     name = "sdca"
 
     def __init__(self, problem, W, rng):
         self.problem = problem
-        groups = np.array_split(np.arange(problem.k), min(MOST_GROUPS, problem.k // GROUP))
+        groups = self.groups(problem)
+        self.order = np.argsort(np.concatenate(groups))
         seeds = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in groups]
         # its threads end with it
         self.pool = ThreadPoolExecutor(min(len(groups), thread_count()))
@@ -300,9 +326,21 @@ class SplitSDCA:
         self.sparse, self.Z = self.engines[0].sparse, self.engines[0].Z
         self.passes, self.gap = 0, np.inf
 
+    @staticmethod
+    def groups(problem):
+        """Return the numbers of the labels of each group, which are alike in heft."""
+        if not problem.sigmoid:
+            return [np.arange(problem.k)]
+        hefts = problem.hefts()
+        hefts = np.where(hefts > 0, hefts, hefts.max() or 1.0)
+        level = np.ceil(np.log(hefts / hefts.min()) / np.log(ALIKE))
+        alike = [np.flatnonzero(level == one) for one in np.unique(level)]
+        several = [np.array_split(a, np.clip(len(a) // GROUP, 1, MOST_GROUPS)) for a in alike]
+        return [group for groups in several for group in groups]
+
     def alone(self):
         """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
-        return self.engines[0].alone()
+        return max(engine.alone() for engine in self.engines)
 
     def step(self):
         """Make one pass."""
@@ -320,16 +358,16 @@ class SplitSDCA:
     @property
     def W(self):
         """The iterate."""
-        return np.hstack([engine.W for engine in self.engines])
+        return np.hstack([engine.W for engine in self.engines])[:, self.order]
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""
-        return np.hstack([engine.best() for engine in self.engines])
+        return np.hstack([engine.best() for engine in self.engines])[:, self.order]
 
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""
         ends = np.cumsum([engine.problem.k for engine in self.engines])
-        parts = np.split(W, ends[:-1], axis=1)
+        parts = np.split(W[:, np.argsort(self.order)], ends[:-1], axis=1)
         found = [
             engine.evaluate(np.ascontiguousarray(part))
             for engine, part in zip(self.engines, parts, strict=True)

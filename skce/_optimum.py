@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from skce._dual import GROUP, SDCA, SplitSDCA
+from skce._dual import SDCA, SplitSDCA
 from skce._metric import Metric
 from skce._newton import NewtonCG, lbfgs
 from skce._objective import CHEAP_PASSES, Objective
@@ -16,6 +16,7 @@ SMALL_SIZE = 4e6  # n * p * K up to which "auto" goes on to the last digits, in 
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
 SAMPLE = 1000  # rows from which their length is told
 MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
+PATIENCE = 100  # passes of sdca in which the gap halves where rounding does not hold it
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
 EXACT = 1e-10  # relative gradient of small problems
@@ -84,7 +85,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
         W = W if problem.beats_zero(value) else np.zeros_like(W)
     curve: list[float] = []
     if _suits_sdca(problem, solver):
-        several = problem.sigmoid and problem.k >= 2 * GROUP
+        several = len(SplitSDCA.groups(problem)) > 1
         engine = SplitSDCA(problem, W, rng) if several else SDCA(problem, W, rng)
         must = solver == "sdca" or engine.sparse or engine.Z is not None
         if must or engine.alone() <= MOST_LEVERAGE:
@@ -115,16 +116,30 @@ def _suits_sdca(problem, solver):
     return problem.nonzeros[2]
 
 
-def _zeros(problem, W):
-    """Return zero coefficients like W, their objective and a bound of its gap."""
+def _constants(problem):
+    """Return the best constants, zero coefficients for all, and the bound of their gap.
+
+    The intercepts are those that the targets' shares ask for, of which missing entries leave 0.
+    """
+    W = np.zeros((problem.X.shape[1] + 1, problem.k))
     value = problem.at_zero
-    return np.zeros_like(W), value, value - problem.masses[2] if problem.alpha else np.nan
+    if problem.knows_constants:
+        sums, total, _ = problem.masses
+        least = np.finfo(problem.X.dtype).tiny
+        on, off = np.maximum(sums, least * total), np.maximum(total - sums, least * total)
+        if problem.sigmoid:
+            W[-1] = np.where(total > 0, np.log(on / np.where(total > 0, off, 1)), 0)
+        else:
+            W[-1] = np.log(on / on.sum())
+            W[-1] -= W[-1].mean()
+        value = problem.objective(W)
+    return W, value, value - problem.masses[2] if problem.alpha else np.nan
 
 
 def _ascend(engine, solver, tol, max_iter, report, curve):
     """Run sdca; return the Optimum, or None where Newton's method should go on."""
     problem = engine.problem
-    running = []
+    running, least = [], (np.inf, np.inf, engine.W)
     while engine.passes < max_iter:
         engine.step()
         curve.append(engine.value)
@@ -136,12 +151,28 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
             return _or_zero(problem, engine.W, engine.value, engine.gap, curve, engine.passes)
         if solver == "auto" and engine.Z is None and _is_slow(running, goal):
             return None
-    W = engine.best()
-    value, gap = engine.evaluate(W)
-    if not problem.beats_zero(value):
-        W, value, gap = _zeros(problem, W)
-    ended = None if problem.is_within(gap, value, tol) else f"max_iter={max_iter} was reached"
+        if engine.passes % PATIENCE == 0:
+            value, gap = engine.evaluate(engine.W)
+            halved = gap < least[1] / 2
+            least = min(least, (value, gap, engine.W.copy()), key=_by_gap)
+            if not halved:
+                break
+    ends = [(*engine.evaluate(W), W) for W in (engine.best(), engine.W)]
+    value, gap, W = min(least, *ends, key=_by_gap)
+    if not problem.beats_constants(value):
+        W, value, gap = _constants(problem)
+    if problem.is_within(gap, value, tol):
+        ended = None
+    elif engine.passes < max_iter:
+        ended = f"the gap of {gap:.1g} did not halve in the last {PATIENCE} passes"
+    else:
+        ended = f"max_iter={max_iter} was reached"
     return Optimum(W, value, gap, curve, engine.passes, ended)
+
+
+def _by_gap(end):
+    value, gap, _ = end
+    return gap, value
 
 
 def _or_zero(problem, W, value, gap, curve, passes):
@@ -281,7 +312,7 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
         ended = f"{most_passes} passes (10 * max_iter) were made"
     W, value, gap = found or engine.objective.certified(engine.W)
     ended = None if gap <= goal(value, tol) else ended
-    if not problem.beats_zero(value):
-        W, value, gap = _zeros(problem, W)
-        ended = ended or "the objective did not fall below that of zero coefficients"
+    if not problem.beats_constants(value):
+        W, value, gap = _constants(problem)
+        ended = ended or "the objective did not fall below that of the best constants"
     return Optimum(W, value, gap, curve, int(np.ceil(engine.passes + passes)), ended)
