@@ -11,6 +11,9 @@ GRAM_ROWS = 2000  # of a metric, at least
 FEATURES_PER_CLASS = 10  # up to which more of them cost less than the passes
 FEW_ROWS, MORE_ROWS = 10, 300  # for each feature
 INTERCEPT = 0.5  # of its own curvature: mnist and MiniLM take 4/5 of the passes
+SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
+ROUNDING = 1e-15  # of a pivot, for each column
+SUSPECT = 1e-5  # square of a pivot that float32 makes no better
 HUGE = 1e15  # whose squares float32 does not sum
 
 
@@ -31,36 +34,25 @@ class Metric:
 
     def __init__(self, problem, rng, curvature=None):
         X = problem.X
-        p = X.shape[1]
         if curvature is None:
             sums, total, _ = problem.masses
             share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
             curvature = problem.weights * float(np.mean(share * (1 - share)))
+        p = X.shape[1]
         per_feature = MORE_ROWS if p <= FEATURES_PER_CLASS * problem.k else FEW_ROWS
-        rows, size, grow = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
+        drawn = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
+        least = self._factor(problem, drawn, curvature, X.dtype)
+        if least < SUSPECT and X.dtype == np.float32:
+            del self.factor  # one at a time
+            self._factor(problem, drawn, curvature, np.dtype(np.float64))
+        if not problem.sigmoid:
+            self.factor[p, p] *= np.sqrt(INTERCEPT)
+
+    def _factor(self, problem, drawn, curvature, dtype):
+        """Set `factor` and `scale`, of products in dtype; return the least square of a pivot."""
+        p, (rows, size, grow) = problem.X.shape[1], drawn
         weights = curvature if rows is None else curvature[rows] * grow
-        A, reach = np.zeros((p + 1, p + 1)), np.zeros(p)
-        if sparse.issparse(X):
-            Z = sparse.csr_array(X if rows is None else X[rows])
-            by_row = sparse.diags_array(weights)
-            for some in pieces(p, p):
-                columns = Z[:, some]
-                reach[some] = abs(columns).max(axis=0).toarray().ravel()
-                A[some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
-            A[p, :p] = weights @ Z
-        else:
-
-            def moments(part):
-                Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
-                top = np.abs(Z).max(axis=0) if grow > 1 else reach
-                return weighted_gram(summable(Z), weight), weight @ Z, top
-
-            each = p * p * X.dtype.itemsize
-            for gram, sums, top in in_threads(moments, problem.pieces(rows), each):
-                A[:p, :p] += gram
-                A[p, :p] += sums
-                reach = np.maximum(reach, top)
-                gram = None  # before the next one is made
+        A, reach = _second_moments(problem, rows, curvature, grow, dtype)
         A[p, :p] *= problem.fit_intercept
         A[:p, p] = A[p, :p]
         total = max(float(weights.sum()), 1e-300)
@@ -69,11 +61,11 @@ class Metric:
             _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         A[np.arange(p), np.arange(p)] += problem.alpha
         if not np.isfinite(A.diagonal()).all():
-            raise ValueError(f"X must have finite squares, got entries up to {abs(X).max():.1g}.")
+            largest = abs(problem.X).max()
+            raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
         self.scale = to_unit(A)
-        self.factor, _ = cholesky(A, 1.0)
-        if not problem.sigmoid:
-            self.factor[p, p] *= np.sqrt(INTERCEPT)
+        (self.factor, _), least = cholesky(A, 1.0)
+        return least
 
     def to_weights(self, U):
         """Return W (p + 1, k) of the coordinates U."""
@@ -95,10 +87,39 @@ class Metric:
         return linalg.solve_triangular(self.factor, scaled, lower=True, check_finite=False)
 
 
-def summable(X):
-    """Return X, in double where float32 does not hold sums of its squares."""
+def _second_moments(problem, rows, curvature, grow, dtype):
+    """Return the second moments of rows, with weighted sums for the last, and largest entries."""
+    X, p = problem.X, problem.X.shape[1]
+    A, reach = np.zeros((p + 1, p + 1)), np.zeros(p)
+    if sparse.issparse(X):
+        weights = curvature if rows is None else curvature[rows] * grow
+        Z = sparse.csr_array(X if rows is None else X[rows]).astype(dtype, copy=False)
+        by_row = sparse.diags_array(weights)
+        for some in pieces(p, p):
+            columns = Z[:, some]
+            reach[some] = abs(columns).max(axis=0).toarray().ravel()
+            A[some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
+        A[p, :p] = weights @ Z
+        return A, reach
+
+    def moments(part):
+        Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
+        top = np.abs(Z).max(axis=0) if grow > 1 else reach
+        return weighted_gram(summable(Z, dtype), weight), weight @ Z, top
+
+    each = p * p * dtype.itemsize
+    for gram, sums, top in in_threads(moments, problem.pieces(rows), each):
+        A[:p, :p] += gram
+        A[p, :p] += sums
+        reach = np.maximum(reach, top)
+        gram = None  # before the next one is made
+    return A, reach
+
+
+def summable(X, dtype):
+    """Return X in dtype, in double where float32 does not hold sums of its squares."""
     scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    return X.astype(np.float64) if scale > HUGE else X
+    return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
 
 
 def weighted_gram(X, weight):
@@ -125,16 +146,48 @@ def to_unit(A):
 
 
 def cholesky(A, diagonal):
-    """Return the Cholesky factor of A with another diagonal, in A but for its lower triangle."""
-    ridge = 1e-14
+    """Return the Cholesky factor of A with another diagonal, in A but for its lower triangle.
+
+    Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
+    where it would be rounding divided by rounding. Also returned: the least square of a pivot.
+    """
+    ridge, raised, least = 1e-14, None, 0.0
     while True:
         A[np.diag_indices_from(A)] = diagonal + ridge
         try:
             # LAPACK works in the lower triangle of the transpose, in place
-            return linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
+            factor = linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
+            factor = None
+        if raised is not None and factor is None:
             mirror(A)
             ridge *= 100
+        elif raised is not None:
+            A -= np.tril(raised, -1)  # the factor is above
+            return factor, least
+        else:
+            least = 0.0 if factor is None else float(factor[0].diagonal().min()) ** 2
+            if least > SINGULAR:
+                return factor, least
+            mirror(A)
+            A[np.diag_indices_from(A)] = diagonal
+            N = singular_directions(A)
+            raised = N @ N.T
+            A += raised
+            diagonal = A.diagonal().copy()
+
+
+def singular_directions(A):
+    """Return an orthonormal basis (p, m) of the null space of A, of unit diagonal, to rounding."""
+    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=ROUNDING * len(A), lower=1)
+    if rank == len(A):
+        return np.zeros((len(A), 0))
+    rest = linalg.solve_triangular(
+        c[:rank, :rank], c[rank:, :rank].T, lower=True, trans="T", check_finite=False
+    )
+    N = np.empty((len(A), len(A) - rank))
+    N[order - 1] = np.vstack([-rest, np.eye(len(A) - rank)])
+    return linalg.qr(N, mode="economic", check_finite=False)[0]
 
 
 def mirror(A):

@@ -13,7 +13,16 @@ from scipy import linalg, sparse
 from skce._canonical import in_threads, pieces
 from skce._certificate import certificate, intercept_step
 from skce._gradient import Kind
-from skce._metric import GRAM_ROWS, Metric, cholesky, mirror, summable, to_unit, weighted_gram
+from skce._metric import (
+    GRAM_ROWS,
+    SUSPECT,
+    Metric,
+    cholesky,
+    mirror,
+    summable,
+    to_unit,
+    weighted_gram,
+)
 
 __all__ = ["Objective"]
 
@@ -46,6 +55,7 @@ class Objective:
         self.full = self.knows_hessian = self.is_small and self.can_know_hessian
         self.whole, self.solves = None, False  # a Hessian that was made; whether of all rows
         self.dense = None  # all rows, where they are one piece
+        self.products_in = problem.X.dtype  # of a whole Hessian
         self.damping, self.raised = 0.0, 0.0  # the Hessian's diagonal counts 1 + damping times
 
     def value_and_gradient(self, W, remember=True):
@@ -113,10 +123,7 @@ class Objective:
         if self.problem.X.shape[1] > GRAM_SIZE:
             divide = self._diagonal()
         elif self.full:
-            if fresh or self.whole is None:
-                self.whole = None  # one at a time
-                self.whole = self._whole(rng)
-            divide = self._damped()
+            divide = self._damped(rng, fresh)
         else:
             divide = Metric(self.problem, rng, self._mean_curvature()).divide
         if self.problem.sigmoid:
@@ -216,13 +223,19 @@ class Objective:
                 H[j::p, j::p] += diagonal[j::p].max() / k
         return H, diagonal, to_unit(H)
 
-    def _damped(self):
+    def _damped(self, rng, fresh):
         """Return the function that divides by the whole Hessian, its diagonal damped."""
+        if fresh or self.whole is None:
+            self.whole = None  # one at a time
+            self.whole = self._whole(rng)
         H, diagonal, d = self.whole
         k = self.problem.k
         self.raised = (self.damping * diagonal).reshape(k, -1).T
         mirror(H)  # where the factor of before is
-        factor = cholesky(H, 1 + self.damping * (d * diagonal * d))
+        factor, least = cholesky(H, 1 + self.damping * (d * diagonal * d))
+        if least < SUSPECT and self.products_in < np.dtype(np.float64):
+            self.products_in, self.dense = np.dtype(np.float64), None
+            return self._damped(rng, True)
 
         def divide(r):
             z = linalg.cho_solve(factor, r.T.ravel() * d, check_finite=False) * d
@@ -263,7 +276,7 @@ class Objective:
         else:
             np.subtract(Z, self.problem.centre_in_dtype, out=X[:, :-1])
         X[:, -1] = self.problem.fit_intercept
-        X = summable(X)
+        X = summable(X, self.products_in)
         if len(X) == self.n:
             self.dense = X
         return X
