@@ -198,7 +198,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         sgd.prepare(
             data.X, data.weights, self._curvature(data), check_random_state(self.random_state)
         )
-        limit = DIVERGED_IN_ORDER * sgd.loss(problem, rows, np.zeros_like(sgd.W))
+        limit = DIVERGED_IN_ORDER * sgd.loss(problem, np.zeros_like(sgd.W))
         loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
         if loss == np.inf or (loss > limit and not sgd.auto):
             message = f"Not converged: {sgd.divergence} in this call."
@@ -335,12 +335,12 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         """Run stochastic gradient descent."""
         weights = data.weights / data.weights.mean()
         sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)
+        problem = self._problem(data, weights)
+        rows = np.arange(problem.X.shape[0], dtype=np.intp)
+        at_zero = sgd.loss(problem, np.zeros_like(sgd.W))  # where X has no centre to overflow
         if start is not None:
             sgd.start_from(*start)
         sgd.prepare(data.X, weights, self._curvature(data), rng)
-        problem = self._problem(data, weights)
-        rows = np.arange(problem.X.shape[0], dtype=np.intp)
-        at_zero = sgd.loss(problem, rows, np.zeros_like(sgd.W))
         curve, ended = run_epochs(
             *(sgd, problem, DIVERGED * at_zero, rng),
             **{"tol": self.tol, "max_iter": self.max_iter, "verbose": self.verbose},
@@ -350,7 +350,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         n = rows.shape[0]
         with np.errstate(over="ignore"):
             penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
-        objective = sgd.loss(problem, rows) / n + penalty
+        objective = sgd.loss(problem) / n + penalty
         if not objective <= at_zero / n:
             ended = sgd.divergence
             if sgd.auto:

@@ -333,7 +333,7 @@ class SplitSDCA:
             return [np.arange(problem.k)]
         hefts = problem.hefts()
         hefts = np.where(hefts > 0, hefts, hefts.max() or 1.0)
-        level = np.ceil(np.log(hefts / hefts.min()) / np.log(ALIKE))
+        level = np.floor(np.log(hefts / hefts.min()) / np.log(ALIKE))
         alike = [np.flatnonzero(level == one) for one in np.unique(level)]
         several = [np.array_split(a, np.clip(len(a) // GROUP, 1, MOST_GROUPS)) for a in alike]
         return [group for groups in several for group in groups]

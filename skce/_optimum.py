@@ -1,9 +1,10 @@
 """The way to a certified optimum: which solver, when to change it, when to stop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from skce._dual import SDCA, SplitSDCA
 from skce._metric import Metric
@@ -17,6 +18,7 @@ MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense d
 SAMPLE = 1000  # rows from which their length is told
 MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
 PATIENCE = 100  # passes of sdca in which the gap halves where rounding does not hold it
+WIDE_ROWS = 2000  # up to which, and half the columns, weights are sought in the rows' span
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
 EXACT = 1e-10  # relative gradient of small problems
@@ -96,7 +98,58 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
         del engine  # and its table
     exact = solver == "auto" and is_small(problem.X, problem.k)
     before = len(curve)  # passes of sdca
-    return _descend(problem, W, rng, tol, NEWTON_PASSES * max_iter, report, curve, exact, before)
+    way = (rng, tol, NEWTON_PASSES * max_iter)
+    if not _is_wide(problem):
+        return _descend(problem, W, *way, report, curve, exact, before)
+    span = _Span(problem)
+    found = _descend(
+        span.problem, span.inside(W), *way, lambda e: report(_Outside(e, span)), curve, exact, before
+    )
+    W, value, gap = Objective(problem).certified(span.outside(found.W))
+    if problem.alpha and found.ended is None and not problem.is_within(gap, value, tol):
+        found.ended = f"rounding left a gap of {gap:.1g}"
+    return replace(found, W=W, objective=value, gap=gap)
+
+
+def _is_wide(problem):
+    """Tell whether weights are found in the span of the rows: few dense rows of many columns."""
+    n, p = len(problem.rows), problem.X.shape[1]
+    return not sparse.issparse(problem.X) and n <= min(p // 2, WIDE_ROWS)
+
+
+class _Span:
+    """The problem in coordinates of an orthonormal basis of the rows, where the optimum is.
+
+    Neither losses nor the squared norm change.
+    """
+
+    def __init__(self, problem):
+        Z = problem.X - problem.centre_in_dtype
+        self.Q = linalg.qr(Z[problem.rows].T, mode="economic", check_finite=False)[0]
+        self.problem = replace(problem, X=np.ascontiguousarray(Z @ self.Q), centre=None)
+
+    def inside(self, W):
+        """Return the coordinates of W."""
+        return np.vstack([self.Q.T @ W[:-1], W[-1:]])
+
+    def outside(self, W):
+        """Return W of its coordinates."""
+        return np.vstack([self.Q @ W[:-1], W[-1:]])
+
+
+@dataclass
+class _Outside:
+    """What a report is told of an engine that works in a span."""
+
+    engine: Any
+    span: _Span
+
+    @property
+    def W(self):
+        return self.span.outside(self.engine.W)
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
 
 
 def _suits_sdca(problem, solver):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from scipy import sparse
 
-from skce import _sgd
+from skce import _gradient, _sgd
 from skce.optim import Moments, constant, smoothness
 
 __all__ = ["SGD", "run_epochs"]
@@ -107,7 +107,7 @@ class SGD:
         loss, steps = self._epoch(problem, order, self._step_sizes(n_steps), self.W, blends, lazy)
         finite = np.isfinite(loss) and np.isfinite(self.W).all()
         if not (finite and loss <= limit):
-            start = self.loss(problem, order, before)
+            start = self.loss(problem, before)
             if not (finite and loss < start):
                 for W in self._iterates():
                     W[:] = before if start <= limit else 0
@@ -118,16 +118,18 @@ class SGD:
         self.sweeps = int(sweeps[-1])
         return loss
 
-    def loss(self, problem, order, W=None):
-        """Return the sum of the weighted losses of the rows `order`, at W or the result."""
+    def loss(self, problem, W=None):
+        """Return the sum of the weighted losses, at W or the result."""
         W = self._iterates()[-1] if W is None else W
-        steps = np.zeros(self._n_steps(problem, order))
-        return self._epoch(problem, order, steps, W.copy(), None, 1)[0]
+        centre = self.centre.astype(W.dtype) if self.centre.any() else None
+        unused = np.empty(W.shape)
+        return _gradient.full_pass(
+            *(_gradient.Kind.LOSS, problem, W, centre, unused, None, None, None, 0)
+        )[0]
 
     def _epoch(self, problem, order, steps, W, blends, lazy):
-        """Call sgd_epoch; blends None evaluates the loss at W and changes nothing."""
+        """Call sgd_epoch."""
         dtype = W.dtype
-        moving = blends is not None
         return _sgd.sgd_epoch(
             problem,
             order,
@@ -137,12 +139,12 @@ class SGD:
             self.centre.astype(dtype) if self.centre.any() else None,
             self.metric.astype(dtype),
             self.params["alpha"],
-            self.rule if moving else _sgd.Rule.SGD,
+            self.rule,
             self.params["momentum"],
-            self.state if moving else self.state[:0],
+            self.state,
             self.steps,
-            self.average if moving else None,
-            blends if moving else steps,
+            self.average,
+            blends,
             lazy,
         )
 

@@ -74,7 +74,7 @@ def test_pass_above_the_limit_is_kept_where_it_lowers_the_loss(params):
     sgd = _solvers.SGD({**PARAMS, "alpha": 0.0, **params}, P, K, X.dtype)
     sgd.prepare(X, np.ones(len(X)), 0.25, np.random.default_rng(0))
     sgd.start_from(np.ones((K, P)) * np.arange(K)[:, None], np.ones(K))
-    start = sgd.loss(problem(X, y), np.arange(len(X)), sgd.W)
+    start = sgd.loss(problem(X, y), sgd.W)
     assert 1e-3 < sgd.run_pass(problem(X, y), np.arange(len(X)), 1e-3) < start
 
 
