@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels, _problem
 from skce._canonical import canonical
-from skce._optimum import find_optimum, is_small
+from skce._optimum import find_optimum, is_small, judged
 from skce._predict import dense_rows, map_logits
 from skce._solvers import SGD, run_epochs
 from skce._validation import (
@@ -35,6 +35,7 @@ OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
 MOST_MOVED = 1e-6  # of a logit, by rounding the intercept to the dtype of X
+MOST_ROUNDED = 1e-5  # of the logits, by the dtype of X: from there the objective is told in double
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 
 
@@ -324,11 +325,13 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
                 *(problem, self.solver, W, rng),
                 **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
             )
+            found.W[:-1] = found.W[:-1].astype(dtype)  # the intercept belongs to rounded coefficients
+            if np.finfo(dtype).eps * problem.reach(found.W) > MOST_ROUNDED:
+                found = judged(problem.in_double(), found, self.tol)
         if found.ended:
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
-        found.W[:-1] = found.W[:-1].astype(dtype)  # the intercept belongs to rounded coefficients
         return problem.from_centred(found.W)
 
     def _descend(self, data, params, start, rng):

@@ -22,6 +22,7 @@ __all__ = ["Canonical", "canonical", "in_threads", "pieces", "thread_count"]
 SAMPLE = 4096  # rows from which the centre is estimated, at most
 SAMPLE_SIZE = 1 << 21  # and their entries
 MOST_WAITING = 1 << 25  # bytes of results that threads may hold
+SOME_ROWS = 1000  # from which the size of logits is told
 UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 
@@ -255,6 +256,22 @@ class Canonical:
     def is_within(self, gap, value, tol):
         """Tell whether the gap, if there is one, is within the goal."""
         return gap < np.inf and gap <= self.goal(value, tol)
+
+    def reach(self, W):
+        """Return the largest sum of the sizes of a logit's terms, a mean over some rows."""
+        X = self.X[:: max(1, self.X.shape[0] // SOME_ROWS)]
+        terms = abs(X) if sparse.issparse(X) else np.abs(X - self.centre_in_dtype)
+        return float((terms @ np.abs(W[:-1])).mean(axis=0).max(initial=0))
+
+    def in_double(self):
+        """The same with X, and what has its dtype, in double."""
+        soft, q = sparse.issparse(self.targets), self.pos_weight
+        return replace(
+            self,
+            X=self.X.astype(np.float64),
+            targets=self.targets.astype(np.float64) if soft else self.targets,
+            pos_weight=None if q is None else q.astype(np.float64),
+        )
 
     def subset(self, rows):
         """The problem of some rows, their weights raised to the same sum."""

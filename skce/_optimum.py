@@ -11,7 +11,7 @@ from skce._metric import Metric
 from skce._newton import NewtonCG, lbfgs
 from skce._objective import CHEAP_PASSES, Objective
 
-__all__ = ["Optimum", "find_optimum", "is_small"]
+__all__ = ["Optimum", "find_optimum", "is_small", "judged"]
 
 SMALL_SIZE = 4e6  # n * p * K up to which "auto" goes on to the last digits, in double
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
@@ -105,10 +105,7 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     found = _descend(
         span.problem, span.inside(W), *way, lambda e: report(_Outside(e, span)), curve, exact, before
     )
-    W, value, gap = Objective(problem).certified(span.outside(found.W))
-    if problem.alpha and found.ended is None and not problem.is_within(gap, value, tol):
-        found.ended = f"rounding left a gap of {gap:.1g}"
-    return replace(found, W=W, objective=value, gap=gap)
+    return judged(problem, replace(found, W=span.outside(found.W)), tol)
 
 
 def _is_wide(problem):
@@ -150,6 +147,18 @@ class _Outside:
 
     def __getattr__(self, name):
         return getattr(self.engine, name)
+
+
+def judged(problem, found, tol):
+    """Return what was found with its objective and gap told anew, in another dtype of X."""
+    W, value, gap = Objective(problem).certified(found.W)
+    ended = found.ended
+    if not problem.beats_constants(value):
+        W, value, gap = _constants(problem)
+        ended = ended or "the objective did not fall below that of the best constants"
+    if problem.alpha and ended is None and not problem.is_within(gap, value, tol):
+        ended = f"rounding left a gap of {gap:.1g}"
+    return replace(found, W=W, objective=value, gap=gap, ended=ended)
 
 
 def _suits_sdca(problem, solver):
