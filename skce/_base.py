@@ -18,7 +18,7 @@ from skce import _kernels, _problem
 from skce._canonical import canonical
 from skce._optimum import find_optimum, is_small, judged
 from skce._predict import dense_rows, map_logits
-from skce._solvers import SGD, run_epochs
+from skce._solvers import SGD, rounded_intercept, run_epochs
 from skce._validation import (
     Interval,
     SparseCoefMixin,
@@ -34,7 +34,6 @@ __all__ = ["BaseCrossEntropy", "Encoded"]
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
-MOST_MOVED = 1e-6  # of a logit, by rounding the intercept to the dtype of X
 MOST_ROUNDED = 1e-5  # of the logits, by the dtype of X: from there the objective is told in double
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 
@@ -384,10 +383,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
         self.coef_ = np.ascontiguousarray(coef, dtype=data.X.dtype)
-        rounded = np.asarray(intercept, dtype=data.X.dtype)
-        # in double where columns are so far from 0 that rounding it moves logits
-        moved = np.abs(rounded - np.asarray(intercept, np.float64)).max(initial=0)
-        self.intercept_ = rounded if moved <= MOST_MOVED else np.asarray(intercept, np.float64)
+        self.intercept_ = rounded_intercept(intercept, data.X.dtype)
         for name, value in data.attributes.items():
             setattr(self, name, value)
 

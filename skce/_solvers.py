@@ -9,8 +9,9 @@ from scipy import sparse
 from skce import _gradient, _sgd
 from skce.optim import Moments, constant, smoothness
 
-__all__ = ["SGD", "run_epochs"]
+__all__ = ["SGD", "rounded_intercept", "run_epochs"]
 
+MOST_MOVED = 1e-6  # of a logit, by rounding an intercept
 AVERAGE_POWER = 3  # iterates enter the average with weights growing like step**3
 MOST_METRIC = 1e30  # finite in float32
 STALE_BEFORE_HALVING = 2
@@ -163,7 +164,7 @@ class SGD:
         """Return coef (K, p) and intercept (K,)."""
         W = self._iterates()[-1]
         coef = np.ascontiguousarray(W[:-1].T)
-        return coef, W[-1] - coef.astype(np.float64) @ self.centre
+        return coef, rounded_intercept(W[-1] - coef.astype(np.float64) @ self.centre, W.dtype)
 
     def _iterates(self):
         """Return the last iterate and, if there is one, the average: the last is the result."""
@@ -198,6 +199,13 @@ class SGD:
                 f"number, got {steps!r}."
             )
         return steps.astype(np.float64)
+
+
+def rounded_intercept(intercept, dtype):
+    """Return intercepts in dtype, in double where columns far from 0 make that move logits."""
+    intercept = np.asarray(intercept, np.float64)
+    rounded = intercept.astype(dtype)
+    return rounded if np.abs(rounded - intercept).max(initial=0) <= MOST_MOVED else intercept
 
 
 def run_epochs(sgd, problem, limit, rng, *, tol, max_iter, n_iter_no_change, verbose):
