@@ -324,7 +324,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
                 *(problem, self.solver, W, rng),
                 **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
             )
-            found.W[:-1] = found.W[:-1].astype(dtype)  # the intercept belongs to rounded coefficients
+            if found.W.dtype != dtype:  # the intercept belongs to rounded coefficients
+                found.W[:-1] = found.W[:-1].astype(dtype)
             if np.finfo(dtype).eps * problem.reach(found.W) > MOST_ROUNDED:
                 found = judged(problem.in_double(), found, self.tol)
         if found.ended:

@@ -10,6 +10,7 @@ from skce._gradient import Kind
 __all__ = ["certificate", "intercept_step"]
 
 MOST_STEP = 5.0  # of an intercept
+LEAST = 1e-150  # of a curvature
 MOST_STEPS = 20  # of the intercepts, to probabilities of the sums that are wanted
 MOST_MOVES = 4  # of a table: what rounding leaves of one is less than 1e-6 of it
 MATRIX_CLASSES = 300  # up to which a step solves with a matrix, whose cost grows with the cube
@@ -148,7 +149,7 @@ def intercept_step(problem, table, gradient):
     for rows in pieces(len(table), problem.k):
         proba = table[rows].astype(np.float64)
         diagonal += problem.weights[rows] @ (proba * (1 - proba))
-    unit = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, 1e-300)), 0.0)
+    unit = np.where(diagonal > LEAST, 1 / np.sqrt(np.maximum(diagonal, LEAST)), 0.0)
 
     if problem.k > MATRIX_CLASSES:
 

@@ -128,7 +128,8 @@ class SDCA:
         for _, weights in self.problem.entry_weights():
             mean += weights.sum(axis=0) / len(self.rows)
         for rows, weights in self.problem.entry_weights():
-            ratio[rows] = (weights / np.maximum(mean, 1e-300)).mean(axis=1)
+            mean_here = np.maximum(mean[: weights.shape[1]], 1e-300)
+            ratio[rows] = (weights / mean_here).mean(axis=1)
         return np.where(ratio >= HEAVY, np.minimum(ratio, MOST_VISITS), 1).astype(np.intp)
 
     def _orders(self):

@@ -122,7 +122,11 @@ class _Span:
 
     def __init__(self, problem):
         Z = problem.X - problem.centre_in_dtype
-        self.Q = linalg.qr(Z[problem.rows].T, mode="economic", check_finite=False)[0]
+        Q, R = linalg.qr(Z[problem.rows].T, mode="economic", check_finite=False)
+        turn, R, _ = linalg.qr(R, pivoting=True, check_finite=False)
+        size = np.abs(R.diagonal())  # of rows that depend on others but for rounding, nothing
+        rank = int((size > len(size) * np.finfo(R.dtype).eps * size[0]).sum())
+        self.Q = Q @ turn[:, : max(rank, 1)]
         self.problem = replace(problem, X=np.ascontiguousarray(Z @ self.Q), centre=None)
 
     def inside(self, W):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from plain import KINDS, random_case
+from plain import KINDS, Plain, random_case
 from registry import then_long
 from scipy import optimize, sparse, special
 
@@ -253,3 +253,32 @@ def test_one_over_m_is_softmax_with_row_weights():
     assert_allclose(problem.targets.toarray(), expected)
     assert_array_equal(targets.toarray(), T)
     assert_array_equal(problem.missing, [0, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("k", [4, 330])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gap_with_missing_entries_is_a_bound_far_from_any_optimum(k, dtype):
+    """Intercepts in the hundreds, where curvature vanishes; 330 classes have no matrix."""
+    for seed in range(12 if k == 4 else 2):
+        rng = np.random.default_rng(seed)
+        T = np.where(rng.random((5, k)) < 0.5, np.nan, (rng.random((5, k)) < 0.4) * 1.0)
+        T[:, 1] = 0  # a label that is never on
+        T[0, 0] = 1
+        X = rng.standard_normal((5, 2)).astype(dtype)
+        encoded = Encoded(
+            *(X, Loss.MULTILABEL_SOFTMAX, sparse.csr_array(T.astype(dtype)), k),
+            *(np.ones(5), None, {}),
+        )
+        smoothing = 0.1 * (seed % 2)
+        problem = canonical(encoded, smoothing, 1e-3, 0.0, True, np.random.RandomState(0))
+        plain = Plain(
+            *("1/M", X, T, np.ones(5)),
+            **{"smoothing": smoothing, "alpha": 1e-3, "centre": problem.centre},
+        )
+        upper = plain.objective(np.zeros(plain.shape))
+        least = plain.optimum()[1] if k == 4 else plain.entropy()
+        for scale in (0.0, 1.0, 1000.0):
+            W = (scale * rng.standard_normal(plain.shape)).astype(dtype).astype(float)
+            value, gap = certificate(problem, W, None, None)
+            assert gap >= (value - least if k == 4 else 0) - 1e-5 * max(upper, value)
+            assert gap <= value - plain.entropy() + 1e-5 * max(upper, value)

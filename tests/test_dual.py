@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import KINDS, random_case
-from scipy import special
+from scipy import sparse, special
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from skce import MultiLabelLogistic, MultinomialLogistic
 from skce._dual import GROUP, SDCA, SplitSDCA
 from skce._optimum import find_optimum
 
@@ -155,3 +157,64 @@ def test_problem_is_left_as_it_was(name):
     engine.step()
     for actual, expected in zip(case.problem.start_table, before, strict=True):
         assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+@pytest.mark.parametrize("positives", [1, 5])
+def test_rare_labels_that_weigh_as_much_as_their_negatives_take_few_passes(positives, l1_ratio):
+    rng = np.random.default_rng(0)
+    n = 1000
+    X = sparse.random(n, 60, 0.1, "csr", rng=rng)
+    Y = np.zeros((n, 3), int)
+    for label in range(3):
+        Y[rng.choice(n, positives + label, replace=False), label] = 1
+    weight = (n - Y.sum(axis=0)) / Y.sum(axis=0)
+    model = MultiLabelLogistic(
+        solver="sdca", pos_weight=weight, alpha=1e-3, l1_ratio=l1_ratio, random_state=0
+    ).fit(X, Y)
+    assert model.converged_
+    assert model.n_iter_ <= 40
+
+
+def test_labels_of_one_group_are_alike_in_heft():
+    """Weights of the positives spread over 1e4; each group is a run of its own."""
+    rng = np.random.default_rng(0)
+    X = sparse.random(300, 20, 0.2, "csr", rng=rng)
+    Y = (rng.random((300, 6)) < 0.3).astype(int)
+    options = {"pos_weight": np.logspace(-1, 3, 6), "alpha": 1e-2, "random_state": 0}
+    found = [MultiLabelLogistic(solver=s, **options).fit(X, Y) for s in ("sdca", "lbfgs")]
+    assert found[0].converged_
+    assert found[0].objective_ <= found[1].objective_ + found[1].dual_gap_ + found[0].dual_gap_
+    assert_allclose(found[0].objective_, found[1].objective_, rtol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gap_that_rounding_holds_ends_the_passes(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 20)).astype(dtype)
+    y = (X @ rng.standard_normal((20, 3)) + rng.gumbel(size=(200, 3))).argmax(axis=1)
+    model = MultinomialLogistic(
+        solver="sdca", l1_ratio=1.0, alpha=1e-3, tol=0, max_iter=10_000, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="did not halve in the last 100 passes"):
+        model.fit(X, y)
+    assert model.n_iter_ <= 2000
+    assert model.dual_gap_ <= (1e-3 if dtype == np.float32 else 1e-9) * model.objective_
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_fit_cut_short_is_not_above_the_best_constants(l1_ratio):
+    rng = np.random.default_rng(0)
+    X = sparse.random(500, 30, 0.1, "csr", rng=rng)
+    Y = np.zeros((500, 2), int)
+    Y[:3, 0] = Y[5:7, 1] = 1
+    weight = 1e6
+    model = MultiLabelLogistic(
+        solver="sdca", pos_weight=weight, l1_ratio=l1_ratio, max_iter=1, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, Y)
+    on = Y.sum(axis=0) * weight / 500
+    off = 1 - Y.mean(axis=0)
+    constants = -(on * np.log(on / (on + off)) + off * np.log(off / (on + off))).sum()
+    assert model.objective_ <= constants * (1 + 1e-9)

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from plain import Plain
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -284,3 +285,71 @@ def test_a_loss_that_overflows_is_no_certificate(scale, storage):
     model = MultinomialLogistic(solver="sdca", random_state=0)
     assert fit(model, X, A[:, 0] > 0)
     assert np.isfinite(model.dual_gap_)
+
+
+@every_dtype
+@every_solver
+@pytest.mark.parametrize("kind", ["one-hot", "shares", "copies"])
+def test_collinear_columns_without_a_penalty_have_modest_coefficients(solver, dtype, kind):
+    """No step goes where the objective is flat: coefficients do not drift there."""
+    if solver == "sdca":
+        pytest.skip("needs a penalty")
+    rng = np.random.default_rng(0)
+    n = 2000
+    Z = rng.standard_normal((n, 3))
+    more = {
+        "one-hot": np.hstack([np.eye(4)[rng.integers(4, size=n)] for _ in range(2)]),
+        "shares": rng.dirichlet(np.ones(4), size=n),
+        "copies": np.hstack([Z, 2 * Z[:, :1]]),
+    }[kind]
+    y = (Z @ rng.standard_normal((3, 3)) + rng.gumbel(size=(n, 3))).argmax(axis=1)
+    A = np.hstack([Z, more]).astype(dtype)
+    tol = 1e-3 if dtype == np.float32 else 1e-6
+    model = MultinomialLogistic(solver=solver, alpha=0.0, tol=tol, random_state=0).fit(A, y)
+    assert np.abs(model.coef_).max() < 10
+    kept = A[:, :-1] if kind != "one-hot" else np.delete(A, [3, 7], axis=1)
+    kept = A[:, :3] if kind == "copies" else kept
+    best = MultinomialLogistic(alpha=0.0, tol=1e-8, random_state=0).fit(kept.astype(float), y)
+    assert_allclose(model.objective_, best.objective_, rtol=1e-5 if dtype == np.float32 else 1e-7)
+    unseen = np.zeros((3, A.shape[1]), dtype)
+    assert model.predict_proba(unseen).max() < 0.99
+
+
+@every_storage
+@pytest.mark.parametrize("solver", [*SOLVERS, "sgd", "adagrad", "adam"])
+@pytest.mark.parametrize(("dtype", "size"), [(np.float64, 1e200), (np.float32, 1e38)])
+def test_entries_whose_squares_overflow_are_named_or_the_result_is_finite(
+    solver, dtype, size, storage
+):
+    A = (X[:, :3] * size).clip(-3e38 if size == 1e38 else -np.inf, 3e38 if size == 1e38 else np.inf)
+    A = A.astype(dtype)
+    A = sparse.csr_array(A) if storage == "csr" else A
+    y = X[:, :3].argmax(axis=1)
+    model = MultinomialLogistic(solver=solver, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model.fit(A, y)
+        except ValueError as error:
+            assert "X must have finite squares" in str(error)
+            return
+    assert model.objective_ <= np.log(3) * (1 + 1e-6)
+    assert np.isfinite(model.coef_).all()
+    if solver in SOLVERS:
+        assert model.dual_gap_ >= 0
+
+
+@pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
+@pytest.mark.parametrize("offset", [1e5, 1e6])
+@pytest.mark.parametrize("solver", [*SOLVERS, "sgd"])
+def test_float32_far_from_zero_publishes_what_was_judged(solver, offset, estimator):
+    rng = np.random.default_rng(1)
+    A = (offset + rng.standard_normal((60, 5))).astype(np.float32)
+    T = (A[:, :2] - np.float32(offset) + 0.2 * rng.standard_normal((60, 2)) > 0).astype(int)
+    y = T if estimator is MultiLabelLogistic else T[:, 0]
+    model = estimator(solver=solver, alpha=1e-4, random_state=0, max_iter=1000).fit(A, y)
+    plain = Plain("sigmoid", A, T if y.ndim == 2 else T[:, :1], np.ones(60), alpha=1e-4)
+    W = np.vstack([model.coef_.T, model.intercept_]).astype(float)
+    assert_allclose(model.objective_, plain.objective(W), rtol=1e-5)
+    agree = (model.decision_function(A).reshape(60, -1) > 0) == (plain.logits(W) > 0)
+    assert agree.all()

@@ -275,3 +275,34 @@ def test_separable_rows_end_within_tol_of_a_tiny_objective(seed):
     assert found.ended is None
     assert value < 1e-6
     assert value - least <= case.problem.goal(value, 1e-3) + 1e-14
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+@pytest.mark.parametrize("k", [2, 4])
+def test_few_rows_of_many_columns_are_solved_in_their_span(solver, alpha, k):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 400)) + 3, np.arange(30) % k
+    y[:6] = np.arange(6) // 3 % k
+    weights = rng.uniform(0.5, 2, 30)
+    weights[[5, 20]] = 0
+    shapes = []
+
+    class Observed(MultinomialLogistic):
+        def _observe(self, coef, intercept):
+            shapes.append((coef.shape, intercept.shape))
+
+    options = {"solver": solver, "alpha": alpha, "tol": 1e-6, "random_state": 0}
+    X[15:] = X[:15]  # not separable
+    y[15:] = (y[:15] + 1) % k
+    model = Observed(**options).fit(X, y, sample_weight=weights)
+    assert model.converged_
+    outputs = 1 if k == 2 else k
+    assert set(shapes) == {((outputs, 400), (outputs,))}
+    used = weights > 0
+    rows = X[used] - X[used].mean(axis=0)
+    left = model.coef_.T - np.linalg.lstsq(rows, rows @ model.coef_.T, rcond=1e-10)[0]
+    assert np.abs(left).max() <= 1e-8 * np.abs(model.coef_).max() + 1e-12
+    if alpha:
+        expected = logistic(1 / (alpha * weights.sum())).fit(X, y, sample_weight=weights)
+        assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=5e-3)
