@@ -64,7 +64,7 @@ class Metric:
             largest = abs(problem.X).max()
             raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
         self.scale = to_unit(A)
-        (self.factor, _), least = cholesky(A, 1.0)
+        (self.factor, _), self.flat, least = cholesky(A, 1.0)
         return least
 
     def to_weights(self, U):
@@ -75,7 +75,8 @@ class Metric:
     def divide(self, gradient):
         """Return the gradient divided by the metric."""
         scale = self.scale[:, None]
-        return linalg.cho_solve((self.factor, True), gradient * scale, check_finite=False) * scale
+        scaled = without(self.flat, gradient * scale)
+        return linalg.cho_solve((self.factor, True), scaled, check_finite=False) * scale
 
     def to_coordinates(self, W):
         """Return U of W."""
@@ -83,7 +84,7 @@ class Metric:
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
-        scaled = gradient * self.scale[:, None]
+        scaled = without(self.flat, gradient * self.scale[:, None])
         return linalg.solve_triangular(self.factor, scaled, lower=True, check_finite=False)
 
 
@@ -149,9 +150,10 @@ def cholesky(A, diagonal):
     """Return the Cholesky factor of A with another diagonal, in A but for its lower triangle.
 
     Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
-    where it would be rounding divided by rounding. Also returned: the least square of a pivot.
+    where it would be rounding divided by rounding. Also returned: a basis of them, or None, and
+    the least square of a pivot.
     """
-    ridge, raised, least = 1e-14, None, 0.0
+    ridge, N, least = 1e-14, None, 0.0
     while True:
         A[np.diag_indices_from(A)] = diagonal + ridge
         try:
@@ -159,22 +161,26 @@ def cholesky(A, diagonal):
             factor = linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
             factor = None
-        if raised is not None and factor is None:
-            mirror(A)
-            ridge *= 100
-        elif raised is not None:
-            A -= np.tril(raised, -1)  # the factor is above
-            return factor, least
-        else:
+        if N is None:
             least = 0.0 if factor is None else float(factor[0].diagonal().min()) ** 2
             if least > SINGULAR:
-                return factor, least
+                return factor, None, least
             mirror(A)
             A[np.diag_indices_from(A)] = diagonal
             N = singular_directions(A)
-            raised = N @ N.T
-            A += raised
+            A += N @ N.T
             diagonal = A.diagonal().copy()
+        elif factor is None:
+            mirror(A)
+            ridge *= 100
+        else:
+            A -= np.tril(N @ N.T, -1)  # the factor is above
+            return factor, N, least
+
+
+def without(N, gradient):
+    """Return the gradient without what rounding left of it in the flat directions N."""
+    return gradient if N is None else gradient - N @ (N.T @ gradient)
 
 
 def singular_directions(A):

@@ -22,6 +22,7 @@ from skce._metric import (
     summable,
     to_unit,
     weighted_gram,
+    without,
 )
 
 __all__ = ["Objective"]
@@ -232,13 +233,14 @@ class Objective:
         k = self.problem.k
         self.raised = (self.damping * diagonal).reshape(k, -1).T
         mirror(H)  # where the factor of before is
-        factor, least = cholesky(H, 1 + self.damping * (d * diagonal * d))
+        factor, flat, least = cholesky(H, 1 + self.damping * (d * diagonal * d))
         if least < SUSPECT and self.products_in < np.dtype(np.float64):
             self.products_in, self.dense = np.dtype(np.float64), None
             return self._damped(rng, True)
 
         def divide(r):
-            z = linalg.cho_solve(factor, r.T.ravel() * d, check_finite=False) * d
+            scaled = without(flat, r.T.ravel() * d)
+            z = linalg.cho_solve(factor, scaled, check_finite=False) * d
             return z.reshape(k, -1).T
 
         return divide

@@ -102,9 +102,11 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report):
     if not _is_wide(problem):
         return _descend(problem, W, *way, report, curve, exact, before)
     span = _Span(problem)
-    found = _descend(
-        span.problem, span.inside(W), *way, lambda e: report(_Outside(e, span)), curve, exact, before
-    )
+
+    def tell(engine):
+        report(_Outside(engine, span))
+
+    found = _descend(span.problem, span.inside(W), *way, tell, curve, exact, before)
     return judged(problem, replace(found, W=span.outside(found.W)), tol)
 
 

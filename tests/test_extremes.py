@@ -328,11 +328,11 @@ def test_entries_whose_squares_overflow_are_named_or_the_result_is_finite(
     model = MultinomialLogistic(solver=solver, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            model.fit(A, y)
-        except ValueError as error:
-            assert "X must have finite squares" in str(error)
+        if solver == "lbfgs" and dtype == np.float64:
+            with pytest.raises(ValueError, match="X must have finite squares"):
+                model.fit(A, y)
             return
+        model.fit(A, y)
     assert model.objective_ <= np.log(3) * (1 + 1e-6)
     assert np.isfinite(model.coef_).all()
     if solver in SOLVERS:
