@@ -47,7 +47,7 @@ LAYERS = {
     # 3 contract
     "_validation": (set(), EVERYTHING),
     # 4 base
-    "_solvers": ({"_sgd", "optim"}, {"numpy", "scipy"}),
+    "_solvers": ({"_gradient", "_sgd", "optim"}, {"numpy", "scipy"}),
     "_predict": ({"_linear", "_arrays", "_validation"}, {"numpy", "scipy"}),
     "_canonical": (
         {"_cpu", "_kernels", "_problem", "_gradient", "_arrays", "optim"},
