@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels, _problem
@@ -62,6 +63,11 @@ class Encoded:
             targets=self.targets.astype(np.float64) if soft else self.targets,
             pos_weight=None if self.pos_weight is None else self.pos_weight.astype(np.float64),
         )
+
+
+def _has_streams(model):
+    """Tell whether there is a partial_fit; a wrong l1_ratio is left to the check of parameters."""
+    return not (isinstance(model.l1_ratio, Real) and 0 < model.l1_ratio <= 1)
 
 
 class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
@@ -133,12 +139,14 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
                 self.__dict__.pop(state, None)
         return self
 
+    @available_if(_has_streams)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a batch of rows, in the order given.
 
-        Always trains by stochastic gradient descent ("sgd" for "auto", "sdca" and "lbfgs"). Rows
-        sorted by class should be shuffled before.
+        Always trains by stochastic gradient descent ("sgd" for "auto", "sdca" and "lbfgs"), which
+        takes no L1 penalty: with `l1_ratio` above 0 there is no such method. Rows sorted by class
+        should be shuffled before.
 
         Parameters
         ----------
@@ -160,15 +168,12 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the data do not fit, y holds a class that the first call did not announce, or
-            l1_ratio is not 0.
+            If the data do not fit, or y holds a class that the first call did not announce.
         """
         first = not hasattr(self, "coef_")
         self._validate_params()  # which the decorator leaves out after the first call
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
-            if self.l1_ratio > 0:
-                raise ValueError(f"l1_ratio must be 0 in partial_fit, got {self.l1_ratio}.")
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self.coef_.dtype, copy=False)
             weights = check_weights(sample_weight, X, allow_all_zero=True)

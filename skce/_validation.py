@@ -30,6 +30,7 @@ __all__ = [
     "check_weights",
     "class_weights",
     "encode_labels",
+    "label_counts",
     "label_rows",
     "multilabel_rows",
     "one_blas_thread",
@@ -214,6 +215,32 @@ def multilabel_rows(y, loss, dtype):
     if loss == "bce" and high > 1:
         raise ValueError(f'y must lie in [0, 1] for loss="bce", got the value {high}.')
     return rows
+
+
+def label_counts(targets, weights, seen):
+    """Return weighted sums over the rows of CSR targets and those `seen` before.
+
+    Of a row with a labels in o observed entries: pairs of labels, a (a − 1), and pairs of a label
+    and an entry, a (o − 1), whose ratio is the rate at which entries beside a label are on; then a,
+    and a / M, M being a and that rate of the missing entries. A target above 1 counts as 1. Then,
+    for each label, the rows with a weight in which it was observed.
+    """
+
+    def entries(values):
+        parts = (values.astype(np.float64), targets.indices, targets.indptr)
+        return sparse.csr_array(parts, targets.shape)
+
+    k, live = targets.shape[1], weights > 0
+    on, missing = np.minimum(np.nan_to_num(targets.data), 1), entries(np.isnan(targets.data))
+    labels, holes = entries(on).sum(axis=1), missing.sum(axis=1)
+    sums = np.zeros(4 + k) + seen
+    sums[0] += weights @ (labels**2 - entries(on**2).sum(axis=1))
+    sums[1] += weights @ (labels * (k - 1 - holes))
+    total = labels + holes * (sums[0] / (sums[1] or 1))
+    sums[2] += weights @ labels
+    sums[3] += weights @ np.divide(labels, total, out=np.zeros_like(labels), where=labels > 0)
+    sums[4:] += live.sum() - missing.T @ live
+    return sums
 
 
 def label_rows(labels, k, dtype):

@@ -17,6 +17,12 @@ CONFIGURATIONS = [
     MultiLabelLogistic(loss="softmax"),
     MultiLabelLogistic(pos_weight=2.0, label_smoothing=0.1),
     MultiLabelLogistic(loss="softmax", fit_intercept=False),
+    MultinomialLogistic(l1_ratio=1.0),
+    MultinomialLogistic(l1_ratio=0.5, solver="sdca"),
+    MultinomialLogistic(l1_ratio=0.5, class_weight="balanced", fit_intercept=False),
+    MultiLabelLogistic(l1_ratio=1.0),
+    MultiLabelLogistic(l1_ratio=0.5, loss="softmax"),
+    MultiLabelLogistic(l1_ratio=0.5, pos_weight=2.0, label_smoothing=0.1),
 ]
 SOLVERS = ("sgd", "adagrad", "adam")
 BY_NAME = [

@@ -249,8 +249,18 @@ def test_some_solvers_need_or_refuse_a_penalty(estimator):
     for solver in ("lbfgs", "sgd", "adam", "adagrad"):
         with pytest.raises(ValueError, match=r"l1_ratio.*solver"):
             estimator(solver=solver, l1_ratio=0.5).fit(X, LABELS)
-    with pytest.raises(ValueError, match=r"l1_ratio.*partial_fit"):
-        estimator(l1_ratio=0.5).partial_fit(X, LABELS)
+
+
+@pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
+def test_partial_fit_is_absent_where_it_could_only_raise(estimator):
+    for l1_ratio in (1e-3, 0.5, 1, np.float32(1)):
+        model = estimator(l1_ratio=l1_ratio)
+        assert not hasattr(model, "partial_fit")
+        assert not hasattr(model.fit(X, LABELS), "partial_fit")
+        assert hasattr(model.set_params(l1_ratio=0), "partial_fit")
+    assert estimator.partial_fit.__doc__
+    with pytest.raises(AttributeError, match="partial_fit"):
+        estimator.partial_fit(estimator(l1_ratio=0.5), X, LABELS)
 
 
 WRONG_SCHEDULES = {
