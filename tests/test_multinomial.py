@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.exceptions import DataConversionWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
 from skce import MultinomialLogistic
@@ -189,6 +190,19 @@ def test_huge_logits_have_finite_log_probabilities(k, dtype):
     else:
         expected = log_softmax(logits, axis=1)
     assert_allclose(log_proba, expected, rtol=1e-6, atol=1e-30)
+
+
+@every_dtype
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@every_k
+def test_tie_is_the_first_class_as_in_scikit_learn(k, storage, dtype):
+    A, names = X.astype(dtype), np.array(["a", "b", "c"])[CODES[k]]
+    zero = storage(np.zeros((2, 4), dtype))
+    model = MultinomialLogistic(fit_intercept=False).fit(storage(A), names)
+    peer = LogisticRegression(fit_intercept=False).fit(A, names)
+    assert_array_equal(model.decision_function(zero), 0)
+    assert_array_equal(model.predict(zero), ["a", "a"])
+    assert_array_equal(model.predict(zero), peer.predict(zero))
 
 
 @every_k
