@@ -73,8 +73,8 @@ def softmax_cross_entropy(
     sample_weight : array-like of shape (n,), default=None
         Non-negative row weights.
     class_weight : array-like of shape (K,), default=None
-        Multiplies the loss of a row with a label, and the targets of a row otherwise; enters
-        the divisor of the mean like the equivalent sample weight.
+        Multiplies the loss of a row with a label, and the targets of a row otherwise, before
+        they are smoothed; enters the divisor of the mean like the equivalent sample weight.
     label_smoothing : float, default=0.0
         ε in [0, 1]: targets become (1 − ε)·t + ε·T/K.
     reduction : {"mean", "sum", "none"}, default="mean"

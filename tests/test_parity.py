@@ -272,6 +272,31 @@ def test_softmax_cross_entropy_is_that_of_torch(torch, kind, smoothing, dtype):
 
 
 @every_dtype
+@pytest.mark.parametrize("kind", ["labels", "shares"])
+def test_torch_weights_the_classes_of_smoothed_targets(torch, kind, dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(60, 7)).astype(dtype)
+    weight = rng.uniform(0.2, 3, size=7).astype(dtype)
+    y = rng.integers(7, size=60) if kind == "labels" else rng.dirichlet(np.ones(7), 60)
+    targets = np.eye(7)[y] if kind == "labels" else y
+    smoothed = (weight * (0.9 * targets + 0.1 / 7)).astype(dtype)
+    y = y if kind == "labels" else y.astype(dtype)
+
+    def ours(s, **kwargs):
+        return softmax_cross_entropy_value_and_grad(s, smoothed, **kwargs)
+
+    def theirs(s, reduction="none"):
+        options = {"weight": torch.tensor(weight), "label_smoothing": 0.1, "reduction": reduction}
+        return torch.nn.functional.cross_entropy(s, torch.tensor(y), **options)
+
+    assert_is_torch(torch, ours, theirs, logits, dtype)
+    divisor = weight[y].sum(dtype=float) if kind == "labels" else len(y)
+    total = ours(logits, reduction="sum")[0] / divisor
+    mean = theirs(torch.tensor(logits), "mean").item()
+    assert_allclose(total, mean, rtol=TOLERANCE[dtype]["rtol"])
+
+
+@every_dtype
 def test_multilabel_softmax_cross_entropy_is_that_of_torch_with_shared_targets(torch, dtype):
     rng = np.random.default_rng(0)
     logits = (3 * rng.normal(size=(60, 7))).astype(dtype)
