@@ -43,7 +43,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         A label is on where its probability or share is above this, and off at it. None is 0.5 for
         "bce"; for "softmax" a label is on where share · `mean_labels_` is above 0.5, since a share
         is the probability of the label divided by the number of labels in such rows (see Notes).
-        A label that no training row shows, all NaN, is off.
+        A label that no training row shows, all NaN, is off. None where y has one dimension.
     alpha : float, default=1e-4
         Weight of the penalty.
     l1_ratio : float, default=0.0
@@ -53,7 +53,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         Whether to fit an intercept.
     label_smoothing : float, default=0.0
         ε in [0, 1]: targets become (1 − ε)·t + ε/2 ("bce"), or after the division
-        (1 − ε)·t + ε·T/K ("softmax").
+        (1 − ε)·t + ε·T/K ("softmax"), T being the sum of the row and K its observed labels.
     solver : {"auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"}, default="auto"
         "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, then Newton's method) need
         no learning rate and certify how near the optimum is; the last three are stochastic
@@ -105,16 +105,19 @@ class MultiLabelLogistic(BaseCrossEntropy):
         Mean number of labels of the training rows that have any, targets above 1 counting as 1; 0
         if none has. Of rows with missing entries an estimate, see Notes.
     objective_ : float
-        Objective of the last `fit`, penalty included.
+        Objective of the last `fit`, penalty included; after `partial_fit` the last entry of
+        `loss_curve_`, NaN without one.
     dual_gap_ : float
-        Bound of `objective_` − its minimum; NaN for "sgd", "adagrad", "adam" and for alpha=0.
+        Bound of `objective_` − its minimum; NaN for "sgd", "adagrad", "adam", for alpha=0 and after
+        `partial_fit`.
     n_iter_ : int
-        Passes made, evaluations and products with the Hessian included.
+        Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
-        averaged over the pass for "sgd", "adagrad" and "adam".
+        averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
+        rows.
     converged_ : bool
-        Whether the fit ended before a bound did it.
+        Whether the fit ended before a bound did it; False after `partial_fit`.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -127,8 +130,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
     Notes
     -----
     y of `fit` is an indicator (n, K), array or CSR matrix of any real dtype; for "bce" its values
-    may lie anywhere in [0, 1], for "softmax" anywhere above 0, and NaN marks a missing entry. A
-    row without labels counts K negatives with "bce" and nothing with "softmax". `predict` returns
+    may lie anywhere in [0, 1], for "softmax" at 0 or above, and NaN marks a missing entry. A
+    row without labels counts K negatives with "bce"; with "softmax" its loss is 0, and it counts as
+    a row of the mean. `predict` returns
     the container and dtype of y (int64 for fractional values or NaN).
 
     The 1/M loss is least at shares of P(c on | x) · E[1/M | c on, x], in rows that have a label: it

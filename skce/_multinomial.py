@@ -94,16 +94,19 @@ class MultinomialLogistic(BaseCrossEntropy):
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts; those of a softmax sum to zero.
     objective_ : float
-        Objective of the last `fit`, penalty included.
+        Objective of the last `fit`, penalty included; after `partial_fit` the last entry of
+        `loss_curve_`, NaN without one.
     dual_gap_ : float
-        Bound of `objective_` − its minimum; NaN for "sgd", "adagrad", "adam" and for alpha=0.
+        Bound of `objective_` − its minimum; NaN for "sgd", "adagrad", "adam", for alpha=0 and after
+        `partial_fit`.
     n_iter_ : int
-        Passes made, evaluations and products with the Hessian included.
+        Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
-        averaged over the pass for "sgd", "adagrad" and "adam".
+        averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
+        rows.
     converged_ : bool
-        Whether the fit ended before a bound did it.
+        Whether the fit ended before a bound did it; False after `partial_fit`.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)

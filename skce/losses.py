@@ -76,7 +76,7 @@ def softmax_cross_entropy(
         Multiplies the loss of a row with a label, and the targets of a row otherwise, before
         they are smoothed; enters the divisor of the mean like the equivalent sample weight.
     label_smoothing : float, default=0.0
-        ε in [0, 1]: targets become (1 − ε)·t + ε·T/K.
+        ε in [0, 1]: targets become (1 − ε)·t + ε·T/K, K counting the observed classes.
     reduction : {"mean", "sum", "none"}, default="mean"
         "mean" divides by the sum of the weights, "none" returns the weighted loss of each row.
     n_threads : int, default=None
@@ -198,7 +198,8 @@ def multilabel_softmax_cross_entropy(
     sample_weight : array-like of shape (n,), default=None
         Non-negative row weights.
     label_smoothing : float, default=0.0
-        ε in [0, 1]: after the division, t becomes (1 − ε)·t + ε·T/K.
+        ε in [0, 1]: after the division, t becomes (1 − ε)·t + ε·T/K, K counting the observed
+        labels.
     reduction : {"mean", "sum", "none"}, default="mean"
         "mean" divides by the sum of the weights, "none" returns the weighted loss of each row.
     n_threads : int, default=None
