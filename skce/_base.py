@@ -190,7 +190,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             done = data.weights.any() and self._stream(sgd, data, curve)
             if done or first:
                 self._publish(data, *sgd.result())
-                self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), False
+                self.n_iter_ = getattr(self, "n_iter_", 0) + bool(done)
+                self.loss_curve_, self.converged_ = curve, False
                 self.objective_, self.dual_gap_ = (curve or [np.nan])[-1], np.nan
             if done:
                 self._seen_counts = data.counts

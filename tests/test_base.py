@@ -62,6 +62,27 @@ def parameters(model):
     return np.column_stack([model.coef_, model.intercept_])
 
 
+@pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
+def test_partial_fit_appends_to_the_curve_and_certifies_nothing(estimator):
+    y = np.arange(120) % 3
+    model = estimator(random_state=0)
+    model.partial_fit(X, y, sample_weight=np.zeros(120))
+    assert (model.n_iter_, model.loss_curve_, model.converged_) == (0, [], False)
+    assert np.isnan(model.objective_)
+    before = list(model.fit(X, y).loss_curve_)
+    passes = model.n_iter_
+    assert model.converged_
+    assert passes > len(before)  # products with the Hessian
+    for call in (1, 2):
+        model.partial_fit(X, y)
+        assert model.loss_curve_[: len(before)] == before
+        assert len(model.loss_curve_) == len(before) + call
+        assert model.n_iter_ == passes + call
+        assert model.objective_ == model.loss_curve_[-1]
+        assert np.isnan(model.dual_gap_)
+        assert not model.converged_
+
+
 @every_storage
 @every_solver
 @every_problem

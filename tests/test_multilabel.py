@@ -254,13 +254,14 @@ def test_softmax_labels_are_nearly_those_of_the_best_threshold(draw, observed, s
     A, y = draw(generator)
     seen = np.where(generator.random(y.shape) < observed, y, np.nan)
     model = MultiLabelLogistic(loss="softmax", random_state=0).fit(A, seen)
-    labelled = y.any(axis=1)  # the shares know of no others
-    shares, y = model.predict_proba(A[labelled]), y[labelled]
-    best = max(f1(y, shares > threshold) for threshold in np.geomspace(1e-3, 1, 100))
-    assert f1(y, model.predict(A[labelled])) > 0.85 * best
+    labelled = y.any(axis=1)
     assert model.mean_labels_ == pytest.approx(
-        y.sum(axis=1).mean(), rel=1e-9 if observed == 1 else 0.3
+        y[labelled].sum(axis=1).mean(), rel=1e-9 if observed == 1 else 0.3
     )
+    for rows in (labelled, slice(None)):
+        shares = model.predict_proba(A[rows])
+        best = max(f1(y[rows], shares > threshold) for threshold in np.geomspace(1e-3, 1, 100))
+        assert f1(y[rows], model.predict(A[rows])) > 0.88 * best
 
 
 def test_scale_of_large_targets_does_not_move_the_threshold():

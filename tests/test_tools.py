@@ -21,6 +21,7 @@ from sklearn.model_selection import (
     cross_val_score,
     cross_validate,
 )
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags, shuffle
@@ -160,6 +161,26 @@ def test_cross_validation_of_rows_scores_the_largest_entry(y):
         assert score == pytest.approx((predicted == y[test].argmax(axis=1)).mean(), abs=1e-15)
     predicted = cross_val_predict(model, IRIS, y, cv=FOLDS, method="predict")
     assert np.mean(predicted == SPECIES) > 0.8
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "indicator"])
+def test_cross_val_predict_takes_zeros_and_ones(kind):
+    model, y = MultinomialLogistic(random_state=0), np.eye(3, dtype=int)[SPECIES]
+    if kind == "indicator":
+        model, y = MultiLabelLogistic(random_state=0), y + y[:, [1, 0, 2]] * (IRIS[:, :1] > 6)
+    y = np.minimum(y, 1)
+    proba = cross_val_predict(model, IRIS, y, cv=FOLDS, method="predict_proba")
+    for train, test in FOLDS.split(IRIS):
+        expected = clone(model).fit(IRIS[train], y[train]).predict_proba(IRIS[test])
+        assert_array_equal(proba[test], expected)
+    with pytest.raises(ValueError, match="one-hot"):  # it makes numbers of the values
+        cross_val_predict(MultinomialLogistic(), IRIS, SHARES, cv=FOLDS, method="predict_proba")
+
+
+def test_wrapped_estimator_has_partial_fit_where_ours_has():
+    for model in (MultinomialLogistic, MultiLabelLogistic):
+        assert hasattr(OneVsRestClassifier(model()), "partial_fit")
+        assert not hasattr(OneVsRestClassifier(model(l1_ratio=0.5)), "partial_fit")
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
