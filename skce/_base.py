@@ -67,7 +67,7 @@ class Encoded:
 
 def _has_streams(model):
     """Tell whether there is a partial_fit; a wrong l1_ratio is left to the check of parameters."""
-    return not (isinstance(model.l1_ratio, Real) and 0 < model.l1_ratio <= 1)
+    return not (isinstance(model.l1_ratio, Real) and 0 < float(model.l1_ratio) <= 1)
 
 
 class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
