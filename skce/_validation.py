@@ -225,21 +225,17 @@ def label_counts(targets, weights, seen):
     and a / M, M being a and that rate of the missing entries. A target above 1 counts as 1. Then,
     for each label, the rows with a weight in which it was observed.
     """
-
-    def entries(values):
-        parts = (values.astype(np.float64), targets.indices, targets.indptr)
-        return sparse.csr_array(parts, targets.shape)
-
-    k, live = targets.shape[1], weights > 0
-    on, missing = np.minimum(np.nan_to_num(targets.data), 1), entries(np.isnan(targets.data))
-    labels, holes = entries(on).sum(axis=1), missing.sum(axis=1)
+    n, k = targets.shape
+    rows, live = np.repeat(np.arange(n), np.diff(targets.indptr)), weights > 0
+    on, gone = np.minimum(np.nan_to_num(targets.data), 1), np.isnan(targets.data)
+    labels, squares, holes = (np.bincount(rows, entry, n) for entry in (on, on**2, gone))
     sums = np.zeros(4 + k) + seen
-    sums[0] += weights @ (labels**2 - entries(on**2).sum(axis=1))
+    sums[0] += weights @ (labels**2 - squares)
     sums[1] += weights @ (labels * (k - 1 - holes))
     total = labels + holes * (sums[0] / (sums[1] or 1))
     sums[2] += weights @ labels
-    sums[3] += weights @ np.divide(labels, total, out=np.zeros_like(labels), where=labels > 0)
-    sums[4:] += live.sum() - missing.T @ live
+    sums[3] += weights @ np.divide(labels, total, out=np.zeros(n), where=labels > 0)
+    sums[4:] += live.sum() - np.bincount(targets.indices, gone & live[rows], k)
     return sums
 
 
