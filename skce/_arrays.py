@@ -8,6 +8,7 @@ import numpy as np
 from skce import _parallel
 
 __all__ = [
+    "FINITE",
     "LOSS_ONLY",
     "check_apart",
     "check_labels",
@@ -21,10 +22,12 @@ __all__ = [
     "check_threads",
     "check_weight",
     "class_weighted",
+    "contiguous",
     "dense_targets",
     "evaluate",
     "float_array",
     "in_dtype",
+    "read_weight",
     "times",
 ]
 
@@ -58,14 +61,25 @@ def check_weight(name, values, length):
     return values
 
 
-def check_row_weight(sample_weight, n):
+def check_row_weight(sample_weight, n, reduction="mean"):
     """Return the row weights, None for none."""
-    if sample_weight is None:
+    return read_weight("sample_weight", sample_weight, n, reduction)
+
+
+def read_weight(name, values, length, reduction):
+    """Return weights (length,), None for None.
+
+    In a mean only their ratios matter: a power of two brings the largest below 1, so that neither
+    sums nor products overflow. Elsewhere their sum must be finite.
+    """
+    if values is None:
         return None
-    weight = check_weight("sample_weight", sample_weight, n)
-    if not np.isfinite(weight.sum()):
-        raise ValueError("sample_weight must have a finite sum, got an overflow.")
-    return weight
+    values = check_weight(name, values, length)
+    largest = values.max(initial=0.0)
+    if reduction == "mean":
+        return values if 1e-99 < largest < 1e99 else np.ldexp(values, -np.frexp(largest)[1])
+    check_sum(name, values)
+    return values
 
 
 def times(weight, factor):
@@ -74,11 +88,15 @@ def times(weight, factor):
         return factor
     with np.errstate(over="ignore"):
         product = weight * factor
-        if not np.isfinite(product.sum()):
-            raise ValueError(
-                "sample_weight times class_weight must have a finite sum, got an overflow."
-            )
+    check_sum("sample_weight times class_weight", product)
     return product
+
+
+def check_sum(name, weight):
+    """Raise unless the sum of the weights is finite."""
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weight.sum()):
+            raise ValueError(f"{name} must have a finite sum, got an overflow.")
 
 
 def dense_targets(targets, shape, dtype, name="targets"):
@@ -86,16 +104,18 @@ def dense_targets(targets, shape, dtype, name="targets"):
     targets = float_array(name, targets, dtype)
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
-    return np.require(targets, requirements=("C", "A"))
+    return contiguous(targets)
 
 
 FINITE = np.finfo(np.float64).max
 
 
-def check_targets(targets, shape, dtype, upper=FINITE, name="targets"):
+def check_targets(targets, shape, dtype, upper=FINITE, name="targets", n_threads=None):
     """Check dense targets (n, K): not negative, at most upper; NaN marks a missing entry."""
     targets = dense_targets(targets, shape, dtype, name)
-    _parallel.check_extent(name, *_parallel.extent(targets.reshape(-1), check_threads(None)), upper)
+    low, high = _parallel.extent(targets.reshape(-1), check_threads(n_threads))
+    _parallel.check_extent(name, low, high, upper)
+    _parallel.check_mass(name, targets, high)
     return targets
 
 
@@ -106,7 +126,7 @@ def check_labels(targets, n, k, n_threads=None):
     if targets.dtype.kind not in "iu":
         raise ValueError(f"targets of shape ({n},) must be integers, got dtype {targets.dtype}.")
     labels = np.empty(n, np.int32)
-    wide = np.require(targets.astype(np.int64, copy=False), requirements=("C", "A"))
+    wide = contiguous(targets.astype(np.int64, copy=False))
     fits = targets.dtype != np.uint64 or targets.max(initial=0) < 2**63
     if not (_parallel.narrow(wide, labels, k, check_threads(n_threads)) and fits):
         raise ValueError(
@@ -123,7 +143,7 @@ def check_smoothing(label_smoothing):
 
 def check_reduction(reduction):
     """Raise unless it is one of the three."""
-    if reduction not in ("mean", "sum", "none"):
+    if not (isinstance(reduction, str) and reduction in ("mean", "sum", "none")):
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
 
 
@@ -212,7 +232,6 @@ def evaluate(kind, inputs, options, upper=FINITE):
     """
     logits, labels, targets, pos_weight, weight, effective = inputs
     smoothing, reduction, threads, out = options
-    check_reduction(reduction)
     threads, smoothing = check_threads(threads), check_smoothing(smoothing)
     gradient = None if out is LOSS_ONLY else check_out(logits, out)
     if gradient is not None and np.may_share_memory(gradient, logits):
@@ -246,5 +265,13 @@ def _rows(array):
     """Return a C-contiguous array (n, K) of one of shape (n,) or (n, K), None for None."""
     if array is None:
         return None
-    array = np.require(array, requirements=("C", "A"))
+    array = contiguous(array)
     return array if array.ndim == 2 else array[:, None]
+
+
+def contiguous(array):
+    """Return a C-contiguous, aligned array; a copy only where it is not one."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, requirements=("C", "A"))

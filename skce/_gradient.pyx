@@ -13,7 +13,7 @@ import numpy as np
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, fabs, log
+from libc.math cimport INFINITY, fabs, log, log1p
 from libc.string cimport memcpy, memset
 
 from skce import _cpu
@@ -331,14 +331,14 @@ cdef void dual_row(
         double *one = space + k
         double *two = space + 2 * k
         double *three = space + 3 * k
-        double top = -INFINITY, total = 0, mass = 0, given = 0, young = 0, loss = 0, lse, tau, amount
+        double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0, lse, tau, amount
     if weight == 0:
         memset(s, 0, k * sizeof(floating))
         return
     if a.loss == Loss.SIGMOID:
         for c in range(k):
             one[c] = -fabs(s[c])
-        exp_rows(one, one, 1, k, 0, &total, &mass)
+        exp_rows(one, one, 1, k, 0, &total, &mass, &rest)
         for c in range(k):
             tau = (1 if s[c] > 0 else one[c]) / (1 + one[c]) if table == NULL else table[c]
             pi[c] = min(max(a.scale[c] * tau + a.shift[c], 0.0), 1.0)
@@ -367,8 +367,8 @@ cdef void dual_row(
             known += 1
             top = max(top, one[c])
             mass += table[c] if table != NULL else 0
-    exp_rows(one, pi, 1, k, 0, &top, &total)
-    lse = top + log(total)
+    exp_rows(one, pi, 1, k, 0, &top, &total, &rest)
+    lse = log(total) if total >= 2 else log1p(rest)  # above the maximum, so that small losses keep
     if table == NULL:
         mass = total
     for c in range(k):
@@ -387,9 +387,9 @@ cdef void dual_row(
             continue
         tau = (1 - a.smoothing) * t[c] + a.smoothing / known
         if tau > 0:
-            loss += tau * (lse - s[c])
+            loss += tau * (lse + (top - s[c]))
         if pi[c] > 0:
-            young += pi[c] * (lse - s[c] - two[c])
+            young += pi[c] * (lse + (top - s[c]) - two[c])
         s[c] = <floating>(weight * (pi[c] - tau))
     values[0] += weight * young
     values[1] += weight * loss

@@ -46,6 +46,19 @@ cdef double xent_into(
 # logits_nk <- the softmax of each row
 cdef void softmax_rows(floating *logits_nk, Py_ssize_t n, Py_ssize_t k) noexcept nogil
 
+# out_nk, which may be logits_nk, <- the softmax of each row
+cdef void softmax_into(
+    const floating *logits_nk, floating *out_nk, Py_ssize_t n, Py_ssize_t k) noexcept nogil
+
+# out_nk, another array, <- the logarithm of the softmax of each row
+cdef void log_softmax_into(
+    const floating *logits_nk, floating *out_nk, Py_ssize_t n, Py_ssize_t k) noexcept nogil
+
+# loss_n <- the cross-entropy of each row of probabilities in [0, 1], of each label's p and 1 - p if binary
+cdef void proba_xent(
+    bint binary, const floating *proba_nk, const floating *targets_nk, Py_ssize_t n, Py_ssize_t k,
+    double *loss_n) noexcept nogil
+
 
 cdef inline Py_ssize_t tile_rows(Py_ssize_t k) noexcept nogil:
     if k <= SMALL:

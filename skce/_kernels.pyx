@@ -10,18 +10,61 @@
 #    number do overflow).
 # 4. A factor that is exactly zero is skipped, not multiplied: 0 * inf is 0 here (zero target on a
 #    logit of -inf; zero weight on any row).
-# 5. Losses are sums of terms that are never negative, accumulated in double.
+# 5. Losses are sums of terms that are never negative, accumulated in double; the logarithm of a sum of
+#    exponentials is that of 1 + what the others than the largest add (1e-20 at 46 above them).
+# 6. One logit of +inf in a row is certain, as 0 is among logits of -inf, which take its place.
 
 from cython cimport floating
+from libc.math cimport INFINITY, NAN
 from libc.string cimport memcmp, memcpy, memset
 
 from skce import _cpu
 
 from skce._simd cimport (
-    dots, exp_rows, hide, pack, ratios, residuals, row_max, row_sums, scale_rows, skce_set_level,
-    softplus_mix, tally, unpack, vlog, weigh)
+    dots, exp_rows, hide, log_sums, lower_rows, pack, proba_losses, ratios, residuals, row_max, row_sums,
+    scale_rows, skce_set_level, softplus_mix, tally, unpack, weigh)
 
 skce_set_level(_cpu.level_number)
+
+
+cdef inline bint has_certain(const floating *top, Py_ssize_t n) noexcept nogil:
+    """Return whether a maximum is +inf."""
+    cdef:
+        Py_ssize_t i
+        bint found = False
+    for i in range(n):
+        found |= top[i] == <floating>INFINITY
+    return found
+
+
+cdef floating *settled(
+    const floating *source, floating *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, floating *top,
+) noexcept nogil:
+    """Return x, the tile of source, which it may be, in which one +inf in a row is 0 and all else -inf.
+
+    Several, which leave no limit, are NaN, and NaN stays.
+    """
+    cdef:
+        Py_ssize_t i, c, certain, row_step = k, class_step = 1
+        floating *row
+    if stride:
+        row_step, class_step = 1, stride
+    if x != source:
+        memcpy(x, source, n * k * sizeof(floating))
+    for i in range(n):
+        if top[i] != <floating>INFINITY:
+            continue
+        row = x + i * row_step
+        certain = 0
+        for c in range(k):
+            certain += row[c * class_step] == top[i]
+        for c in range(k):
+            if row[c * class_step] == top[i]:
+                row[c * class_step] = <floating>(0 if certain == 1 else NAN)
+            elif row[c * class_step] == row[c * class_step]:
+                row[c * class_step] = <floating>-INFINITY
+        top[i] = 0
+    return x
 
 
 cdef void softmax_labels(
@@ -31,6 +74,7 @@ cdef void softmax_labels(
     """Softmax cross-entropy of one tile with integer labels."""
     cdef:
         double total[CHUNK]
+        double rest[CHUNK]
         floating top[CHUNK]
         floating scale[CHUNK]
         floating shift[CHUNK]
@@ -39,11 +83,15 @@ cdef void softmax_labels(
         const floating *source = logits
         floating *shift_or_null = NULL
         floating on = <floating>(1 - smoothing), off = <floating>(smoothing / k)
-        Py_ssize_t i, stride = tile_stride(n, k)
+        Py_ssize_t i, stride = tile_stride(n, k), row_step = k, class_step = 1
     if stride:
         source = x = tile
         pack(logits, n, k, stride, tile)
     row_max(source, n, k, stride, top)
+    if has_certain(top, n):
+        source = settled(source, x, n, k, stride, top)
+    if stride:
+        row_step, class_step = 1, stride
     if smoothing > 0:
         shift_or_null = shift
         row_sums(source, n, k, stride, top, total)
@@ -51,11 +99,12 @@ cdef void softmax_labels(
             loss[i] = smoothing / k * total[i]
             shift[i] = <floating>weight[i] * off
             if smoothing < 1:
-                loss[i] += (1 - smoothing) * (<double>logits[i * k + labels[i]] - top[i])
+                loss[i] += (1 - smoothing) * (
+                    <double>source[i * row_step + labels[i] * class_step] - top[i])
     else:
         for i in range(n):
-            loss[i] = <double>logits[i * k + labels[i]] - top[i]
-    exp_rows(source, x, n, k, stride, top, total)
+            loss[i] = <double>source[i * row_step + labels[i] * class_step] - top[i]
+    exp_rows(source, x, n, k, stride, top, total, rest)
     ratios(scale, n, weight, <double *>NULL, total)
     for i in range(n, stride):
         scale[i] = shift[i] = 0
@@ -64,7 +113,7 @@ cdef void softmax_labels(
         unpack(tile, n, k, stride, s)
     for i in range(n):
         s[i * k + labels[i]] -= <floating>weight[i] * on
-    vlog(total, n)
+    log_sums(total, n, rest)
     weigh(loss, n, weight, total)
 
 
@@ -75,6 +124,7 @@ cdef void softmax_targets(
     """Softmax cross-entropy of one tile with dense targets; NaN marks a missing entry."""
     cdef:
         double total[CHUNK]
+        double rest[CHUNK]
         double mass[CHUNK]
         double keep[CHUNK]      # smoothed target = keep * target + spread where observed
         double spread[CHUNK]
@@ -99,12 +149,12 @@ cdef void softmax_targets(
     tally(source, n, k, stride, t, top, divide, False, mass, keep, dot)
     row_sums(mass, 1, n, 0, <double *>NULL, total)
     missing = total[0] != total[0]
-    if missing:
+    if missing or has_certain(top, n):
         if x != source:
             memcpy(x, source, n * k * sizeof(floating))
-            source = x
         hide(x, (stride if stride else n) * k, t)
-        row_max(source, n, k, stride, top)
+        row_max(x, n, k, stride, top)
+        source = settled(x, x, n, k, stride, top)
         tally(source, n, k, stride, t, top, divide, True, mass, keep, dot)
     for i in range(n):
         kept[i] = <floating>(weight[i] * keep[i])
@@ -123,14 +173,14 @@ cdef void softmax_targets(
             keep[i] = spread[i] = 0
         dots(source, n, k, stride, t, top, keep, spread, dot)
     memcpy(loss, dot, n * sizeof(double))
-    exp_rows(source, x, n, k, stride, top, total)
+    exp_rows(source, x, n, k, stride, top, total, rest)
     ratios(scale, n, weight, mass, total)
     for i in range(n, stride):
         scale[i] = kept[i] = spread_out[i] = 0
     residuals(x, n, k, stride, t, scale, kept, spread_out)
     if stride:
         unpack(tile, n, k, stride, s)
-    vlog(total, n)
+    log_sums(total, n, rest)
     for i in range(n):
         total[i] *= mass[i]
     weigh(loss, n, weight, total)
@@ -301,27 +351,117 @@ cdef double xent_into(
 
 
 cdef void softmax_rows(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    softmax_into(s, s, n, k)
+
+
+cdef void softmax_into(const floating *logits, floating *out, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     cdef:
         double total[CHUNK]
+        double rest[CHUNK]
         floating top[CHUNK]
         floating scale[CHUNK]
         floating tile[CHUNK]
         floating *x
+        const floating *source
         Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
     for block in range((n + rows - 1) // rows):
         first = block * rows
         m = min(rows, n - first)
         stride = tile_stride(m, k)
-        x = s + first * k
+        source = logits + first * k
+        x = out + first * k
         if stride:
-            x = tile
-            pack(s + first * k, m, k, stride, tile)
-        row_max(x, m, k, stride, top)
-        exp_rows(x, x, m, k, stride, top, total)
+            pack(source, m, k, stride, tile)
+            source = x = tile
+        row_max(source, m, k, stride, top)
+        if has_certain(top, m):
+            source = settled(source, x, m, k, stride, top)
+        exp_rows(source, x, m, k, stride, top, total, rest)
         for i in range(m):
             scale[i] = <floating>(1 / total[i])
         for i in range(m, stride):
             scale[i] = 0
         scale_rows(x, m, k, stride, scale, <floating *>NULL)
         if stride:
-            unpack(tile, m, k, stride, s + first * k)
+            unpack(tile, m, k, stride, out + first * k)
+
+
+cdef void log_softmax_into(
+    const floating *logits, floating *out, Py_ssize_t n, Py_ssize_t k,
+) noexcept nogil:
+    cdef:
+        double total[CHUNK]
+        double rest[CHUNK]
+        floating top[CHUNK]
+        floating tile[CHUNK]
+        floating scratch[CHUNK]
+        floating *x
+        const floating *source
+        Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        m = min(rows, n - first)
+        stride = tile_stride(m, k)
+        source = logits + first * k
+        x = out + first * k
+        if stride:
+            pack(source, m, k, stride, tile)
+            source, x = tile, scratch
+        row_max(source, m, k, stride, top)
+        exp_rows(source, x, m, k, stride, top, total, rest)
+        log_sums(total, m, rest)
+        for i in range(m, stride):
+            total[i] = 0
+        lower_rows(source, x, m, k, stride, top, total)
+        if stride:
+            unpack(scratch, m, k, stride, out + first * k)
+        if has_certain(top, m):  # whose rows are NaN by now
+            for i in range(m):
+                if top[i] == <floating>INFINITY:
+                    settled_log(logits + (first + i) * k, out + (first + i) * k, k, top[i])
+
+
+cdef void settled_log(const floating *logits, floating *out, Py_ssize_t k, floating top) noexcept nogil:
+    """out, all NaN, <- 0 and -inf where exactly one of k logits is +inf and none NaN."""
+    cdef:
+        Py_ssize_t c
+        floating total = 0
+    settled(logits, out, 1, k, 0, &top)
+    for c in range(k):
+        if out[c] != out[c]:
+            total = <floating>NAN
+    if total != total:
+        for c in range(k):
+            out[c] = total
+
+
+cdef void proba_xent(
+    bint binary, const floating *proba, const floating *targets, Py_ssize_t n, Py_ssize_t k, double *loss,
+) noexcept nogil:
+    cdef:
+        double total[CHUNK]
+        floating entries[CHUNK]
+        floating tile[CHUNK]
+        floating *x = entries
+        Py_ssize_t rows = tile_rows(k), i, c, m, width, stride
+    for i in range((n + rows - 1) // rows):
+        m = min(rows, n - i * rows)
+        stride = tile_stride(m, k)
+        memset(loss, 0, m * sizeof(double))
+        for c in range((k + CHUNK - 1) // CHUNK):  # more than one piece only for a single row
+            width = min(<Py_ssize_t>CHUNK, k - c * CHUNK)
+            proba_losses(proba, m * width, targets, binary, entries)
+            if stride:
+                x = tile
+                pack(entries, m, k, stride, tile)
+            row_sums(x, m, width, stride, <floating *>NULL, total)
+            add(loss, total, m)
+            proba += m * width
+            targets += m * width
+        loss += m
+
+
+cdef inline void add(double *x, const double *y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] += y[i]

@@ -6,14 +6,17 @@
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 import numpy as np
 
 from skce import _cpu
 
 from skce._cpu cimport threads_for
-from skce._kernels cimport CHUNK, Loss, softmax_rows, tile_rows, xent_into
-from skce._simd cimport extent as extent_of, logistic, prefetch, skce_set_level
+from skce._kernels cimport (
+    CHUNK, Loss, log_softmax_into as log_softmax, proba_xent, softmax_into as softmax, tile_rows, xent_into)
+from skce._simd cimport (
+    extent as extent_of, log_logistic, logistic, minus_log, outside, prefetch, skce_set_level)
 
 skce_set_level(_cpu.level_number)
 
@@ -92,7 +95,10 @@ def loss_and_residuals(
     if residuals is not None:
         out = &residuals[0, 0]
         if out == &logits[0, 0] and targets is not None:
-            check_extent("targets", *extent(np.asarray(targets).reshape(-1), n_threads), upper)
+            low, high = extent(np.asarray(targets).reshape(-1), n_threads)
+            check_extent("targets", low, high, upper)
+            check_mass("targets", np.asarray(targets), high)
+            low = high = 0
     else:
         scratch = <floating *>malloc(n_threads * room * sizeof(floating))
         if scratch == NULL:
@@ -108,6 +114,7 @@ def loss_and_residuals(
         high = max(high, sums[tile, 2])
     if labels is None:
         check_extent("targets", low, high, upper)
+        check_mass("targets", np.asarray(targets), high)
     elif low < 0 or high >= k:
         raise ValueError(f"targets must be labels in 0..{k - 1}, got {low:.0f} to {high:.0f}.")
     return total
@@ -165,6 +172,17 @@ def check_extent(str name, double low, double high, double upper):
         raise ValueError(f"{name} must lie in {bounds}, got values from {low} to {high}.")
 
 
+def check_mass(str name, targets, double high):
+    """Raise where a row of targets (n, K), the largest of which is high, has no finite sum in their dtype."""
+    limit = np.finfo(targets.dtype).max
+    if targets.shape[targets.ndim - 1] * (high / limit) < 1:
+        return
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.nansum(targets, axis=targets.ndim - 1))
+    if not finite.all():
+        raise ValueError(f"{name} must have finite row sums, got an overflow in row {finite.argmin()}.")
+
+
 def narrow(const long long[::1] labels not None, int[::1] out not None, Py_ssize_t k, int n_threads):
     """Copy labels to out; return whether all lie in 0..k-1."""
     cdef:
@@ -178,21 +196,87 @@ def narrow(const long long[::1] labels not None, int[::1] out not None, Py_ssize
     return outside == 0
 
 
-def softmax_inplace(floating[:, ::1] logits not None, int n_threads):
-    """Replace each row of logits (n, K) by its softmax."""
-    cdef Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, block, blocks
+def softmax_into(
+    const floating[:, ::1] logits not None, floating[:, ::1] out not None, bint logarithm, int n_threads,
+):
+    """Fill out (n, K) with the softmax of each row of logits, or its logarithm.
+
+    out may be the logits of a softmax; else they do not overlap.
+    """
+    cdef Py_ssize_t n = logits.shape[0], k = logits.shape[1], rows, block, blocks, m
+    if out.shape[0] != n or out.shape[1] != k:
+        raise ValueError(f"out must have shape ({n}, {k}), got ({out.shape[0]}, {out.shape[1]}).")
     if n == 0 or k == 0:
         return
-    rows = 16 * tile_rows(k)
+    rows = tile_rows(k)
+    rows *= 16 if n * k >= THREADED else 1
     blocks = (n + rows - 1) // rows
     n_threads = threads_for(n_threads, <double>n * k, THREADED, blocks)
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        softmax_rows(&logits[block * rows, 0], min(rows, n - block * rows), k)
+        m = min(rows, n - block * rows)
+        if logarithm:
+            log_softmax(&logits[block * rows, 0], &out[block * rows, 0], m, k)
+        else:
+            softmax(&logits[block * rows, 0], &out[block * rows, 0], m, k)
 
 
-def sigmoid_inplace(floating[::1] logits not None, int n_threads):
-    """Replace each logit by its sigmoid."""
-    cdef Py_ssize_t n = logits.shape[0], rows = 16 * CHUNK, block, blocks = (n + rows - 1) // rows
+def sigmoid_into(
+    const floating[::1] logits not None, floating[::1] out not None, bint logarithm, int n_threads,
+):
+    """Fill out with the sigmoid of each logit, or its logarithm; out may be logits."""
+    cdef Py_ssize_t n = logits.shape[0], block, blocks = (n + CHUNK - 1) // CHUNK, m
+    if out.shape[0] != n:
+        raise ValueError(f"out must have {n} entries, got {out.shape[0]}.")
     n_threads = threads_for(n_threads, n, THREADED, blocks)
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        logistic(&logits[block * rows], min(rows, n - block * rows))
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
+        m = min(<Py_ssize_t>CHUNK, n - block * CHUNK)
+        if &out[0] != &logits[0]:
+            memcpy(&out[block * CHUNK], &logits[block * CHUNK], m * sizeof(floating))
+        if logarithm:
+            log_logistic(&out[block * CHUNK], m)
+        else:
+            logistic(&out[block * CHUNK], m)
+
+
+def proba_losses(
+    bint binary, const floating[:, ::1] proba not None, const floating[:, ::1] targets not None,
+    double[::1] losses not None, int n_threads,
+):
+    """Fill losses (n,) with the cross-entropies of the rows of probabilities; return whether these fit."""
+    cdef:
+        Py_ssize_t n = proba.shape[0], k = proba.shape[1], rows, tile, tiles, i, m, wrong = 0
+    if targets.shape[0] != n or targets.shape[1] != k or losses.shape[0] != n:
+        raise ValueError(f"targets must have shape ({n}, {k}), losses ({n},).")
+    if n == 0 or k == 0:
+        losses[:] = 0
+        return True
+    rows = tile_rows(k)
+    tiles = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, <double>n * k, THREADED, tiles)
+    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
+        i = tile * rows
+        m = min(rows, n - i)
+        wrong += outside(&proba[i, 0], m * k)
+        proba_xent(binary, &proba[i, 0], &targets[i, 0], m, k, &losses[i])
+    return wrong == 0
+
+
+def label_losses(
+    const floating[:, ::1] proba not None, const int[::1] labels not None, double[::1] losses not None,
+):
+    """Fill losses (n,) with -log of the probability of each row's label, which lies in 0..K-1.
+
+    Return whether these probabilities lie in [0, 1].
+    """
+    cdef Py_ssize_t n = proba.shape[0], k = proba.shape[1], i
+    cdef bint right = labels.shape[0] == n and losses.shape[0] == n
+    if not right:
+        raise ValueError(f"labels and losses must have {n} entries.")
+    for i in range(n):
+        if labels[i] < 0 or labels[i] >= k:
+            raise ValueError(f"labels must lie in 0..{k - 1}, got {labels[i]}.")
+        losses[i] = <double>proba[i, labels[i]]
+    if n:
+        right = not outside(&losses[0], n)
+        minus_log(&losses[0], n)
+    return right

@@ -28,9 +28,12 @@ cdef extern from "_simd.h" nogil:
         const double *keep_n, const double *spread_n, double *dot_n)
     void exp_rows "skce_exp_rows"(
         const void *source, void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *top_n,
-        double *sum_n)
+        double *sum_n, double *rest_n)
     void scale_rows "skce_scale_rows"(
         void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *scale_n, const void *shift_n)
+    void lower_rows "skce_lower_rows"(
+        const void *source, void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *top_n,
+        const double *shift_n)
     void residuals "skce_residuals"(
         void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *scale_n,
         const void *keep_n, const void *spread_n)
@@ -42,7 +45,13 @@ cdef extern from "_simd.h" nogil:
         double spread, double scale, void *l)
     void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
+    void log_logistic "skce_log_logistic"(void *x, Py_ssize_t n)
+    void minus_log "skce_minus_log"(void *x, Py_ssize_t n)
+    bint outside "skce_outside"(const void *x, Py_ssize_t n)
+    void proba_losses "skce_proba_losses"(
+        const void *p, Py_ssize_t n, const void *t, int binary, void *l)
     void vlog "skce_vlog"(double *x, Py_ssize_t n)
+    void log_sums "skce_log_sums"(double *total_n, Py_ssize_t n, const double *rest_n)
     void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)
     void ratios "skce_ratios"(
         void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)

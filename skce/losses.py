@@ -13,6 +13,7 @@ from skce._arrays import (
     check_apart,
     check_labels,
     check_logits,
+    check_reduction,
     check_row_weight,
     check_targets,
     check_weight,
@@ -20,6 +21,7 @@ from skce._arrays import (
     dense_targets,
     evaluate,
     in_dtype,
+    read_weight,
     times,
 )
 from skce._proba import (
@@ -159,8 +161,9 @@ def softmax_cross_entropy_value_and_grad(
     n, k = logits.shape
     targets = np.asarray(targets)
     check_apart(out, targets=targets, sample_weight=sample_weight)
-    weight = check_row_weight(sample_weight, n)
-    balance = None if class_weight is None else check_weight("class_weight", class_weight, k)
+    check_reduction(reduction)
+    weight = check_row_weight(sample_weight, n, reduction)
+    balance = read_weight("class_weight", class_weight, k, reduction)
     labels = None
     effective = weight
     if targets.ndim == 1:
@@ -277,7 +280,8 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     array([[-0.384,  0.358,  0.026]])
     """
     logits = check_logits(logits, 2)
-    weight = check_row_weight(sample_weight, len(logits))
+    check_reduction(reduction)
+    weight = check_row_weight(sample_weight, len(logits), reduction)
     check_apart(out, targets=targets, sample_weight=sample_weight)
     targets = dense_targets(targets, logits.shape, logits.dtype)
     return evaluate(
@@ -393,7 +397,8 @@ def sigmoid_cross_entropy_value_and_grad(
     array([[-0.119, -0.018,  0.622]])
     """
     logits = check_logits(logits, 1, 2)
-    weight = check_row_weight(sample_weight, len(logits))
+    check_reduction(reduction)
+    weight = check_row_weight(sample_weight, len(logits), reduction)
     check_apart(out, targets=targets, sample_weight=sample_weight, pos_weight=pos_weight)
     targets = dense_targets(targets, logits.shape, logits.dtype)
     if pos_weight is not None:

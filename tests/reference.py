@@ -69,8 +69,11 @@ def _softmax_rows(logits, targets, sample_weight, class_weight, label_smoothing)
 @np.errstate(all="ignore")
 def _softmax_row(s, t):
     """T lse(s) - sum t s and T softmax(s) - t; the same after a shift of s. 0 inf = 0."""
-    z = s - s.max()  # NaN if s is all -inf, has +inf or NaN
-    lse = np.log(np.sum(np.exp(z)))
+    if np.sum(s == np.inf) == 1:  # certain, unless there is NaN
+        s = np.where(s == np.inf, 0, np.where(np.isnan(s), s, -np.inf))
+    z = s - s.max()  # NaN if s is all -inf, has several +inf or NaN
+    others = np.delete(z, z.argmax())
+    lse = np.log1p(np.sum(np.exp(others))) if z.max() == 0 else np.nan
     positive = t > 0
     loss = t.sum() * lse - np.sum(t[positive] * z[positive])
     return loss, t.sum() * np.exp(z - lse) - t
@@ -87,7 +90,7 @@ def sigmoid_cross_entropy(
     with np.errstate(all="ignore"):
         losses = np.where(negative > 0, negative * _softplus(s), 0)
         losses += np.where(positive > 0, positive * _softplus(-s), 0)
-        losses[(s == np.inf) & (positive > 0)] = np.nan  # inf - inf of softplus(s) - t s
+        losses[np.isnan(s) & ~np.isnan(t)] = np.nan
         residuals = negative / (1 + np.exp(-s)) - positive / (1 + np.exp(s))
         residuals = np.where(np.isnan(t), 0, residuals)  # the losses are 0 there: NaN > 0 is False
     if s.ndim == 1:

@@ -31,9 +31,9 @@
         for (ptrdiff_t i = 0; i < n; i++) y[i] = skce_##name##_##type##_##level(x[i]); \
     }
 
+#define LOOPS(name, level) LOOP(name, float, f32, level) LOOP(name, double, f64, level)
 #define SCAN(name, level) \
-    LOOP(name, float, f32, level) \
-    LOOP(name, double, f64, level) \
+    LOOPS(name, level) \
     TARGET_##level static double scan_##name##_##level(ptrdiff_t first, ptrdiff_t last, ptrdiff_t step, \
                                                        float *at) \
     { \
@@ -80,7 +80,8 @@ static inline __attribute__((always_inline)) double ulps_of(float y, double exac
     return fabs(actual - exact) * scale;
 }
 
-#define SCANS(level) SCAN(exp, level) SCAN(log, level) SCAN(log1p, level)
+#define SCANS(level) SCAN(exp, level) SCAN(log, level) SCAN(log1p, level) \
+    LOOPS(log_any, level) LOOPS(log1p_any, level)
 SCANS(baseline)
 #if SKCE_LEVELS == 3
 SCANS(avx2)
@@ -100,6 +101,7 @@ struct entry { const char *name; function address; };
 #endif
 #define TYPE(type, level) \
     LOOPED(exp, type, level) LOOPED(log, type, level) LOOPED(log1p, type, level) \
+    LOOPED(log_any, type, level) LOOPED(log1p_any, type, level) ENTRY(log_sums, type, level) \
     ENTRY(vlog, type, level) ENTRY(logistic, type, level) ENTRY(extent, type, level) \
     ENTRY(pack, type, level) ENTRY(unpack, type, level) ENTRY(row_max, type, level) \
     ENTRY(row_sums, type, level) ENTRY(tally, type, level) ENTRY(hide, type, level) \

@@ -98,10 +98,18 @@ def arguments(name, dtype):
         low, high = np.sqrt(0.5), highest
         power = 2.0 ** n[(n >= 0) & (n < info.maxexp)]
         edges = np.r_[power * np.sqrt(0.5), power, highest]
+    elif name == "log_any":
+        low, high = smallest, highest
+        power = 2.0 ** n[n < info.maxexp]
+        edges = np.r_[power, power * np.sqrt(0.5), highest]
+    elif name == "log1p_any":
+        low, high = np.nextafter(dtype(-1), dtype(0)), highest
+        power = 2.0 ** n[(n >= -info.nmant) & (n < info.maxexp)]
+        edges = np.r_[power, power * np.sqrt(0.5) - 1, -power[power < 1], smallest * 99, highest]
     bits = rng.integers(np.array(high, dtype).view(unsigned), size=POINTS, dtype=unsigned)
     x = np.r_[near(edges, dtype), bits.view(dtype), -bits.view(dtype)]
     top, bottom = (90, -105) if dtype == np.float32 else (711, -747)
-    dense = 2 ** rng.uniform(-12, 0, POINTS) + (name == "log")  # where the errors are largest
+    dense = 2 ** rng.uniform(-12, 0, POINTS) + (name in ("log", "log_any"))  # where the errors are largest
     spread = rng.uniform(max(low, bottom), min(high, top), POINTS)
     x = np.r_[x, dense.astype(dtype), spread.astype(dtype)]
     return x[(x >= low) & (x <= high)]
@@ -115,6 +123,7 @@ def last_place(exponent, dtype):
 def errors(name, x, y):
     """Errors of y in ulp by long double; infinity counts as the power after the largest number."""
     top = np.longdouble(2) ** np.finfo(x.dtype).maxexp
+    name = name.removesuffix("_any")
     exact = np.minimum(getattr(np, name)(x.astype(np.longdouble)), top)
     exponent = np.where(exact == 0, -99999, np.frexp(exact)[1])
     got = np.minimum(y.astype(np.longdouble), top)
@@ -123,6 +132,7 @@ def errors(name, x, y):
 
 def slow_errors(name, x, y):
     """The same by mpmath."""
+    name = name.removesuffix("_any")
     with mpmath.workdps(40):
         top = mpmath.mpf(2) ** int(np.finfo(x.dtype).maxexp)
         exact = [min(getattr(mpmath, name)(mpmath.mpf(v)), top) for v in x.tolist()]

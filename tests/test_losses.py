@@ -329,8 +329,9 @@ def test_number_of_threads_does_not_change_the_bits(instance, dtype, n, k):
 
 INF, NAN = np.inf, np.nan
 SPECIAL = [[-INF, 1, 2], [1, -INF, -INF], [-INF, -INF, -INF], [NAN, 1, 2], [INF, 1, -INF]]
+INFINITE = [[1, INF, 2], [INF, 1, INF], [NAN, 1, INF], [1, INF, NAN]]
 SPECIAL_TARGETS = [[1, 0, 0], [0, 1, 0], [0, 0.5, 1], [0.2, 0.3, 0.5], [NAN, 1, 0], [NAN, 1, NAN]]
-special_cases = [(row, target) for row in SPECIAL for target in SPECIAL_TARGETS]
+special_cases = [(row, target) for row in SPECIAL + INFINITE for target in SPECIAL_TARGETS]
 
 
 @every_dtype
@@ -357,8 +358,55 @@ def test_non_finite_logits(loss, options, smoothing, dtype):
 
 def test_non_finite_logits_with_labels():
     first, second = (softmax_cross_entropy(SPECIAL, [y] * 5, reduction="none") for y in (0, 1))
-    assert_allclose(first, [INF, 0, NAN, NAN, NAN], atol=0)
-    assert_allclose(second, [np.log1p(np.e), INF, NAN, NAN, NAN])
+    assert_allclose(first, [INF, 0, NAN, NAN, 0], atol=0)
+    assert_allclose(second, [np.log1p(np.e), INF, NAN, NAN, INF])
+
+
+@every_dtype
+@pytest.mark.parametrize("k", [2, 3, 31, 32, 100, 1500])
+def test_a_logit_of_infinity_is_certain(k, dtype):
+    rng = np.random.default_rng(k)
+    logits, certain = rng.standard_normal((40, k)).astype(dtype), rng.integers(k, size=40)
+    logits[np.arange(40), certain] = INF
+    labels, one_hot = np.where(rng.random(40) < 0.5, certain, 0), np.eye(k)
+    for targets in (labels, one_hot[labels]):
+        expected = np.where(labels == certain, 0.0, INF)
+        gradient = one_hot[certain] - one_hot[labels]
+        kwargs = {"reduction": "none"}
+        for out in (None, logits.copy()):
+            given = logits if out is None else out
+            found = softmax_cross_entropy_value_and_grad(given, targets, **kwargs, out=out)
+            assert_same(found, (expected, gradient))
+        assert_array_equal(softmax_cross_entropy(logits, targets, **kwargs), expected)
+    assert_array_equal(losses.softmax(logits), one_hot[certain])
+    with np.errstate(divide="ignore"):
+        assert_array_equal(losses.log_softmax(logits), np.log(one_hot[certain]))
+    two, nan = logits.copy(), logits.copy()
+    two[np.arange(40), (certain + 1) % k] = INF
+    nan[np.arange(40), (certain + 1) % k] = NAN
+    for undefined in (two, nan):
+        assert np.isnan(softmax_cross_entropy(undefined, certain, reduction="none")).all()
+        assert np.isnan(losses.softmax(undefined)).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("k", [2, 3, 16, 31, 32, 100, 1500])
+def test_tiny_losses_keep_their_digits(k, dtype):
+    lead = np.array([1, 5, 20, 36, 37, 40, 60, 80], dtype)
+    logits = np.zeros((len(lead), k), dtype)
+    logits[:, 1] = lead
+    exact = np.log1p((k - 1) * np.exp(-lead.astype(np.longdouble))).astype(float)
+    rtol = 1e-15 * 8 if dtype == np.float64 else 4e-7
+    one_hot = np.eye(k)[[1] * len(lead)]
+    for targets in ([1] * len(lead), one_hot):
+        found = softmax_cross_entropy(logits, targets, reduction="none")
+        assert_allclose(found, exact, rtol=rtol, atol=0)
+        found = softmax_cross_entropy(logits - 1000, targets, reduction="none")
+        assert_allclose(found, exact, rtol=rtol, atol=0)
+    found = losses.multilabel_softmax_cross_entropy(logits, one_hot, reduction="none")
+    assert_allclose(found, exact, rtol=rtol, atol=0)
+    log_proba = losses.log_softmax(logits)[:, 1]
+    assert_allclose(-log_proba, exact.astype(dtype), rtol=rtol, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ LAYERS = {
         {"cython", "libc", "numpy", "scipy"},
     ),
     "_arrays": ({"_parallel"}, {"numpy"}),
-    "_proba": ({"_parallel", "_arrays"}, {"numpy", "scipy"}),
+    "_proba": ({"_parallel", "_arrays"}, {"numpy"}),
     "losses": ({"_kernels", "_arrays", "_proba"}, {"numpy"}),
     "optim": (set(), {"numpy", "scipy"}),
     # 3 contract

@@ -46,7 +46,7 @@ def evaluate(simd, name, x):
     return np.array(x), np.array(y)
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "log1p"])
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "log_any", "log1p_any"])
 def test_functions_err_by_at_most_2_ulp(simd, name):
     x, y = evaluate(simd, name, arguments(name, simd.dtype))
     found = errors(name, x, y) if EXTENDED else slow_errors(name, x, y)
@@ -87,6 +87,8 @@ def test_functions_at_infinity_and_nan(simd):
     assert_array_equal(y, [0, inf, nan, 1, 1, 0, inf])
     assert_array_equal(evaluate(simd, "log", [inf, nan, 1])[1], [inf, nan, 0])
     assert_array_equal(evaluate(simd, "log1p", [0, nan])[1], [0, nan])
+    assert_array_equal(evaluate(simd, "log_any", [inf, nan, 1, 0])[1], [inf, nan, 0, -inf])
+    assert_array_equal(evaluate(simd, "log1p_any", [inf, nan, 0, -1])[1], [inf, nan, 0, -inf])
     x = simd.array([inf, nan, 1, 2.5, 1e30])
     simd("vlog", x, 5)
     assert_allclose(x, np.log([inf, nan, 1, 2.5, simd.dtype(1e30)]), rtol=2 * simd.eps)
@@ -186,14 +188,17 @@ def test_exp_rows_and_their_sums(simd, shapes):
             x[1, -1], x[2, 0] = np.inf, np.nan
         special = 3 if n > 2 else 1
         tile, total = simd.tile(x, stride), simd.column(np.zeros(n), stride, float)
+        rest = simd.column(np.zeros(n), stride, float)
         top = simd.column(np.zeros(n), stride)
         simd("row_max", tile, n, k, stride, top)
-        simd("exp_rows", tile, tile, n, k, stride, top, total)
+        simd("exp_rows", tile, tile, n, k, stride, top, total, rest)
         rows = (tile[:, :n].T if stride else tile)[special:]
         difference = x[special:] - top[special:n, np.newaxis]
         expected = np.exp(difference.astype(np.longdouble))
         assert_allclose(rows, expected.astype(float), rtol=3 * simd.eps, atol=3e-45)
         assert_allclose(total[special:n], rows.astype(float).sum(axis=1), rtol=1e-13)
+        below = np.where(rows < 1, rows, 0).astype(float).sum(axis=1)
+        assert_allclose(rest[special:n], below, rtol=1e-13, atol=0)
         assert np.isnan(total[:special]).all()
 
 
