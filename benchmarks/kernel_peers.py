@@ -137,7 +137,7 @@ def _sigmoid_loss(logits, targets, threads):
 
 def _softmax_proba(logits, labels, threads):
     s, out = _tensor(logits), _tensor(np.empty_like(logits))
-    skce, options = losses.softmax, threads_option(losses.softmax, threads)
+    skce, options = losses.softmax, options_of(losses.softmax, threads, np.empty_like(logits))
     sklearn = HalfMultinomialLoss(n_classes=logits.shape[1]).predict_proba
     return {
         "skce": lambda: skce(logits, **options),
@@ -149,7 +149,10 @@ def _softmax_proba(logits, labels, threads):
 
 def _log_softmax(logits, labels, threads):
     s, out = _tensor(logits), _tensor(np.empty_like(logits))
-    skce, options = losses.log_softmax, threads_option(losses.log_softmax, threads)
+    skce, options = (
+        losses.log_softmax,
+        options_of(losses.log_softmax, threads, np.empty_like(logits)),
+    )
     return {
         "skce": lambda: skce(logits, **options),
         "torch": lambda: torch.log_softmax(s, 1, out=out).numpy(),
@@ -161,8 +164,9 @@ def _cross_entropy(logits, labels, threads):
     proba, rows = special.softmax(logits, axis=1), np.arange(len(labels))
     p, row, y = _tensor(proba), _tensor(rows), _tensor(labels)
     skce, classes = losses.cross_entropy, np.arange(logits.shape[1])
+    options = options_of(skce, threads)
     return {
-        "skce": lambda: skce(proba, labels),
+        "skce": lambda: skce(proba, labels, **options),
         "scikit-learn": lambda: log_loss(labels, proba, labels=classes),
         "torch": lambda: -p[row, y].log().mean().item(),
         "NumPy/SciPy": lambda: -np.log(proba[rows, labels]).mean(),
@@ -172,7 +176,7 @@ def _cross_entropy(logits, labels, threads):
 def _sigmoid_proba(logits, targets, threads):
     buffer = np.empty_like(logits)
     s, out, column = _tensor(logits), _tensor(buffer.copy()), logits.ravel()
-    skce, options = losses.sigmoid, threads_option(losses.sigmoid, threads)
+    skce, options = losses.sigmoid, options_of(losses.sigmoid, threads, buffer.copy())
     sklearn = HalfBinomialLoss().predict_proba
     return {
         "skce": lambda: skce(logits, **options),
@@ -184,7 +188,7 @@ def _sigmoid_proba(logits, targets, threads):
 
 def _log_sigmoid(logits, targets, threads):
     s, out = _tensor(logits), np.empty_like(logits)
-    skce, options = losses.log_sigmoid, threads_option(losses.log_sigmoid, threads)
+    skce, options = losses.log_sigmoid, options_of(losses.log_sigmoid, threads, out.copy())
     return {
         "skce": lambda: skce(logits, **options),
         "torch": lambda: torch.nn.functional.logsigmoid(s).numpy(),
@@ -195,6 +199,7 @@ def _log_sigmoid(logits, targets, threads):
 def _binary_cross_entropy(logits, targets, threads):
     proba, n = special.expit(logits), len(logits)
     p, t, skce = _tensor(proba), _tensor(targets), losses.binary_cross_entropy
+    options = options_of(skce, threads)
 
     def call_torch():
         return torch.nn.functional.binary_cross_entropy(p, t, reduction="sum").item() / n
@@ -204,13 +209,15 @@ def _binary_cross_entropy(logits, targets, threads):
         return -entries.sum() / n
 
     # log_loss of 2e6 binary entries takes many times as long: it is no peer.
-    return {"skce": lambda: skce(proba, targets), "torch": call_torch, "NumPy/SciPy": call_scipy}
+    calls = {"skce": lambda: skce(proba, targets, **options)}
+    return calls | {"torch": call_torch, "NumPy/SciPy": call_scipy}
 
 
-def threads_option(function, threads):
-    """The ``n_threads`` option where the function has one; the others run on one thread."""
-    known = "n_threads" in inspect.signature(function).parameters
-    return {"n_threads": threads} if known else {}
+def options_of(function, threads, out=None):
+    """``n_threads`` and ``out`` for the functions that have them; others run on one thread."""
+    options = {"n_threads": threads} | ({} if out is None else {"out": out})
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _shares(targets):

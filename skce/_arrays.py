@@ -27,8 +27,10 @@ __all__ = [
     "evaluate",
     "float_array",
     "in_dtype",
+    "raise_labels",
     "read_weight",
     "times",
+    "wide_labels",
 ]
 
 
@@ -63,31 +65,32 @@ def check_weight(name, values, length):
 
 def check_row_weight(sample_weight, n, reduction="mean"):
     """Return the row weights, None for none."""
-    return read_weight("sample_weight", sample_weight, n, reduction)
+    return read_weight("sample_weight", sample_weight, n, reduction)[0]
 
 
 def read_weight(name, values, length, reduction):
-    """Return weights (length,), None for None.
+    """Return weights (length,), None for None, and what a weight of 1 became.
 
-    In a mean only their ratios matter: a power of two brings the largest below 1, so that neither
-    sums nor products overflow. Elsewhere their sum must be finite.
+    In a mean only their ratios matter: where their sum overflows or may lose digits, a power of two
+    brings the largest to 1/2 or more, below 1. Elsewhere their sum must be finite.
     """
     if values is None:
-        return None
+        return None, 1.0
     values = check_weight(name, values, length)
     largest = values.max(initial=0.0)
-    if reduction == "mean":
-        return values if 1e-99 < largest < 1e99 else np.ldexp(values, -np.frexp(largest)[1])
-    check_sum(name, values)
-    return values
+    if reduction != "mean":
+        check_sum(name, values)
+    elif not (1e-30 < largest <= FINITE / max(length, 1)):
+        power = -np.frexp(largest)[1]
+        with np.errstate(over="ignore"):
+            return np.ldexp(values, power), np.ldexp(1.0, power)
+    return values, 1.0
 
 
 def times(weight, factor):
     """Return factor times the row weights, which are ones for None."""
-    if weight is None:
-        return factor
     with np.errstate(over="ignore"):
-        product = weight * factor
+        product = factor if weight is None else weight * factor
     check_sum("sample_weight times class_weight", product)
     return product
 
@@ -121,18 +124,28 @@ def check_targets(targets, shape, dtype, upper=FINITE, name="targets", n_threads
 
 def check_labels(targets, n, k, n_threads=None):
     """Return integer labels (n,) as int32."""
+    wide, labels = wide_labels(targets, n, k), np.empty(n, np.int32)
+    if not _parallel.narrow(wide, labels, k, check_threads(n_threads)):
+        raise_labels(targets, k)
+    return labels
+
+
+def wide_labels(targets, n, k):
+    """Return integer labels (n,) as int64, of which the kernels check the values."""
     if targets.shape != (n,):
         raise ValueError(f"targets must have shape ({n},) or ({n}, {k}), got {targets.shape}.")
     if targets.dtype.kind not in "iu":
         raise ValueError(f"targets of shape ({n},) must be integers, got dtype {targets.dtype}.")
-    labels = np.empty(n, np.int32)
-    wide = contiguous(targets.astype(np.int64, copy=False))
-    fits = targets.dtype != np.uint64 or targets.max(initial=0) < 2**63
-    if not (_parallel.narrow(wide, labels, k, check_threads(n_threads)) and fits):
-        raise ValueError(
-            f"targets must be labels in 0..{k - 1}, got {targets.min()} to {targets.max()}."
-        )
-    return labels
+    if targets.dtype == np.uint64 and targets.max(initial=0) >= 2**63:
+        raise_labels(targets, k)
+    return contiguous(targets.astype(np.int64, copy=False))
+
+
+def raise_labels(targets, k):
+    """Raise for labels outside 0..k-1."""
+    raise ValueError(
+        f"targets must be labels in 0..{k - 1}, got {targets.min()} to {targets.max()}."
+    )
 
 
 def check_smoothing(label_smoothing):
@@ -201,13 +214,15 @@ def check_proba(proba, name="proba"):
     return proba
 
 
-def class_weighted(targets, class_weight):
-    """Return the targets times their class weights, and what that does to each row's mass."""
+def class_weighted(targets, class_weight, unit):
+    """Return the targets times their class weights, and what that does to each row's mass.
+
+    A row without mass weighs 1, which is `unit` in the scale of the class weights.
+    """
     mass = np.nansum(targets, axis=1)
     targets = targets * in_dtype("class_weight", class_weight, targets.dtype)
-    share = np.ones(len(targets))
-    np.divide(np.nansum(targets, axis=1), mass, out=share, where=mass > 0)
-    return targets, share
+    share = np.nansum(targets, axis=1) / np.where(mass > 0, mass, 1)
+    return targets, np.where(mass > 0, share, np.float64(unit))
 
 
 def check_fits(name, values, dtype):

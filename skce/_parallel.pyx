@@ -6,7 +6,6 @@
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 import numpy as np
 
@@ -16,13 +15,14 @@ from skce._cpu cimport threads_for
 from skce._kernels cimport (
     CHUNK, Loss, log_softmax_into as log_softmax, proba_xent, softmax_into as softmax, tile_rows, xent_into)
 from skce._simd cimport (
-    extent as extent_of, log_logistic, logistic, minus_log, outside, prefetch, skce_set_level)
+    extent as extent_of, log_logistic_to, logistic_to, minus_log, outside, prefetch, skce_set_level)
 
 skce_set_level(_cpu.level_number)
 
 cdef enum:
     THREADED = 1 << 16  # logits from which waking threads pays
     APART = 32          # entries between what two threads write: a pair of cache lines
+    LABELLED = 8        # logits that take as long as the probability of a label
 
 
 def loss_and_residuals(
@@ -224,18 +224,16 @@ def sigmoid_into(
     const floating[::1] logits not None, floating[::1] out not None, bint logarithm, int n_threads,
 ):
     """Fill out with the sigmoid of each logit, or its logarithm; out may be logits."""
-    cdef Py_ssize_t n = logits.shape[0], block, blocks = (n + CHUNK - 1) // CHUNK, m
+    cdef Py_ssize_t n = logits.shape[0], size = 16 * CHUNK, block, blocks = (n + size - 1) // size, m
     if out.shape[0] != n:
         raise ValueError(f"out must have {n} entries, got {out.shape[0]}.")
     n_threads = threads_for(n_threads, n, THREADED, blocks)
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
-        m = min(<Py_ssize_t>CHUNK, n - block * CHUNK)
-        if &out[0] != &logits[0]:
-            memcpy(&out[block * CHUNK], &logits[block * CHUNK], m * sizeof(floating))
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        m = min(size, n - block * size)
         if logarithm:
-            log_logistic(&out[block * CHUNK], m)
+            log_logistic_to(&logits[block * size], m, &out[block * size])
         else:
-            logistic(&out[block * CHUNK], m)
+            logistic_to(&logits[block * size], m, &out[block * size])
 
 
 def proba_losses(
@@ -262,21 +260,43 @@ def proba_losses(
 
 
 def label_losses(
-    const floating[:, ::1] proba not None, const int[::1] labels not None, double[::1] losses not None,
+    const floating[:, ::1] proba not None, const long long[::1] labels not None,
+    double[::1] losses not None, int n_threads,
 ):
-    """Fill losses (n,) with -log of the probability of each row's label, which lies in 0..K-1.
+    """Fill losses (n,) with -log of the probability of each row's label.
 
-    Return whether these probabilities lie in [0, 1].
+    Return whether the labels lie in 0..K-1 and these probabilities in [0, 1].
     """
-    cdef Py_ssize_t n = proba.shape[0], k = proba.shape[1], i
-    cdef bint right = labels.shape[0] == n and losses.shape[0] == n
-    if not right:
+    cdef:
+        Py_ssize_t n = proba.shape[0], k = proba.shape[1], block, i, wrong = 0
+        Py_ssize_t blocks = (n + CHUNK - 1) // CHUNK
+    if labels.shape[0] != n or losses.shape[0] != n:
         raise ValueError(f"labels and losses must have {n} entries.")
+    if n == 0 or k == 0:
+        return n == 0
+    n_threads = threads_for(n_threads, <double>n * LABELLED, THREADED, blocks)
+    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = block * CHUNK
+        wrong += labelled(&proba[i, 0], &labels[i], min(<Py_ssize_t>CHUNK, n - i), k, &losses[i])
+    return wrong == 0
+
+
+cdef bint labelled(
+    const floating *proba, const long long *labels, Py_ssize_t n, Py_ssize_t k, double *losses,
+) noexcept nogil:
+    """Do label_losses for n rows; return whether something is wrong."""
+    cdef:
+        floating picked[CHUNK]
+        Py_ssize_t i
+        bint wrong = False
     for i in range(n):
-        if labels[i] < 0 or labels[i] >= k:
-            raise ValueError(f"labels must lie in 0..{k - 1}, got {labels[i]}.")
-        losses[i] = <double>proba[i, labels[i]]
-    if n:
-        right = not outside(&losses[0], n)
-        minus_log(&losses[0], n)
-    return right
+        wrong |= (labels[i] < 0) | (labels[i] >= k)
+    if wrong:
+        return True
+    for i in range(n):
+        picked[i] = proba[i * k + labels[i]]
+    wrong = outside(<const floating *>picked, n)
+    minus_log(<floating *>picked, n)
+    for i in range(n):
+        losses[i] = picked[i]
+    return wrong

@@ -5,7 +5,6 @@ import numpy as np
 from skce import _parallel
 from skce._arrays import (
     FINITE,
-    check_labels,
     check_logits,
     check_out,
     check_proba,
@@ -15,6 +14,8 @@ from skce._arrays import (
     check_threads,
     contiguous,
     float_array,
+    raise_labels,
+    wide_labels,
 )
 
 __all__ = [
@@ -196,8 +197,10 @@ def _loss(proba, targets, binary, sample_weight, reduction, n_threads):
         raise ValueError(f"proba must have shape (n, K), got {proba.shape}.")
     proba, losses = contiguous(proba), np.empty(len(proba))
     if not binary and targets.ndim == 1:
-        labels = check_labels(targets, *proba.shape, n_threads)
-        fits = _parallel.label_losses(proba, labels, losses)
+        labels = wide_labels(targets, *proba.shape)
+        fits = _parallel.label_losses(proba, labels, losses, threads)
+        if not fits and not (labels.min() >= 0 and labels.max() < proba.shape[1]):
+            raise_labels(targets, proba.shape[1])
     else:
         upper = 1.0 if binary else FINITE
         targets = check_targets(targets, proba.shape, proba.dtype, upper, n_threads=n_threads)
@@ -245,9 +248,7 @@ def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_thr
     return _loss(proba, np.asarray(targets), False, sample_weight, reduction, n_threads)
 
 
-def binary_cross_entropy(
-    proba, targets, *, sample_weight=None, reduction="mean", n_threads=None
-):
+def binary_cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_threads=None):
     """Binary cross-entropy of probabilities, summed over labels; no activation, no clipping.
 
     Parameters

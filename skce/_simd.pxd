@@ -45,7 +45,8 @@ cdef extern from "_simd.h" nogil:
         double spread, double scale, void *l)
     void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
-    void log_logistic "skce_log_logistic"(void *x, Py_ssize_t n)
+    void logistic_to "skce_logistic_to"(const void *x, Py_ssize_t n, void *out)
+    void log_logistic_to "skce_log_logistic_to"(const void *x, Py_ssize_t n, void *out)
     void minus_log "skce_minus_log"(void *x, Py_ssize_t n)
     bint outside "skce_outside"(const void *x, Py_ssize_t n)
     void proba_losses "skce_proba_losses"(

@@ -87,7 +87,8 @@ def softmax_cross_entropy(
     Returns
     -------
     loss : float or ndarray of shape (n,)
-        The reduced loss in nats, summed in double precision.
+        The reduced loss in nats, summed in double precision. A logit of +inf is certain: the loss
+        of its row is 0 or +inf. Several of them in a row leave no limit: NaN.
 
     Raises
     ------
@@ -163,7 +164,7 @@ def softmax_cross_entropy_value_and_grad(
     check_apart(out, targets=targets, sample_weight=sample_weight)
     check_reduction(reduction)
     weight = check_row_weight(sample_weight, n, reduction)
-    balance = read_weight("class_weight", class_weight, k, reduction)
+    balance, unit = read_weight("class_weight", class_weight, k, reduction)
     labels = None
     effective = weight
     if targets.ndim == 1:
@@ -174,7 +175,7 @@ def softmax_cross_entropy_value_and_grad(
         check = dense_targets if balance is None else check_targets
         targets = check(targets, logits.shape, logits.dtype)
         if balance is not None:
-            targets, share = class_weighted(targets, balance)
+            targets, share = class_weighted(targets, balance, unit)
             effective = times(weight, share)
     return evaluate(
         _kernels.Loss.SOFTMAX,
@@ -326,7 +327,8 @@ def sigmoid_cross_entropy(
     Returns
     -------
     loss : float or ndarray of shape (n,)
-        The reduced loss in nats, summed in double precision.
+        The reduced loss in nats, summed in double precision; infinite where a logit is infinite and
+        its target is not the class that this makes certain.
 
     Raises
     ------

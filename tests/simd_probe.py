@@ -109,7 +109,9 @@ def arguments(name, dtype):
     bits = rng.integers(np.array(high, dtype).view(unsigned), size=POINTS, dtype=unsigned)
     x = np.r_[near(edges, dtype), bits.view(dtype), -bits.view(dtype)]
     top, bottom = (90, -105) if dtype == np.float32 else (711, -747)
-    dense = 2 ** rng.uniform(-12, 0, POINTS) + (name in ("log", "log_any"))  # where the errors are largest
+    dense = 2 ** rng.uniform(-12, 0, POINTS) + (
+        name in ("log", "log_any")
+    )  # where the errors are largest
     spread = rng.uniform(max(low, bottom), min(high, top), POINTS)
     x = np.r_[x, dense.astype(dtype), spread.astype(dtype)]
     return x[(x >= low) & (x <= high)]

@@ -409,6 +409,110 @@ def test_tiny_losses_keep_their_digits(k, dtype):
     assert_allclose(-log_proba, exact.astype(dtype), rtol=rtol, atol=0)
 
 
+@every_instance
+@every_dtype
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1e150, 1e305])
+def test_a_mean_depends_on_the_ratios_of_the_weights_only(instance, dtype, scale):
+    p = instance.problem(dtype, n=40)
+    weight = np.random.default_rng(0).integers(1, 5, size=40) * 1.0
+    expected = instance.value_and_grad(p.logits, p.targets, **p.options, sample_weight=weight)
+    scaled = weight * scale * (64 if scale > 1 else 1)  # a sum that overflows
+    found = instance.value_and_grad(p.logits, p.targets, **p.options, sample_weight=scaled)
+    assert_same(found, expected, dtype)
+    soft = instance.kind in ("one-hot", "shares") and (scale < 1 or dtype == np.float64)
+    if "class_weight" in p.options and (instance.kind == "labels" or soft):
+        options = {**p.options, "class_weight": np.array([1.0, 2, 1, 2, 1])}
+        expected = instance.value_and_grad(p.logits, p.targets, **options, sample_weight=weight)
+        options["class_weight"] = options["class_weight"] * scale
+        found = instance.value_and_grad(p.logits, p.targets, **options, sample_weight=scaled)
+        assert_same(found, expected, dtype)
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1e150, 1e308])
+def test_a_mean_of_losses_of_probabilities_depends_on_the_ratios_of_the_weights_only(scale):
+    proba, weight = np.array([[0.25, 0.75], [0.001, 0.999], [0.5, 0.5]]), np.array([1.0, 1, 0])
+    for function in (losses.cross_entropy, losses.binary_cross_entropy):
+        targets = np.array([[0.0, 1], [1, 0], [1, 0]])
+        expected = function(proba, targets, sample_weight=weight)
+        assert_allclose(function(proba, targets, sample_weight=scale * weight), expected)
+    assert_allclose(
+        losses.cross_entropy(proba, [1, 0, 0], sample_weight=scale * weight), -np.log(0.00075) / 2
+    )
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    ("n", "k"), [(1, 1), (7, 1), (40, 3), (33, 31), (9, 32), (5, 1030), (3, 5000)]
+)
+def test_losses_of_probabilities_are_their_formulas(n, k, dtype):
+    rng = np.random.default_rng(k)
+    proba = rng.dirichlet(np.ones(k), size=n).astype(dtype)
+    proba[rng.random((n, k)) < 0.1] = np.finfo(dtype).smallest_subnormal
+    soft, labels = rng.random((n, k)).astype(dtype), rng.integers(k, size=n)
+    soft[rng.random((n, k)) < 0.3] = 0
+    proba[0, 0], soft[0, 0], labels[0] = 0, 0, k - 1
+    p, t = proba.astype(np.longdouble), soft.astype(np.longdouble)
+    rtol = {np.float64: 1e-14, np.float32: 1e-6}[dtype]
+    with np.errstate(all="ignore"):
+        picked = -np.log(p[np.arange(n), labels])
+        terms = np.where(t > 0, t * np.log(p), 0)
+        both = terms + np.where(t < 1, (1 - t) * np.log1p(-p), 0)
+    sums = [picked, -terms.sum(axis=1), -both.sum(axis=1)]
+    for reduction in REDUCTIONS:
+        options = {"reduction": reduction, "n_threads": 2}
+        found = [
+            losses.cross_entropy(proba, labels, **options),
+            losses.cross_entropy(proba, soft, **options),
+            losses.binary_cross_entropy(proba, soft, **options),
+        ]
+        for a, rows in zip(found, sums, strict=True):
+            expected = {"none": rows, "sum": rows.sum(), "mean": rows.mean()}[reduction]
+            assert_allclose(np.float64(a), expected.astype(float), rtol=rtol)
+
+
+@every_dtype
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "sigmoid", "log_sigmoid"])
+def test_out_receives_probabilities_whatever_it_overlaps(name, dtype):
+    function = getattr(losses, name)
+    for shape in ((40, 3), (3, 2, 1500), (100_000,), (0, 3), (3, 0)):
+        logits = (5 * np.random.default_rng(0).standard_normal(shape)).astype(dtype)
+        before, expected = logits.copy(), function(logits)
+        assert_array_equal(logits, before)
+        out = np.empty_like(logits)
+        assert function(logits, out=out) is out
+        assert_array_equal(out, expected)
+        assert_array_equal(function(strided(logits), n_threads=2), expected)
+        assert_array_equal(function(logits, out=logits), expected)
+        wide = np.r_[before.ravel(), np.zeros(1, dtype)]
+        given, moved = wide[:-1].reshape(shape), wide[1:].reshape(shape)
+        assert_array_equal(function(given, out=moved), expected)
+    for wrong in (np.empty((4, 2)), np.empty((4, 3), int), np.empty((3, 4)).T, [[0.0] * 3] * 4):
+        with pytest.raises(ValueError, match="out"):
+            function(np.zeros((4, 3)), out=wrong)
+    with pytest.raises(ValueError, match="n_threads"):
+        function(np.zeros((0, 3)), n_threads=-1)
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "multilabel_softmax_cross_entropy"])
+@pytest.mark.parametrize(("dtype", "value"), [(np.float64, 1e308), (np.float32, 2e38)])
+def test_row_sums_of_targets_that_overflow_are_named(name, dtype, value):
+    logits, targets = np.zeros((3, 3), dtype), np.zeros((3, 3))
+    targets[1, :2] = value
+    for out in (None, logits):
+        with pytest.raises(ValueError, match="targets must have finite row sums.*row 1"):
+            getattr(losses, name + "_value_and_grad")(logits, targets, out=out)
+    assert not logits.any()
+    targets[1, 1] = 0
+    assert np.isfinite(getattr(losses, name)(logits, targets))
+
+
+@pytest.mark.parametrize("wrong", [np.array(["mean", "sum"]), np.array("mean"), ["mean"], None, 1])
+def test_reduction_is_a_string(wrong):
+    for function in (softmax_cross_entropy, losses.cross_entropy, losses.binary_cross_entropy):
+        with pytest.raises(ValueError, match="reduction must be"):
+            function(np.ones((2, 2)), np.eye(2), reduction=wrong)
+
+
 @pytest.mark.parametrize(
     ("loss", "name", "wrong"),
     [(loss, *case) for loss in WRONG_ONLY for case in WRONG + WRONG_ONLY[loss]],

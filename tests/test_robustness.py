@@ -223,7 +223,7 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: _problem.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
         lambda: _problem.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
         lambda: _sgd.sgd_epoch(*[None] * 15),
-        lambda: _parallel.softmax_inplace(None, 1),
+        lambda: _parallel.softmax_into(None, None, False, 1),
         lambda: _parallel.loss_and_residuals(
             0, X, np.zeros(500, np.intc), None, 1.0, None, None, 1.0, 0.0, X.copy(), None, -1
         ),

@@ -2,7 +2,7 @@
 
 import os
 
-from kernel_peers import candidates, functions, has_classes, threads_option
+from kernel_peers import candidates, functions, has_classes, options_of
 
 from skce import losses
 
@@ -19,7 +19,7 @@ class _Kernel:
 
     def setup(self, function, n_classes, dtype, threads):
         """Draw logits and targets."""
-        threaded = threads_option(getattr(losses, function), threads)
+        threaded = options_of(getattr(losses, function), threads)
         if not has_classes(function, n_classes) or (threads > 1 and not threaded):
             raise NotImplementedError
         size = 100 if TINY else 2e6
