@@ -4,8 +4,10 @@ import os
 from numbers import Real
 
 import numpy as np
+from scipy import sparse
 
 from skce import _parallel
+from skce._read import read_array, read_targets
 
 __all__ = [
     "FINITE",
@@ -36,11 +38,13 @@ __all__ = [
 
 def float_array(name, values, dtype=None):
     """Return values as an array of dtype, or float32 if it is that already, else float64."""
-    values = np.asarray(values)
+    values = read_array(name, values)
+    if sparse.issparse(values):
+        raise ValueError(f"{name} must be a dense array, got a sparse one.")
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}.")
     if dtype is None:
-        dtype = np.float32 if values.dtype == np.float32 else np.float64
+        dtype = np.float32 if values.dtype.char == "f" else np.float64
     return values.astype(dtype, copy=False)
 
 
@@ -104,7 +108,8 @@ def check_sum(name, weight):
 
 def dense_targets(targets, shape, dtype, name="targets"):
     """Return dense targets (n, K), of which the kernels check the values."""
-    targets = float_array(name, targets, dtype)
+    targets = read_targets(name, targets)
+    targets = float_array(name, targets.toarray() if sparse.issparse(targets) else targets, dtype)
     if targets.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {targets.shape}.")
     return contiguous(targets)

@@ -20,11 +20,13 @@ from skce._canonical import canonical
 from skce._optimum import find_optimum, is_small, judged
 from skce._predict import dense_rows, map_logits
 from skce._solvers import SGD, rounded_intercept, run_epochs
+from skce._targets import TargetsMixin
 from skce._validation import (
     Interval,
     SparseCoefMixin,
     StrOptions,
     _fit_context,
+    check_sum,
     check_weights,
     check_X,
     one_blas_thread,
@@ -51,6 +53,7 @@ class Encoded:
     counts: np.ndarray  # weighted, of all calls of partial_fit
     attributes: dict
     pos_weight: np.ndarray | None = None
+    exponent: int = 0  # weights · 2**exponent are those given
 
     def in_double(self):
         """Return the same with X, and what has its dtype, in double."""
@@ -64,13 +67,20 @@ class Encoded:
             pos_weight=None if self.pos_weight is None else self.pos_weight.astype(np.float64),
         )
 
+    def with_given_weights(self):
+        """Return the same with weights that are not relative to each other."""
+        with np.errstate(over="ignore"):
+            weights = np.ldexp(self.weights, self.exponent)
+        check_sum("sample_weight times class_weight", weights)
+        return replace(self, weights=weights, exponent=0)
+
 
 def _has_streams(model):
     """Tell whether there is a partial_fit; a wrong l1_ratio is left to the check of parameters."""
     return not (isinstance(model.l1_ratio, Real) and 0 < float(model.l1_ratio) <= 1)
 
 
-class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
+class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
     _sgd: SGD  # of partial_fit
@@ -126,7 +136,7 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
             X = check_X(self, X, reset=True)
-            weights = check_weights(sample_weight, X)
+            weights = check_weights(sample_weight, X.shape[0])
             data = self._encode(X, y, weights, None, 0)
             if not data.weights.any():
                 raise ValueError(
@@ -176,10 +186,11 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
             params = self._checked_params()
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self.coef_.dtype, copy=False)
-            weights = check_weights(sample_weight, X, allow_all_zero=True)
+            weights = check_weights(sample_weight, X.shape[0], relative=False, allow_all_zero=True)
             data = self._encode(
                 X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
             )
+            data = data.with_given_weights()
             if not first and data.k != self.coef_.shape[0]:
                 raise ValueError(
                     f"y must have the form of the first call, with {self.coef_.shape[0]} outputs, "
@@ -224,17 +235,6 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
     def _encode(self, X, y, weights, known, seen):
         """Return the Encoded data, for known classes or None, and class counts seen before."""
         raise NotImplementedError
-
-    def _known(self, classes, first):
-        """Return the classes of partial_fit, None if y is to tell."""
-        given = None if classes is None else np.unique(classes)
-        if first:
-            return given
-        if given is not None and not np.array_equal(given, self.classes_):
-            raise ValueError(
-                f"classes must be those of the first call, {self.classes_}, got {given}."
-            )
-        return self.classes_
 
     def _checked_params(self):
         """Return the solver's parameters; raise where they do not go together."""
@@ -393,6 +393,8 @@ class BaseCrossEntropy(SparseCoefMixin, ClassifierMixin, BaseEstimator):
         self.intercept_ = rounded_intercept(intercept, data.X.dtype)
         for name, value in data.attributes.items():
             setattr(self, name, value)
+        if self.label_names_ is None:
+            del self.label_names_
 
     def _map_logits(self, X, function, softmax=False):
         """Return function(logits) of the rows of X, or of their softmax, as `map_logits` does."""

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
+from skce._arrays import float_array
 from skce._base import BaseCrossEntropy, Encoded
 from skce._predict import best_class
 from skce._validation import (
@@ -14,10 +15,13 @@ from skce._validation import (
     StrOptions,
     check_rows,
     encode_labels,
+    is_label_column,
+    label_column,
     label_counts,
     label_rows,
     multilabel_rows,
     read_y,
+    same_classes,
 )
 from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
 
@@ -122,6 +126,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has them.
+    label_names_ : ndarray of shape (n_labels,)
+        Names of the columns of y, where it is a frame that has them; a frame of other names, or of
+        these in another order, is an error in `partial_fit` and `score`.
 
     See Also
     --------
@@ -132,8 +139,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
     y of `fit` is an indicator (n, K), array or CSR matrix of any real dtype; for "bce" its values
     may lie anywhere in [0, 1], for "softmax" at 0 or above, and NaN marks a missing entry. A
     row without labels counts K negatives with "bce"; with "softmax" its loss is 0, and it counts as
-    a row of the mean. `predict` returns
-    the container and dtype of y (int64 for fractional values or NaN).
+    a row of the mean. `predict` returns the container and dtype of y (int64 for fractional values
+    or NaN). One dense column is labels, but an indicator where it has NaN, fractions or a single
+    value.
 
     The 1/M loss is least at shares of P(c on | x) · E[1/M | c on, x], in rows that have a label: it
     sees no others. The mean of 1/M over all labels of the training rows, each once, is their number
@@ -225,9 +233,14 @@ class MultiLabelLogistic(BaseCrossEntropy):
         container = None
         if sparse.issparse(y):
             container = type(y) if y.format == "csr" else sparse.csr_array
+        names = self._column_names(y, reset=known is None)
         y = read_y(y)
         check_rows(X, y)
+        form = None if known is None else getattr(self, "_form", None)
+        if form is None and is_label_column(y):
+            y = label_column(y)
         if y.ndim == 1:
+            names = None
             classes, labels = encode_labels(y, known)
             k = 1 if len(classes) == 2 else len(classes)
             targets, form = label_rows(labels, k, X.dtype), None
@@ -237,7 +250,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
             targets = multilabel_rows(y, self.loss, X.dtype)
             k = targets.shape[1]
             classes = np.arange(k)
-            if known is not None and not np.array_equal(known, classes):
+            if known is not None and not same_classes(known, classes):
                 raise ValueError(f"y must have a column for each label {known}, got {k}.")
             values = y.data if sparse.issparse(y) else y
             whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
@@ -248,6 +261,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         counts = label_counts(targets, weights, seen)
         attributes = {
             "classes_": classes,
+            "label_names_": names,
             "mean_labels_": float(counts[2] / (counts[3] or 1.0)),
             "_observed": counts[4:] > 0,
             "_form": form,
@@ -263,8 +277,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
         value = getattr(self, name)
         if value is None:
             return None
-        value = np.asarray(value)
-        if value.dtype.kind not in "biuf" or value.shape not in ((), (k,)):
+        value = float_array(name, value)
+        if value.shape not in ((), (k,)):
             raise ValueError(f"{name} must be a number or {k} of them, got {value}.")
         value = value.astype(dtype)
         if not np.isfinite(value).all():
@@ -296,6 +310,22 @@ class MultiLabelLogistic(BaseCrossEntropy):
         else:
             on = self._shares(logits) * self.mean_labels_ > 0.5
         return on & self._observed
+
+    def _is_right(self, predicted, y):
+        if self._form is None:
+            return super()._is_right(predicted, y)
+        if y.ndim != 2 or y.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"y must be an indicator of {len(self.classes_)} labels, got shape {y.shape}."
+            )
+        rows = multilabel_rows(y, self.loss, np.float64)
+        wrong = np.flatnonzero(rows.data != 1)
+        if len(wrong):
+            row = np.searchsorted(rows.indptr, wrong[0], "right") - 1
+            raise ValueError(
+                f"y must hold 0 and 1 alone in score, got {rows.data[wrong[0]]} in row {row}."
+            )
+        return (rows != sparse.csr_array(predicted, dtype=np.float64)).sum(axis=1) == 0
 
     def decision_function(self, X):
         """Return the logits.

@@ -4,7 +4,7 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from sklearn.metrics import accuracy_score
+from scipy import sparse
 
 from skce import _kernels
 from skce._base import BaseCrossEntropy, Encoded
@@ -14,9 +14,12 @@ from skce._validation import (
     check_rows,
     class_weights,
     encode_labels,
+    label_column,
     label_rows,
     probability_rows,
     read_y,
+    same_classes,
+    times,
 )
 from skce.losses import log_sigmoid, log_softmax, sigmoid
 
@@ -111,6 +114,9 @@ class MultinomialLogistic(BaseCrossEntropy):
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has them.
+    label_names_ : ndarray of shape (n_classes,)
+        Names of the columns of y, where it is a frame that has them; a frame of other names, or of
+        these in another order, is an error in `partial_fit` and `score`.
 
     See Also
     --------
@@ -190,15 +196,19 @@ class MultinomialLogistic(BaseCrossEntropy):
         self.verbose = verbose
 
     def _encode(self, X, y, weights, known, seen):
+        names = self._column_names(y, reset=known is None)
         y = read_y(y)
         check_rows(X, y)
+        if y.ndim == 2 and y.shape[1] == 1 and not sparse.issparse(y):
+            y = label_column(y)
         rows = None
         if y.ndim == 1:
+            names = None
             classes, labels = encode_labels(y, known)
         else:
             rows = probability_rows(y)
             classes = np.arange(rows.shape[1])
-            if known is not None and not np.array_equal(known, classes):
+            if known is not None and not same_classes(known, classes):
                 raise ValueError(
                     f"y must have a column for each class {known}, got {len(classes)}."
                 )
@@ -206,13 +216,19 @@ class MultinomialLogistic(BaseCrossEntropy):
                 labels, rows = rows.indices, None
         if rows is None:
             counts = np.bincount(labels, weights, len(classes)) + seen
-            weights = weights * class_weights(self.class_weight, classes, counts)[labels]
         else:
             counts = rows.T @ weights + seen
-            rows.data *= class_weights(self.class_weight, classes, counts)[rows.indices]
-            total = rows.sum(axis=1)
-            rows.data /= np.repeat(np.where(total > 0, total, 1), np.diff(rows.indptr))
-            weights = weights * total
+        exponent = 0
+        if rows is not None or self.class_weight is not None:
+            factors, scale = times(class_weights(self.class_weight, classes, counts), 1.0)
+            if rows is None:
+                factors = factors[labels]
+            else:
+                rows.data *= factors[rows.indices]
+                factors = rows.sum(axis=1)
+                rows.data /= np.repeat(np.where(factors > 0, factors, 1), np.diff(rows.indptr))
+            weights, exponent = times(weights, factors)
+            exponent += scale
         if len(classes) > 2:
             targets = labels.astype(np.intc) if rows is None else rows.astype(X.dtype)
             kind, k = _kernels.Loss.SOFTMAX, len(classes)
@@ -220,7 +236,8 @@ class MultinomialLogistic(BaseCrossEntropy):
             rows = label_rows(labels, 1, X.dtype) if rows is None else rows[:, [1]]
             targets = rows.astype(X.dtype, copy=False)
             kind, k = _kernels.Loss.SIGMOID, 1
-        return Encoded(X, kind, targets, k, weights, counts, {"classes_": classes})
+        attributes = {"classes_": classes, "label_names_": names}
+        return Encoded(X, kind, targets, k, weights, counts, attributes, exponent=exponent)
 
     def decision_function(self, X):
         """Return the logits.
@@ -284,27 +301,15 @@ class MultinomialLogistic(BaseCrossEntropy):
         """
         return self._map_logits(X, partial(_of_both, log_softmax, log_sigmoid))
 
-    def score(self, X, y, sample_weight=None):
-        """Return the accuracy.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
-            Labels; of a row of probabilities the largest counts.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Row weights.
-
-        Returns
-        -------
-        accuracy : float
-            Weighted share of rows predicted right.
-        """
-        y = read_y(y)
-        if y.ndim == 2:
-            y = np.asarray(y.argmax(axis=1)).ravel()
-        return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
+    def _is_right(self, predicted, y):
+        if y.ndim == 2 and y.shape[1] > 1:
+            rows = probability_rows(y)
+            if rows.shape[1] != len(self.classes_):
+                raise ValueError(
+                    f"y must have a column for each class {self.classes_}, got {rows.shape[1]}."
+                )
+            return self.classes_[rows.argmax(axis=1)] == predicted
+        return super()._is_right(predicted, y)
 
 
 def _of_both(rowwise, entrywise, logits):

@@ -17,6 +17,7 @@ from skce._arrays import (
     raise_labels,
     wide_labels,
 )
+from skce._read import read_targets
 
 __all__ = [
     "binary_cross_entropy",
@@ -245,7 +246,8 @@ def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_thr
     >>> cross_entropy([[0.25, 0.25, 0.25, 0.25], [0.01, 0.01, 0.01, 0.97]], [0, 3])
     0.7083767843022996
     """
-    return _loss(proba, np.asarray(targets), False, sample_weight, reduction, n_threads)
+    targets = read_targets("targets", targets)
+    return _loss(proba, targets, False, sample_weight, reduction, n_threads)
 
 
 def binary_cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_threads=None):

@@ -8,34 +8,49 @@ part of the row weights.
 
 import os
 from contextlib import contextmanager
+from numbers import Number
 from threading import Lock
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils import check_array, column_or_1d
+from sklearn.metrics._scorer import _Scorer
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import _get_threadpool_controller
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
+
+from skce._arrays import check_weight
+from skce._read import HINT, NUMBERS, column_names, first_missing, read_array, read_targets
 
 __all__ = [
     "Interval",
     "SparseCoefMixin",
     "StrOptions",
+    "_Scorer",
     "_fit_context",
     "check_X",
+    "check_known",
     "check_rows",
+    "check_sum",
     "check_weights",
+    "class_numbers",
     "class_weights",
+    "column_names",
     "encode_labels",
+    "is_label_column",
+    "label_column",
     "label_counts",
     "label_rows",
     "multilabel_rows",
     "one_blas_thread",
     "probability_rows",
+    "read_classes",
     "read_y",
+    "same_classes",
+    "times",
 ]
 
 
@@ -95,6 +110,12 @@ def one_blas_thread():
 
 def check_X(estimator, X, reset):
     """Return X as a C-contiguous array or canonical CSR matrix of float32 or float64."""
+    if sparse.issparse(X):
+        X = _detached(X)
+    elif not hasattr(X, "columns"):  # the frames are scikit-learn's to read
+        X = read_array("X", X)
+    if X.__class__ is np.ndarray or sparse.issparse(X):
+        X = X.astype(X.dtype.newbyteorder("="), copy=False)
     X = validate_data(
         estimator,
         X,
@@ -113,38 +134,82 @@ def check_X(estimator, X, reset):
     return np.require(X, requirements=("C", "A"))
 
 
-def check_weights(sample_weight, X, allow_all_zero=False):
-    """Return the row weights in float64."""
-    return _check_sample_weight(
-        sample_weight,
-        X,
-        dtype=np.float64,
-        ensure_non_negative=True,
-        allow_all_zero_weights=allow_all_zero,
-    )
+def _detached(X):
+    """Return CSR as another object on the same arrays: SciPy's checks set attributes."""
+    if X.format != "csr":
+        return X
+    return type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+
+
+def check_weights(sample_weight, n, relative=True, allow_all_zero=False):
+    """Return the row weights in float64, where they are relative by a power of two below 1."""
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n, sample_weight)
+    weights = check_weight("sample_weight", sample_weight, n)
+    if not (allow_all_zero or weights.any()):
+        raise ValueError("sample_weight must leave a row with weight, got zeros alone.")
+    if relative:
+        return np.ldexp(weights, -np.frexp(weights.max())[1])
+    check_sum("sample_weight", weights)
+    return weights
+
+
+def check_sum(name, weights):
+    """Raise unless the square of the sum of absolute weights is finite and, but for 0, normal."""
+    with np.errstate(over="ignore", under="ignore"):
+        total = weights.sum()
+        if weights.any() and not np.finfo(float).tiny <= total * total < np.inf:
+            raise ValueError(
+                f"{name} must have a finite sum in partial_fit, from 1.5e-154 to 1.3e154, got "
+                f"{total:.3g}."
+            )
+
+
+def times(weights, factors):
+    """Return weights · factors / 2**exponent, below 1, and the exponent: nothing overflows."""
+    (m, e), (f, g) = np.frexp(weights), np.frexp(factors)
+    product, exponents = m * f, e + g
+    top = exponents[product > 0].max() if product.any() else 0
+    return np.ldexp(product, exponents - top), top
 
 
 def read_y(y):
-    """Return y as a 1-d array of labels, a 2-d array or a CSR matrix; a column becomes 1-d."""
+    """Return y as a 1-d array of labels, a 2-d array or a canonical CSR matrix, all our own."""
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    y = read_targets("y", y)
+    if y.dtype.kind == "c" or y.ndim > 2:
+        raise ValueError(
+            f"y must be real and have one or two dimensions, got dtype {y.dtype} and shape "
+            f"{y.shape}."
+        )
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError(f"y must have at least one column, got shape {y.shape}.")
     if sparse.issparse(y):
         y = sparse.csr_array(y, copy=True)  # encoding works in place
         y.check_format(full_check=True)
         y.sum_duplicates()
-        return y
-    y = check_array(
-        y,
-        ensure_2d=False,
-        dtype=None,
-        ensure_all_finite=False,
-        ensure_min_samples=0,
-        allow_nd=True,
-        input_name="y",
-    )
-    if y.ndim > 2:
-        raise ValueError(f"y must have one or two dimensions, got shape {y.shape}.")
-    return column_or_1d(y, warn=True) if y.ndim == 1 or y.shape[1] == 1 else y
+    return y
+
+
+def is_label_column(y):
+    """Return whether y (n, 1) can be class labels: none missing, no fraction, not all the same."""
+    if sparse.issparse(y) or y.shape[1:] != (1,):
+        return False
+    if y.dtype.kind not in NUMBERS:
+        return True
+    whole = y.dtype.kind != "f" or (y == np.floor(y)).all()
+    return bool(whole and (y != y[:1]).any())
+
+
+def label_column(y):
+    """Return y (n, 1) as labels (n,), with scikit-learn's warning."""
+    if sparse.issparse(y) or y.shape[1] > 1:
+        kind = "a sparse matrix" if sparse.issparse(y) else "an array"
+        raise ValueError(f"y must be labels (n,), got {kind} of shape {y.shape}.")
+    return column_or_1d(y, warn=True)
 
 
 def check_rows(X, y):
@@ -158,23 +223,78 @@ def check_rows(X, y):
 
 def encode_labels(y, classes=None):
     """Return the classes of labels y (n,) and the class number of each row."""
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("y must hold labels, got NaN or infinity.")
-    check_classification_targets(y)
+    check_known(y)
     if classes is None:
         classes = np.unique(y)
     if len(classes) < 2:
-        raise ValueError(f"y must have at least 2 classes, got one class, {classes[0]!r}.")
-    unseen = np.setdiff1d(y, classes)
-    if len(unseen):
-        raise ValueError(f"y must hold classes of the first call only, got {unseen[:5].tolist()}.")
-    return classes, np.searchsorted(classes, y).astype(np.int32)
+        got = f"one class, {classes[0]!r}" if len(classes) else "none"
+        raise ValueError(f"y must have at least 2 classes, got {got}.")
+    numbers = class_numbers(y, classes)
+    if (numbers < 0).any():
+        unseen = np.unique(y[numbers < 0])[:5].tolist()
+        raise ValueError(f"y must hold classes of the first call only, got {unseen}.")
+    return classes, numbers
+
+
+def check_known(y, name="y"):
+    """Raise unless y (n,) holds class labels, none of them missing."""
+    row = first_missing(y)
+    if row is not None:
+        raise ValueError(f"{name} must hold labels, got a missing value (NaN) in row {row}.")
+    kinds = set(map(type, y)) if y.dtype == object else set()
+    if not all(issubclass(kind, str) for kind in kinds):
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"{name} must hold labels of one dtype, got objects of type {names}.")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"{name} must hold labels, got infinity.")
+    check_classification_targets(y)
+
+
+def _alike(y, classes):
+    return (y.dtype.kind in NUMBERS) == (classes.dtype.kind in NUMBERS)
+
+
+def class_numbers(y, classes):
+    """Return the number in the sorted classes of each label, −1 for others.
+
+    Labels of another dtype are the same where their values are, compared without rounding.
+    """
+    same = np.ones(len(y), bool)
+    if not _alike(y, classes):
+        raise ValueError(
+            f"y must hold labels like the classes, of dtype {classes.dtype}, got {y.dtype}."
+        )
+    if y.dtype.kind in NUMBERS and y.dtype != classes.dtype:
+        with np.errstate(invalid="ignore"):
+            cast = y.astype(classes.dtype)
+            same = (cast.astype(y.dtype) == y) & ((cast < 0) == (y < 0))
+        y = cast
+    numbers = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    return np.where(same & (classes[numbers] == y), numbers, -1).astype(np.int32)
+
+
+def read_classes(classes):
+    """Return the sorted classes that partial_fit is told of, None for none."""
+    if classes is None:
+        return None
+    classes = read_targets("classes", classes)
+    if classes.ndim != 1:
+        raise ValueError(f"classes must have shape (n_classes,), got {classes.shape}.")
+    check_known(classes, "classes")
+    return np.unique(classes)
+
+
+def same_classes(classes, others):
+    """Return whether two arrays of sorted classes are equal."""
+    if len(classes) != len(others) or not _alike(classes, others):
+        return False
+    return np.array_equal(class_numbers(classes, others), np.arange(len(others)))
 
 
 def _real(y):
     values = y.data if sparse.issparse(y) else y
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"y of two dimensions must hold numbers, got dtype {values.dtype}.")
+        raise ValueError(f"y of two dimensions must hold numbers, got dtype {values.dtype}{HINT}.")
     return values
 
 
@@ -188,7 +308,8 @@ def probability_rows(y):
         raise ValueError("y must hold finite probabilities, got NaN or infinity.")
     if (rows.data < 0).any():
         raise ValueError(f"y must hold probabilities, got the negative value {rows.data.min()}.")
-    total = rows.sum(axis=1)
+    with np.errstate(over="ignore"):
+        total = rows.sum(axis=1)
     if values.dtype.kind in "biu" and (values.max(initial=0) > 1 or (total > 1).any()):
         raise ValueError(
             "y of integers must be one-hot, got rows with several ones or other values; "
@@ -212,6 +333,9 @@ def multilabel_rows(y, loss, dtype):
     low, high = np.nanmin(rows.data, initial=0), np.nanmax(rows.data, initial=0)
     if low < 0 or not np.isfinite(high):
         raise ValueError(f"y must hold finite values >= 0 or NaN, got values from {low} to {high}.")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.nansum(rows.data, dtype=np.float64)):
+            raise ValueError(f"y must have a finite sum, got an overflow of values up to {high}.")
     if loss == "bce" and high > 1:
         raise ValueError(f'y must lie in [0, 1] for loss="bce", got the value {high}.')
     return rows
@@ -256,16 +380,13 @@ def class_weights(class_weight, classes, counts):
         return np.ones(len(classes))
     if isinstance(class_weight, str):
         seen = counts > 0
-        balanced = counts.sum() / (seen.sum() * np.where(seen, counts, 1))
+        with np.errstate(over="ignore"):
+            balanced = counts.sum() / (seen.sum() * np.where(seen, counts, 1))
+        if not np.isfinite(balanced).all():
+            raise ValueError('sample_weight must not vanish in a class for "balanced", got ~0.')
         return np.where(seen, balanced, 1.0)
     names = classes.tolist()
     unknown = [c for c in class_weight if c not in names]
     if unknown and any(c not in class_weight for c in names):
         raise ValueError(f"class_weight must name classes of y, got {unknown}.")
-    weights = np.array([class_weight.get(c, 1.0) for c in names])
-    if weights.dtype.kind not in "biuf":
-        raise ValueError(f"class_weight must hold numbers, got {class_weight}.")
-    weights = weights.astype(np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"class_weight must be finite and not negative, got {class_weight}.")
-    return weights
+    return check_weight("class_weight", [class_weight.get(c, 1.0) for c in names], len(names))

@@ -2,7 +2,7 @@
 
 Names, formulas and what other libraries call them: the page "Which cross-entropy is which".
 In all of them rows are samples, a loss is summed over the classes or labels of a row, and
-``reduction="mean"`` divides by the sum of the row weights.
+``reduction="mean"`` divides by the sum of the row weights. Targets may be sparse or frames, too.
 """
 
 import numpy as np
@@ -20,6 +20,7 @@ from skce._arrays import (
     class_weighted,
     dense_targets,
     evaluate,
+    float_array,
     in_dtype,
     read_weight,
     times,
@@ -32,6 +33,7 @@ from skce._proba import (
     sigmoid,
     softmax,
 )
+from skce._read import read_targets
 
 __all__ = [
     "binary_cross_entropy",
@@ -160,7 +162,7 @@ def softmax_cross_entropy_value_and_grad(
     """
     logits = check_logits(logits, 2)
     n, k = logits.shape
-    targets = np.asarray(targets)
+    targets = read_targets("targets", targets)
     check_apart(out, targets=targets, sample_weight=sample_weight)
     check_reduction(reduction)
     weight = check_row_weight(sample_weight, n, reduction)
@@ -283,6 +285,7 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     logits = check_logits(logits, 2)
     check_reduction(reduction)
     weight = check_row_weight(sample_weight, len(logits), reduction)
+    targets = read_targets("targets", targets)
     check_apart(out, targets=targets, sample_weight=sample_weight)
     targets = dense_targets(targets, logits.shape, logits.dtype)
     return evaluate(
@@ -401,6 +404,8 @@ def sigmoid_cross_entropy_value_and_grad(
     logits = check_logits(logits, 1, 2)
     check_reduction(reduction)
     weight = check_row_weight(sample_weight, len(logits), reduction)
+    targets = read_targets("targets", targets)
+    pos_weight = None if pos_weight is None else float_array("pos_weight", pos_weight)
     check_apart(out, targets=targets, sample_weight=sample_weight, pos_weight=pos_weight)
     targets = dense_targets(targets, logits.shape, logits.dtype)
     if pos_weight is not None:

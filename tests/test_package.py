@@ -29,7 +29,7 @@ LAYERS = {
     "_kernels": ({"_simd", "_cpu"}, {"cython", "libc"}),
     "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc", "numpy"}),
     "_linear": ({"_simd", "_blas", "_cpu", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
-    # 2 engine; _arrays and _proba are parts of losses
+    # 2 engine; _read, _arrays and _proba are parts of losses
     "_problem": ({"_kernels", "_linear"}, {"scipy"}),
     "_gradient": (
         {"_simd", "_cpu", "_kernels", "_linear", "_problem"},
@@ -40,14 +40,16 @@ LAYERS = {
         {"_simd", "_cpu", "_kernels", "_linear", "_problem"},
         {"cython", "libc", "numpy", "scipy"},
     ),
-    "_arrays": ({"_parallel"}, {"numpy"}),
-    "_proba": ({"_parallel", "_arrays"}, {"numpy"}),
-    "losses": ({"_kernels", "_arrays", "_proba"}, {"numpy"}),
+    "_read": (set(), {"numpy", "scipy"}),
+    "_arrays": ({"_parallel", "_read"}, {"numpy", "scipy"}),
+    "_proba": ({"_parallel", "_arrays", "_read"}, {"numpy"}),
+    "losses": ({"_kernels", "_arrays", "_proba", "_read"}, {"numpy"}),
     "optim": (set(), {"numpy", "scipy"}),
     # 3 contract
-    "_validation": (set(), EVERYTHING),
+    "_validation": ({"_arrays", "_read"}, EVERYTHING),
     # 4 base
     "_solvers": ({"_gradient", "_sgd", "optim"}, {"numpy", "scipy"}),
+    "_targets": ({"_validation"}, EVERYTHING),
     "_predict": ({"_linear", "_arrays", "_validation"}, {"numpy", "scipy"}),
     "_canonical": (
         {"_cpu", "_kernels", "_problem", "_gradient", "_arrays", "optim"},
@@ -61,16 +63,19 @@ LAYERS = {
     "_optimum": ({"_metric", "_objective", "_newton", "_dual"}, {"numpy", "scipy"}),
     "_base": (
         {
-            *("_kernels", "_problem", "_validation"),
+            *("_kernels", "_problem", "_validation", "_targets"),
             *("_predict", "_solvers", "_canonical", "_optimum"),
         },
         EVERYTHING,
     ),
     # 5 estimators
     "_multinomial": ({"_kernels", "_validation", "_predict", "_base", "losses"}, EVERYTHING),
-    "_multilabel": ({"_kernels", "_validation", "_predict", "_base", "losses"}, EVERYTHING),
+    "_multilabel": (
+        {"_kernels", "_arrays", "_validation", "_predict", "_base", "losses"},
+        EVERYTHING,
+    ),
     # 6 satellites
-    "metrics": ({"_arrays", "losses"}, EVERYTHING),
+    "metrics": ({"_read", "_arrays", "_validation", "losses"}, EVERYTHING),
     "display": (set(), {*EVERYTHING, "matplotlib"}),
     # 7 package
     "__init__": (
