@@ -331,7 +331,8 @@ cdef void dual_row(
         double *one = space + k
         double *two = space + 2 * k
         double *three = space + 3 * k
-        double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0, lse, tau, amount
+        double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0
+        double lse, tau, amount
     if weight == 0:
         memset(s, 0, k * sizeof(floating))
         return

@@ -186,14 +186,14 @@ def check_mass(str name, targets, double high):
 def narrow(const long long[::1] labels not None, int[::1] out not None, Py_ssize_t k, int n_threads):
     """Copy labels to out; return whether all lie in 0..k-1."""
     cdef:
-        Py_ssize_t n = labels.shape[0], i, outside = 0
+        Py_ssize_t n = labels.shape[0], i, wrong = 0
     if out.shape[0] != n:
         raise ValueError(f"out must have {n} entries, got {out.shape[0]}.")
     n_threads = threads_for(n_threads, n, THREADED, n)
     for i in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
-        outside += (labels[i] < 0) | (labels[i] >= k)
+        wrong += (labels[i] < 0) | (labels[i] >= k)
         out[i] = <int>labels[i]
-    return outside == 0
+    return wrong == 0
 
 
 def softmax_into(
