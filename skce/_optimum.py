@@ -162,7 +162,8 @@ def judged(problem, found, tol):
     if not problem.beats_constants(value):
         W, value, gap = _constants(problem)
         ended = ended or "the objective did not fall below that of the best constants"
-    if problem.alpha and ended is None and not problem.is_within(gap, value, tol):
+    near = max(problem.goal(value, max(tol, CERTAIN)), np.finfo(float).eps * problem.at_zero)
+    if problem.alpha and ended is None and not gap <= near:
         ended = f"rounding left a gap of {gap:.1g}"
     return replace(found, W=W, objective=value, gap=gap, ended=ended)
 
