@@ -17,7 +17,7 @@ SMALL_SIZE = 4e6  # n * p * K up to which "auto" goes on to the last digits, in 
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
 SAMPLE = 1000  # rows from which their length is told
 MATRIX_SIZE = 4000  # columns up to which Newton's method knows a matrix
-PATIENCE = 100  # passes of sdca in which the gap halves where rounding does not hold it
+PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
 WIDE_ROWS = 2000  # up to which, and half the columns, weights are sought in the rows' span
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
@@ -208,7 +208,7 @@ def _constants(problem):
 def _ascend(engine, solver, tol, max_iter, report, curve):
     """Run sdca; return the Optimum, or None where Newton's method should go on."""
     problem = engine.problem
-    running, least = [], (np.inf, np.inf, engine.W)
+    running, least, risen = [], (np.inf, np.inf, engine.W), 0
     while engine.passes < max_iter:
         engine.step()
         curve.append(engine.value)
@@ -222,9 +222,9 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
             return None
         if engine.passes % PATIENCE == 0:
             value, gap = engine.evaluate(engine.W)
-            halved = gap < least[1] / 2
+            risen = 0 if gap < least[1] else risen + 1  # a pure L1's stands still and then falls
             least = min(least, (value, gap, engine.W.copy()), key=_by_gap)
-            if not halved:
+            if risen == 2:
                 break
     ends = [(*engine.evaluate(W), W) for W in (engine.best(), engine.W)]
     value, gap, W = min(least, *ends, key=_by_gap)
@@ -233,7 +233,7 @@ def _ascend(engine, solver, tol, max_iter, report, curve):
     if problem.is_within(gap, value, tol):
         ended = None
     elif engine.passes < max_iter:
-        ended = f"the gap of {gap:.1g} did not halve in the last {PATIENCE} passes"
+        ended = f"the gap of {gap:.1g} did not fall in {2 * PATIENCE} passes"
     else:
         ended = f"max_iter={max_iter} was reached"
     return Optimum(W, value, gap, curve, engine.passes, ended)

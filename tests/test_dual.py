@@ -196,10 +196,20 @@ def test_gap_that_rounding_holds_ends_the_passes(dtype):
     model = MultinomialLogistic(
         solver="sdca", l1_ratio=1.0, alpha=1e-3, tol=0, max_iter=10_000, random_state=0
     )
-    with pytest.warns(ConvergenceWarning, match="did not halve in the last 100 passes"):
+    with pytest.warns(ConvergenceWarning, match="did not fall in 200 passes"):
         model.fit(X, y)
     assert model.n_iter_ <= 2000
     assert model.dual_gap_ <= (1e-3 if dtype == np.float32 else 1e-9) * model.objective_
+
+
+def test_bound_that_stands_still_for_a_while_does_not_end_the_passes():
+    """With L1 alone the table is of use only once no weight asks for more than alpha."""
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((240, 6)) * 2.0 ** np.arange(6)) + rng.standard_normal(6)
+    scores = X @ (rng.standard_normal((6, 4)) / 2.0 ** np.arange(6)[:, None])
+    y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    model = MultinomialLogistic(l1_ratio=1.0, alpha=1e-5, tol=1e-5, max_iter=2000, random_state=0)
+    assert model.fit(X, y).converged_
 
 
 @pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
