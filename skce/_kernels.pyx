@@ -21,20 +21,10 @@ from libc.string cimport memcmp, memcpy, memset
 from skce import _cpu
 
 from skce._simd cimport (
-    dots, exp_rows, hide, log_sums, lower_rows, pack, proba_losses, ratios, residuals, row_max, row_sums,
-    scale_rows, skce_set_level, softplus_mix, tally, unpack, weigh)
+    certain, dots, exp_rows, hide, log_sums, lower_rows, pack, proba_losses, ratios, residuals, row_max,
+    row_sums, scale_rows, skce_set_level, softplus_mix, tally, unpack, weigh)
 
 skce_set_level(_cpu.level_number)
-
-
-cdef inline bint has_certain(const floating *top, Py_ssize_t n) noexcept nogil:
-    """Return whether a maximum is +inf."""
-    cdef:
-        Py_ssize_t i
-        bint found = False
-    for i in range(n):
-        found |= top[i] == <floating>INFINITY
-    return found
 
 
 cdef floating *settled(
@@ -45,7 +35,7 @@ cdef floating *settled(
     Several, which leave no limit, are NaN, and NaN stays.
     """
     cdef:
-        Py_ssize_t i, c, certain, row_step = k, class_step = 1
+        Py_ssize_t i, c, several, row_step = k, class_step = 1
         floating *row
     if stride:
         row_step, class_step = 1, stride
@@ -55,12 +45,12 @@ cdef floating *settled(
         if top[i] != <floating>INFINITY:
             continue
         row = x + i * row_step
-        certain = 0
+        several = 0
         for c in range(k):
-            certain += row[c * class_step] == top[i]
+            several += row[c * class_step] == top[i]
         for c in range(k):
             if row[c * class_step] == top[i]:
-                row[c * class_step] = <floating>(0 if certain == 1 else NAN)
+                row[c * class_step] = <floating>(0 if several == 1 else NAN)
             elif row[c * class_step] == row[c * class_step]:
                 row[c * class_step] = <floating>-INFINITY
         top[i] = 0
@@ -81,6 +71,7 @@ cdef void softmax_labels(
         floating tile[CHUNK]
         floating *x = s
         const floating *source = logits
+        const floating *at = logits
         floating *shift_or_null = NULL
         floating on = <floating>(1 - smoothing), off = <floating>(smoothing / k)
         Py_ssize_t i, stride = tile_stride(n, k), row_step = k, class_step = 1
@@ -88,10 +79,10 @@ cdef void softmax_labels(
         source = x = tile
         pack(logits, n, k, stride, tile)
     row_max(source, n, k, stride, top)
-    if has_certain(top, n):
-        source = settled(source, x, n, k, stride, top)
-    if stride:
-        row_step, class_step = 1, stride
+    if certain(top, n):
+        source = at = settled(source, x, n, k, stride, top)
+        if stride:
+            row_step, class_step = 1, stride
     if smoothing > 0:
         shift_or_null = shift
         row_sums(source, n, k, stride, top, total)
@@ -100,10 +91,10 @@ cdef void softmax_labels(
             shift[i] = <floating>weight[i] * off
             if smoothing < 1:
                 loss[i] += (1 - smoothing) * (
-                    <double>source[i * row_step + labels[i] * class_step] - top[i])
+                    <double>at[i * row_step + labels[i] * class_step] - top[i])
     else:
         for i in range(n):
-            loss[i] = <double>source[i * row_step + labels[i] * class_step] - top[i]
+            loss[i] = <double>at[i * row_step + labels[i] * class_step] - top[i]
     exp_rows(source, x, n, k, stride, top, total, rest)
     ratios(scale, n, weight, <double *>NULL, total)
     for i in range(n, stride):
@@ -149,7 +140,7 @@ cdef void softmax_targets(
     tally(source, n, k, stride, t, top, divide, False, mass, keep, dot)
     row_sums(mass, 1, n, 0, <double *>NULL, total)
     missing = total[0] != total[0]
-    if missing or has_certain(top, n):
+    if missing or certain(top, n):
         if x != source:
             memcpy(x, source, n * k * sizeof(floating))
         hide(x, (stride if stride else n) * k, t)
@@ -357,7 +348,6 @@ cdef void softmax_rows(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
 cdef void softmax_into(const floating *logits, floating *out, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     cdef:
         double total[CHUNK]
-        double rest[CHUNK]
         floating top[CHUNK]
         floating scale[CHUNK]
         floating tile[CHUNK]
@@ -374,9 +364,9 @@ cdef void softmax_into(const floating *logits, floating *out, Py_ssize_t n, Py_s
             pack(source, m, k, stride, tile)
             source = x = tile
         row_max(source, m, k, stride, top)
-        if has_certain(top, m):
+        if certain(top, m):
             source = settled(source, x, m, k, stride, top)
-        exp_rows(source, x, m, k, stride, top, total, rest)
+        exp_rows(source, x, m, k, stride, top, total, <double *>NULL)
         for i in range(m):
             scale[i] = <floating>(1 / total[i])
         for i in range(m, stride):
@@ -415,7 +405,7 @@ cdef void log_softmax_into(
         lower_rows(source, x, m, k, stride, top, total)
         if stride:
             unpack(scratch, m, k, stride, out + first * k)
-        if has_certain(top, m):  # whose rows are NaN by now
+        if certain(top, m):  # whose rows are NaN by now
             for i in range(m):
                 if top[i] == <floating>INFINITY:
                     settled_log(logits + (first + i) * k, out + (first + i) * k, k, top[i])

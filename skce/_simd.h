@@ -141,6 +141,7 @@ static inline void skce_set_level(int level) { skce_level = level; }
 #define skce_logistic_to(x, ...) SKCE_FOR(logistic_to, x)(x, __VA_ARGS__)
 #define skce_log_logistic_to(x, ...) SKCE_FOR(log_logistic_to, x)(x, __VA_ARGS__)
 #define skce_minus_log(x, n) SKCE_FOR(minus_log, x)(x, n)
+#define skce_certain(x, n) SKCE_FOR(certain, x)(x, n)
 #define skce_outside(x, n) SKCE_FOR(outside, x)(x, n)
 #define skce_proba_losses(p, ...) SKCE_FOR(proba_losses, p)(p, __VA_ARGS__)
 #define skce_lower_rows(x, ...) SKCE_FOR(lower_rows, x)(x, __VA_ARGS__)

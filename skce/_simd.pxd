@@ -48,6 +48,7 @@ cdef extern from "_simd.h" nogil:
     void logistic_to "skce_logistic_to"(const void *x, Py_ssize_t n, void *out)
     void log_logistic_to "skce_log_logistic_to"(const void *x, Py_ssize_t n, void *out)
     void minus_log "skce_minus_log"(void *x, Py_ssize_t n)
+    bint certain "skce_certain"(const void *x, Py_ssize_t n)
     bint outside "skce_outside"(const void *x, Py_ssize_t n)
     void proba_losses "skce_proba_losses"(
         const void *p, Py_ssize_t n, const void *t, int binary, void *l)

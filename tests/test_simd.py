@@ -198,7 +198,10 @@ def test_exp_rows_and_their_sums(simd, shapes):
         assert_allclose(rows, expected.astype(float), rtol=3 * simd.eps, atol=3e-45)
         assert_allclose(total[special:n], rows.astype(float).sum(axis=1), rtol=1e-13)
         below = np.where(rows < 1, rows, 0).astype(float).sum(axis=1)
-        assert_allclose(rest[special:n], below, rtol=1e-13, atol=0)
+        near = total[special:n].min(initial=2) < 1 + 2**-10  # else the sum tells it well enough
+        assert_allclose(
+            rest[special:n], below if near else total[special:n] - 1, rtol=1e-13, atol=0
+        )
         assert np.isnan(total[:special]).all()
 
 
