@@ -158,12 +158,14 @@ class _Outside:
 def judged(problem, found, tol):
     """Return what was found with its objective and gap told anew, in another dtype of X."""
     W, value, gap = Objective(problem).certified(found.W)
-    ended = found.ended
-    if not problem.beats_constants(value):
+    ended, above = found.ended, not problem.beats_constants(value)
+    if above:
         W, value, gap = _constants(problem)
         ended = ended or "the objective did not fall below that of the best constants"
     near = max(problem.goal(value, max(tol, CERTAIN)), np.finfo(float).eps * problem.at_zero)
-    if problem.alpha and ended is None and not gap <= near:
+    if above and gap <= near:
+        ended = None
+    elif problem.alpha and ended is None and not gap <= near:
         ended = f"rounding left a gap of {gap:.1g}"
     return replace(found, W=W, objective=value, gap=gap, ended=ended)
 
@@ -383,5 +385,6 @@ def _descend(problem, W, rng, tol, most_passes, report, curve, exact, before):
     ended = None if gap <= goal(value, tol) else ended
     if not problem.beats_constants(value):
         W, value, gap = _constants(problem)
-        ended = ended or "the objective did not fall below that of the best constants"
+        above = ended or "the objective did not fall below that of the best constants"
+        ended = None if gap <= goal(value, tol) else above
     return Optimum(W, value, gap, curve, int(np.ceil(engine.passes + passes)), ended)

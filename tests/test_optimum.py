@@ -306,3 +306,13 @@ def test_few_rows_of_many_columns_are_solved_in_their_span(solver, alpha, k):
     if alpha:
         expected = logistic(1 / (alpha * weights.sum())).fit(X, y, sample_weight=weights)
         assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=5e-3)
+
+
+@pytest.mark.filterwarnings("error")
+@every_solver
+def test_best_constants_that_are_the_optimum_are_converged(solver):
+    """One row with two of three labels: equal shares of both, to which L-BFGS comes from above."""
+    X = np.random.default_rng(0).standard_normal((1, 4))
+    model = MultiLabelLogistic(loss="softmax", solver=solver).fit(X, [[1, 0, 1]])
+    assert model.converged_
+    assert_allclose(model.objective_, np.log(2), rtol=1e-2)
