@@ -165,6 +165,7 @@ def _ways():
     gigabyte = ("labels", "dense", "float32", {"n": 900_000, "p": 1, "k": 300})
     small, stalling = ("classes", "dense", "float64"), ("classes", "dense", "float32")
     return {
+        "one row": _fit(("1/M", "dense", "float64", {"n": 1, "p": 4, "k": 3}), solver="lbfgs"),
         "no row has a target": _fit(("1/M none", "dense", "float64")),
         "start above zero": _fit(small, then={"alpha": 1e4}, solver="lbfgs", alpha=1e-6),
         "embeddings": _fit(embeddings, alpha=1e-3),
