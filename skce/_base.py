@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels, _problem
 from skce._canonical import canonical
-from skce._optimum import find_optimum, is_small, judged
+from skce._optimum import find_optimum, judged
 from skce._predict import dense_rows, map_logits
 from skce._solvers import SGD, rounded_intercept, run_epochs
 from skce._targets import TargetsMixin
@@ -55,18 +55,6 @@ class Encoded:
     pos_weight: np.ndarray | None = None
     exponent: int = 0  # weights · 2**exponent are those given
 
-    def in_double(self):
-        """Return the same with X, and what has its dtype, in double."""
-        if self.X.dtype == np.float64:
-            return self
-        soft = sparse.issparse(self.targets)
-        return replace(
-            self,
-            X=self.X.astype(np.float64),
-            targets=self.targets.astype(np.float64) if soft else self.targets,
-            pos_weight=None if self.pos_weight is None else self.pos_weight.astype(np.float64),
-        )
-
     def with_given_weights(self):
         """Return the same with weights that are not relative to each other."""
         with np.errstate(over="ignore"):
@@ -102,6 +90,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "certified": ["boolean"],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -202,8 +191,9 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             if done or first:
                 self._publish(data, *sgd.result())
                 self.n_iter_ = getattr(self, "n_iter_", 0) + bool(done)
-                self.loss_curve_, self.converged_ = curve, False
-                self.objective_, self.dual_gap_ = (curve or [np.nan])[-1], np.nan
+                self.loss_curve_, self.objective_ = curve, (curve or [np.nan])[-1]
+                self.converged_ = self.certified_ = False
+                self.dual_gap_ = self.gap_estimate_ = np.nan
             if done:
                 self._seen_counts = data.counts
         return self
@@ -242,6 +232,12 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
         if self.solver == "sdca" and self.alpha == 0:
             raise ValueError(f"alpha must be positive for solver='sdca', got {self.alpha}.")
+        if self.certified and (self.alpha == 0 or self.solver not in ("auto", *OPTIMISERS)):
+            raise ValueError(
+                "certified must be False for alpha=0 and the solvers 'sgd', 'adagrad' and 'adam', "
+                f"which have no duality gap, got True with alpha={self.alpha} and "
+                f"solver={self.solver!r}."
+            )
         if self.l1_ratio > 0 and self.solver not in ("auto", "sdca"):
             raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
         names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
@@ -286,7 +282,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         rng = check_random_state(self.random_state)
         start = self._start(data)
         table = data.X.shape[0] * data.k * data.X.dtype.itemsize
-        fits = table <= TABLE_BYTES or self.l1_ratio > 0
+        fits = table <= TABLE_BYTES or self.l1_ratio > 0 or self.certified
         if self.solver in OPTIMISERS or (self.solver == "auto" and fits):
             return self._optimise(data, start, rng)
         return self._descend(data, params, start, rng)
@@ -305,8 +301,6 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
     def _optimise(self, data, start, rng):
         """Find the optimum."""
         dtype = data.X.dtype
-        if self.solver == "auto" and is_small(data.X, data.k) and not self.l1_ratio:
-            data = data.in_double()
         problem = canonical(
             *(data, self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept, rng)
         )
@@ -329,6 +323,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             found = find_optimum(
                 *(problem, self.solver, W, rng),
                 **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
+                certified=self.certified,
             )
             if found.W.dtype != dtype:  # the intercept belongs to rounded coefficients
                 found.W[:-1] = found.W[:-1].astype(dtype)
@@ -338,6 +333,8 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
+        self.gap_estimate_ = float(found.estimate)
+        self.certified_ = problem.is_within(found.gap, found.objective, self.tol)
         return problem.from_centred(found.W)
 
     def _descend(self, data, params, start, rng):
@@ -369,7 +366,8 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         if ended:
             warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), ended is None
-        self.objective_, self.dual_gap_ = objective, np.nan
+        self.objective_, self.certified_ = objective, False
+        self.dual_gap_ = self.gap_estimate_ = np.nan
         return coef, intercept
 
     def _resumed(self, params, data):

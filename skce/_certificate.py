@@ -87,7 +87,8 @@ def _smallest_bound(problem, W, V, young, loss):
     else:
         rest = penalty + theta * product + theta**2 * conjugate
     bound = theta * young + (1 - theta) * excess + rest
-    return max(float(np.fmin(bound, excess + penalty)), 0.0)  # nan where squares overflow
+    rounding = float(np.finfo(problem.X.dtype).eps) * (loss + penalty)
+    return max(float(np.fmin(bound, excess + penalty)), rounding)  # nan where squares overflow
 
 
 def _balanced(problem, W, table):

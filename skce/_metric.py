@@ -1,15 +1,13 @@
-"""The metric of L-BFGS: the columns' second moments and the penalty, factored."""
+"""The metric of L-BFGS: what stands in for the Hessian at zero weights, or at an iterate."""
 
 import numpy as np
 from scipy import linalg, sparse
 
 from skce._canonical import in_threads, pieces
 
-__all__ = ["GRAM_ROWS", "Metric", "cholesky", "mirror", "summable", "to_unit", "weighted_gram"]
+__all__ = ["Metric"]
 
-GRAM_ROWS = 2000  # of a metric, at least
-FEATURES_PER_CLASS = 10  # up to which more of them cost less than the passes
-FEW_ROWS, MORE_ROWS = 10, 300  # for each feature
+MOST_COLUMNS = 4000  # of a matrix
 INTERCEPT = 0.5  # of its own curvature: mnist and MiniLM take 4/5 of the passes
 SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
 ROUNDING = 1e-15  # of a pivot, for each column
@@ -18,103 +16,157 @@ HUGE = 1e15  # whose squares float32 does not sum
 
 
 class Metric:
-    """Second moments of the columns and the constant, times a curvature, plus the penalty.
+    """Second moments of the columns and the constant, times a curvature, plus the penalty, factored.
 
-    What a softmax's constant has of its own, which no column shares, counts INTERCEPT times.
+    Coordinates U are those where it is the identity. With a curvature for each class it is a
+    matrix for each, the diagonal blocks of the Hessian; beyond MOST_COLUMNS columns it is their
+    diagonals.
 
     Parameters
     ----------
     problem : Canonical
-        Gives columns and weights.
-    rng : RandomState
-        Draws the rows, where there are too many.
-    curvature : ndarray of shape (n,), default=None
-        Weight * mean curvature of each row; None is that of zero weights and the best intercept.
+        Gives columns, weights and the penalty.
+    drawn : tuple
+        The rows it is made of, as `Canonical.sample` draws them.
+    curvature : ndarray of shape (n,) or (n, k), default=None
+        Weight * curvature of each row; None is the mean over the classes at zero weights and the
+        best intercept. There what a softmax's constant has of its own counts INTERCEPT times.
     """
 
-    def __init__(self, problem, rng, curvature=None):
-        X = problem.X
-        if curvature is None:
+    def __init__(self, problem, drawn, curvature=None):
+        at_zero = curvature is None
+        if at_zero:
             sums, total, _ = problem.masses
             share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
             curvature = problem.weights * float(np.mean(share * (1 - share)))
-        p = X.shape[1]
-        per_feature = MORE_ROWS if p <= FEATURES_PER_CLASS * problem.k else FEW_ROWS
-        drawn = problem.sample(max(GRAM_ROWS, per_feature * p), rng)
-        least = self._factor(problem, drawn, curvature, X.dtype)
-        if least < SUSPECT and X.dtype == np.float32:
-            del self.factor  # one at a time
-            self._factor(problem, drawn, curvature, np.dtype(np.float64))
-        if not problem.sigmoid:
-            self.factor[p, p] *= np.sqrt(INTERCEPT)
+        curvature = curvature.reshape(len(curvature), -1)
+        if problem.X.shape[1] > MOST_COLUMNS:
+            self.factors = [_Diagonal(problem, curvature)]
+            return
+        moments = _second_moments(problem, drawn, curvature, problem.X.dtype)
+        self.factors = [_Factor(*made, problem) for made in moments]
+        for c, factor in enumerate(self.factors):
+            if factor.least < SUSPECT and problem.X.dtype == np.float32:
+                (made,) = _second_moments(problem, drawn, curvature[:, c : c + 1], np.float64)
+                self.factors[c] = _Factor(*made, problem)
+        if at_zero and not problem.sigmoid:
+            self.factors[0].L[-1, -1] *= np.sqrt(INTERCEPT)
 
-    def _factor(self, problem, drawn, curvature, dtype):
-        """Set `factor` and `scale`, of products in dtype; return the least square of a pivot."""
-        p, (rows, size, grow) = problem.X.shape[1], drawn
-        weights = curvature if rows is None else curvature[rows] * grow
-        A, reach = _second_moments(problem, rows, curvature, grow, dtype)
-        A[p, :p] *= problem.fit_intercept
-        A[:p, p] = A[p, :p]
-        total = max(float(weights.sum()), 1e-300)
-        A[p, p] = total
-        if grow > 1:
-            _damp(A, size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
-        A[np.arange(p), np.arange(p)] += problem.alpha
-        if not np.isfinite(A.diagonal()).all():
-            largest = abs(problem.X).max()
-            raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
-        self.scale = to_unit(A)
-        (self.factor, _), self.flat, least = cholesky(A, 1.0)
-        return least
+    def _each(self, function, A):
+        if len(self.factors) == 1:
+            return function(self.factors[0], A)
+        columns = [function(factor, A[:, c : c + 1]) for c, factor in enumerate(self.factors)]
+        return np.hstack(columns)
 
     def to_weights(self, U):
-        """Return W (p + 1, k) of the coordinates U."""
-        V = linalg.solve_triangular(self.factor, U, trans="T", lower=True, check_finite=False)
-        return V * self.scale[:, None]
-
-    def divide(self, gradient):
-        """Return the gradient divided by the metric."""
-        scale = self.scale[:, None]
-        scaled = without(self.flat, gradient * scale)
-        return linalg.cho_solve((self.factor, True), scaled, check_finite=False) * scale
+        """Return W (p + 1, k) of its coordinates."""
+        return self._each(lambda factor, A: factor.to_weights(A), U)
 
     def to_coordinates(self, W):
         """Return U of W."""
-        return linalg.blas.dtrmm(1.0, self.factor, W / self.scale[:, None], lower=1, trans_a=1)
+        return self._each(lambda factor, A: factor.to_coordinates(A), W)
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
-        scaled = without(self.flat, gradient * self.scale[:, None])
-        return linalg.solve_triangular(self.factor, scaled, lower=True, check_finite=False)
+        return self._each(lambda factor, A: factor.to_gradient(A), gradient)
+
+    def from_gradient(self, U):
+        """Return the gradient of that in the coordinates U, but for flat directions."""
+        return self._each(lambda factor, A: factor.from_gradient(A), U)
 
 
-def _second_moments(problem, rows, curvature, grow, dtype):
-    """Return the second moments of rows, with weighted sums for the last, and largest entries."""
+class _Factor:
+    """A matrix A, scaled to a unit diagonal, as L L'."""
+
+    def __init__(self, A, problem):
+        if not np.isfinite(A.diagonal()).all():
+            largest = abs(problem.X).max()
+            raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
+        self.scale = to_unit(A)[:, None]
+        self.L, self.flat, self.least = cholesky(A)
+
+    def to_weights(self, U):
+        V, _ = linalg.lapack.dtrtrs(self.L, U, lower=1, trans=1)
+        V *= self.scale
+        return V
+
+    def to_coordinates(self, W):
+        return linalg.blas.dtrmm(1.0, self.L, W / self.scale, lower=1, trans_a=1)
+
+    def to_gradient(self, gradient):
+        scaled = gradient * self.scale
+        if self.flat is not None:  # what rounding left in flat directions
+            scaled -= self.flat @ (self.flat.T @ scaled)
+        return linalg.lapack.dtrtrs(self.L, scaled, lower=1)[0]
+
+    def from_gradient(self, U):
+        return linalg.blas.dtrmm(1.0, self.L, U, lower=1) / self.scale
+
+
+class _Diagonal:
+    """The diagonal of such a matrix alone."""
+
+    def __init__(self, problem, curvature):
+        D = np.zeros((problem.X.shape[1] + 1, curvature.shape[1]))
+        for rows, squares in problem.squares():
+            D[:-1] += squares.T @ curvature[rows]
+        D[-1] = curvature.sum(axis=0)
+        D[:-1] += problem.alpha
+        self.root = np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
+
+    def to_weights(self, U):
+        return U / self.root
+
+    def to_coordinates(self, W):
+        return W * self.root
+
+    def to_gradient(self, gradient):
+        return gradient / self.root
+
+    def from_gradient(self, U):
+        return U * self.root
+
+
+def _second_moments(problem, drawn, curvature, dtype):
+    """Yield the matrix (p + 1, p + 1) of each curvature, from products in dtype."""
     X, p = problem.X, problem.X.shape[1]
-    A, reach = np.zeros((p + 1, p + 1)), np.zeros(p)
+    rows, size, grow = drawn
+    k = curvature.shape[1]
+    A, reach = np.zeros((k, p + 1, p + 1)), np.zeros(p)
+    weights = (curvature if rows is None else curvature[rows]) * grow
     if sparse.issparse(X):
-        weights = curvature if rows is None else curvature[rows] * grow
         Z = sparse.csr_array(X if rows is None else X[rows]).astype(dtype, copy=False)
-        by_row = sparse.diags_array(weights)
         for some in pieces(p, p):
             columns = Z[:, some]
             reach[some] = abs(columns).max(axis=0).toarray().ravel()
-            A[some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
-        A[p, :p] = weights @ Z
-        return A, reach
+            for c in range(k):
+                by_row = sparse.diags_array(weights[:, c])
+                A[c, some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
+        A[:, p, :p] = weights.T @ Z
+    else:
 
-    def moments(part):
-        Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
-        top = np.abs(Z).max(axis=0) if grow > 1 else reach
-        return weighted_gram(summable(Z, dtype), weight), weight @ Z, top
+        def moments(part):
+            Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
+            top = np.abs(Z).max(axis=0) if grow > 1 else reach
+            Z = summable(Z, dtype)
+            return [weighted_gram(Z, weight[:, c]) for c in range(k)], weight.T @ Z, top
 
-    each = p * p * dtype.itemsize
-    for gram, sums, top in in_threads(moments, problem.pieces(rows), each):
-        A[:p, :p] += gram
-        A[p, :p] += sums
-        reach = np.maximum(reach, top)
-        gram = None  # before the next one is made
-    return A, reach
+        each = k * p * p * np.dtype(dtype).itemsize
+        for grams, sums, top in in_threads(moments, problem.pieces(rows), each):
+            for c in range(k):
+                A[c, :p, :p] += grams[c]
+            A[:, p, :p] += sums
+            reach = np.maximum(reach, top)
+            grams = None  # before the next ones are made
+    for c in range(k):
+        total = max(float(weights[:, c].sum()), 1e-300)
+        A[c, p, :p] *= problem.fit_intercept
+        A[c, :p, p] = A[c, p, :p]
+        A[c, p, p] = total
+        if grow > 1:
+            _damp(A[c], size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
+        A[c, np.arange(p), np.arange(p)] += problem.alpha
+        yield (A[c],)
 
 
 def summable(X, dtype):
@@ -146,41 +198,38 @@ def to_unit(A):
     return d
 
 
-def cholesky(A, diagonal):
-    """Return the Cholesky factor of A with another diagonal, in A but for its lower triangle.
+def cholesky(A):
+    """Factor A, of unit diagonal, in place: return L, its lower triangle holds the factor.
 
     Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
     where it would be rounding divided by rounding. Also returned: a basis of them, or None, and
     the least square of a pivot.
     """
-    ridge, N, least = 1e-14, None, 0.0
+    ridge, N, least, diagonal = 1e-14, None, 0.0, 1.0
+    L, every = A.T, np.diag_indices_from(A)  # LAPACK leaves the upper triangle of L as it is
     while True:
-        A[np.diag_indices_from(A)] = diagonal + ridge
-        try:
-            # LAPACK works in the lower triangle of the transpose, in place
-            factor = linalg.cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
-        except linalg.LinAlgError:
-            factor = None
+        L[every] = diagonal + ridge
+        _, failed = linalg.lapack.dpotrf(L, lower=1, clean=0, overwrite_a=1)
         if N is None:
-            least = 0.0 if factor is None else float(factor[0].diagonal().min()) ** 2
+            least = 0.0 if failed else float(L[every].min()) ** 2
             if least > SINGULAR:
-                return factor, None, least
-            mirror(A)
-            A[np.diag_indices_from(A)] = diagonal
-            N = singular_directions(A)
-            A += N @ N.T
-            diagonal = A.diagonal().copy()
-        elif factor is None:
-            mirror(A)
+                return L, None, least
+            _mirror(L)
+            L[every] = 1.0
+            N = singular_directions(L)
+            L += N @ N.T
+            diagonal = L[every]
+        elif failed:
+            _mirror(L)
             ridge *= 100
         else:
-            A -= np.tril(N @ N.T, -1)  # the factor is above
-            return factor, N, least
+            return L, N, least
 
 
-def without(N, gradient):
-    """Return the gradient without what rounding left of it in the flat directions N."""
-    return gradient if N is None else gradient - N @ (N.T @ gradient)
+def _mirror(L):
+    """Copy the upper triangle of L to the lower one."""
+    for j in range(len(L)):
+        L[j + 1 :, j] = L[j, j + 1 :]
 
 
 def singular_directions(A):
@@ -194,9 +243,3 @@ def singular_directions(A):
     N = np.empty((len(A), len(A) - rank))
     N[order - 1] = np.vstack([-rest, np.eye(len(A) - rank)])
     return linalg.qr(N, mode="economic", check_finite=False)[0]
-
-
-def mirror(A):
-    """Copy the lower triangle of A to the upper one."""
-    for j in range(len(A)):
-        A[j, j + 1 :] = A[j + 1 :, j]

@@ -173,6 +173,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         batch_size="auto",
         max_iter=100,
         tol=1e-3,
+        certified=False,
         n_iter_no_change=5,
         warm_start=False,
         random_state=None,
@@ -190,6 +191,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.certified = certified
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
         self.random_state = random_state
