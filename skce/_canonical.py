@@ -227,6 +227,23 @@ class Canonical:
         """Whether the best intercepts of zero coefficients are those of the targets' shares."""
         return self.fit_intercept and (self.sigmoid or not self.missing.any())
 
+    def constants(self):
+        """Return weights (p + 1, k) of 0 with the intercepts that the targets' shares ask for.
+
+        These are the best, but where missing entries of a softmax leave 0.
+        """
+        W = np.zeros((self.X.shape[1] + 1, self.k))
+        if self.knows_constants:
+            sums, total, _ = self.masses
+            least = np.finfo(self.X.dtype).eps  # a label that is never there
+            on, off = np.maximum(sums, least * total), np.maximum(total - sums, least * total)
+            if self.sigmoid:
+                W[-1] = np.where(total > 0, np.log(on / np.where(total > 0, off, 1)), 0)
+            else:
+                W[-1] = np.log(on / on.sum())
+                W[-1] -= W[-1].mean()
+        return W
+
     @cached_property
     def at_zero(self):
         """The objective of zero coefficients."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._metric import Metric
+from skce._metric import Metric, has_matrices
 from skce._objective import Objective
 
 __all__ = ["LBFGS", "Found", "Pairs", "minimize"]
@@ -33,7 +33,6 @@ SHORTEST = 1e-10  # of a step
 REFRESH = 10  # passes at least before another metric
 ROWS_PER_COLUMN = 10  # of a metric, at least
 LEAST_ROWS = 2000
-MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
 MOST_STALLED = 3  # steps whose fall is below rounding
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
 ROWS_PER_WEIGHT = 12
@@ -239,7 +238,7 @@ class _Refresh:
     def __init__(self, problem, rng):
         X, self.problem, self.rng = problem.X, problem, rng
         self.n, self.p = len(problem.rows), X.shape[1]
-        self.for_each = problem.k * self.p**2 <= MATRICES_SIZE
+        self.for_each = has_matrices(problem)
         width = 4 * X.nnz / X.shape[0] if sparse.issparse(X) else self.p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(LEAST_ROWS, ROWS_PER_COLUMN * self.p))
@@ -291,12 +290,15 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
     found : Found
         The last iterate.
     """
-    if not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
+    begins = not W.any()
+    if begins:
+        W = problem.constants()
+    elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
     n, p = problem.X.shape
     sizes, before = [], 0.0
     size = len(problem.rows)
-    while size >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k) and not W.any():
+    while size >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k) and begins:
         size //= GROWTH
         sizes.insert(0, size)
     order = rng.permutation(problem.rows) if sizes else None

@@ -5,10 +5,10 @@ from scipy import linalg, sparse
 
 from skce._canonical import in_threads, pieces
 
-__all__ = ["Metric"]
+__all__ = ["Metric", "has_matrices"]
 
 MOST_COLUMNS = 4000  # of a matrix
-INTERCEPT = 0.5  # of its own curvature: mnist and MiniLM take 4/5 of the passes
+MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
 SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
 ROUNDING = 1e-15  # of a pivot, for each column
 SUSPECT = 1e-5  # square of a pivot that float32 makes no better
@@ -28,29 +28,27 @@ class Metric:
         Gives columns, weights and the penalty.
     drawn : tuple
         The rows it is made of, as `Canonical.sample` draws them.
-    curvature : ndarray of shape (n,) or (n, k), default=None
-        Weight * curvature of each row; None is the mean over the classes at zero weights and the
-        best intercept. There what a softmax's constant has of its own counts INTERCEPT times.
+    curvature : ndarray of shape (n, k) or (n, 1), default=None
+        Weight * curvature of each row; None is that of zero weights and the best intercept.
     """
 
     def __init__(self, problem, drawn, curvature=None):
-        at_zero = curvature is None
-        if at_zero:
+        shares = np.ones(1)
+        if curvature is None:
             sums, total, _ = problem.masses
-            share = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
-            curvature = problem.weights * float(np.mean(share * (1 - share)))
-        curvature = curvature.reshape(len(curvature), -1)
+            shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
+            shares = shares * (1 - shares)
+            if not has_matrices(problem):
+                shares = shares.mean(keepdims=True)
+            curvature = problem.weights[:, None]
+        self.shifts = len(shares) * curvature.shape[1] > 1 and not problem.sigmoid
         if problem.X.shape[1] > MOST_COLUMNS:
-            self.factors = [_Diagonal(problem, curvature)]
+            self.factors = [_Diagonal(problem, curvature * shares)]
             return
-        moments = _second_moments(problem, drawn, curvature, problem.X.dtype)
-        self.factors = [_Factor(*made, problem) for made in moments]
-        for c, factor in enumerate(self.factors):
-            if factor.least < SUSPECT and problem.X.dtype == np.float32:
-                (made,) = _second_moments(problem, drawn, curvature[:, c : c + 1], np.float64)
-                self.factors[c] = _Factor(*made, problem)
-        if at_zero and not problem.sigmoid:
-            self.factors[0].L[-1, -1] *= np.sqrt(INTERCEPT)
+        self.factors = _factors(problem, drawn, curvature, shares, problem.X.dtype)
+        if problem.X.dtype == np.float32 and min(f.least for f in self.factors) < SUSPECT:
+            del self.factors  # one at a time
+            self.factors = _factors(problem, drawn, curvature, shares, np.float64)
 
     def _each(self, function, A):
         if len(self.factors) == 1:
@@ -59,8 +57,9 @@ class Metric:
         return np.hstack(columns)
 
     def to_weights(self, U):
-        """Return W (p + 1, k) of its coordinates."""
-        return self._each(lambda factor, A: factor.to_weights(A), U)
+        """Return W (p + 1, k) of its coordinates, without what shifts all classes alike."""
+        W = self._each(lambda factor, A: factor.to_weights(A), U)
+        return W - W.mean(axis=1, keepdims=True) if self.shifts else W
 
     def to_coordinates(self, W):
         """Return U of W."""
@@ -68,11 +67,30 @@ class Metric:
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
+        if self.shifts:
+            gradient = gradient - gradient.mean(axis=1, keepdims=True)
         return self._each(lambda factor, A: factor.to_gradient(A), gradient)
 
     def from_gradient(self, U):
         """Return the gradient of that in the coordinates U, but for flat directions."""
         return self._each(lambda factor, A: factor.from_gradient(A), U)
+
+
+def has_matrices(problem):
+    """Tell whether each class may have a matrix of its own."""
+    return problem.k * problem.X.shape[1] ** 2 <= MATRICES_SIZE
+
+
+def _factors(problem, drawn, curvature, shares, dtype):
+    """Return a _Factor for each curvature times each share, of products in dtype."""
+    p, factors = problem.X.shape[1], []
+    for moments in _second_moments(problem, drawn, curvature, dtype):
+        for share in shares:
+            A = share * moments
+            A[np.arange(p), np.arange(p)] += problem.alpha
+            A[p, p] = max(A[p, p], 1e-300)
+            factors.append(_Factor(A, problem))
+    return factors
 
 
 class _Factor:
@@ -159,14 +177,13 @@ def _second_moments(problem, drawn, curvature, dtype):
             reach = np.maximum(reach, top)
             grams = None  # before the next ones are made
     for c in range(k):
-        total = max(float(weights[:, c].sum()), 1e-300)
+        total = float(weights[:, c].sum())
         A[c, p, :p] *= problem.fit_intercept
         A[c, :p, p] = A[c, p, :p]
         A[c, p, p] = total
         if grow > 1:
             _damp(A[c], size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
-        A[c, np.arange(p), np.arange(p)] += problem.alpha
-        yield (A[c],)
+        yield A[c]
 
 
 def summable(X, dtype):

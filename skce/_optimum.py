@@ -171,22 +171,9 @@ def _suits_sdca(problem, solver):
 
 
 def _constants(problem):
-    """Return the best constants, zero coefficients for all, and the bound of their gap.
-
-    The intercepts are those that the targets' shares ask for, of which missing entries leave 0.
-    """
-    W = np.zeros((problem.X.shape[1] + 1, problem.k))
-    value = problem.at_zero
-    if problem.knows_constants:
-        sums, total, _ = problem.masses
-        least = np.finfo(problem.X.dtype).tiny
-        on, off = np.maximum(sums, least * total), np.maximum(total - sums, least * total)
-        if problem.sigmoid:
-            W[-1] = np.where(total > 0, np.log(on / np.where(total > 0, off, 1)), 0)
-        else:
-            W[-1] = np.log(on / on.sum())
-            W[-1] -= W[-1].mean()
-        value = problem.objective(W)
+    """Return the best constants as weights, their objective and the bound of its gap."""
+    W = problem.constants()
+    value = problem.objective(W) if W.any() else problem.at_zero
     return W, value, value - problem.masses[2] if problem.alpha else np.nan
 
 
