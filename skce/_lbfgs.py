@@ -154,10 +154,11 @@ class LBFGS:
     def renew(self, metric, keep=True):
         """Go on in the coordinates of another metric, with the pairs in these or without."""
         old, before, pairs = self.metric, self.pairs, Pairs(self.W.size)
-        for place in before.order if keep else ():
-            s, y = before.S[place].reshape(self.W.shape), before.Y[place].reshape(self.W.shape)
-            s = metric.to_coordinates(old.to_weights(s))
-            pairs.add(s.ravel(), metric.to_gradient(old.from_gradient(y)).ravel())
+        order, shape = before.order if keep else before.order[:0], (-1, *self.W.shape)
+        S = np.array([old.to_weights(s) for s in before.S[order].reshape(shape)])
+        Y = old.from_gradient(before.Y[order].reshape(shape))
+        for s, y in zip(metric.to_coordinates(S.reshape(shape)), Y, strict=True):
+            pairs.add(s.ravel(), metric.to_gradient(y).ravel())
         self.metric, self.pairs = metric, pairs
         self._arrive(self.W, self.value, self.gradient)
 

@@ -42,38 +42,76 @@ class Metric:
                 shares = shares.mean(keepdims=True)
             curvature = problem.weights[:, None]
         self.shifts = len(shares) * curvature.shape[1] > 1 and not problem.sigmoid
+        self.flat, dtype = [], problem.X.dtype
         if problem.X.shape[1] > MOST_COLUMNS:
-            self.factors = [_Diagonal(problem, curvature * shares)]
-            return
-        self.factors = _factors(problem, drawn, curvature, shares, problem.X.dtype)
-        if problem.X.dtype == np.float32 and min(f.least for f in self.factors) < SUSPECT:
-            del self.factors  # one at a time
-            self.factors = _factors(problem, drawn, curvature, shares, np.float64)
+            self.C = _diagonal(problem, curvature * shares)
+        elif self._factor(problem, drawn, curvature, shares, dtype) and dtype == np.float32:
+            self._factor(problem, drawn, curvature, shares, np.float64)
 
-    def _each(self, function, A):
-        if len(self.factors) == 1:
-            return function(self.factors[0], A)
-        columns = [function(factor, A[:, c : c + 1]) for c, factor in enumerate(self.factors)]
-        return np.hstack(columns)
+    def _factor(self, problem, drawn, curvature, shares, dtype):
+        """Set C and flat, from products in dtype; tell whether these are too coarse."""
+        p, k, suspect = problem.X.shape[1], curvature.shape[1] * len(shares), False
+        self.C, self.flat, c = np.empty((k, p + 1, p + 1)), [], 0
+        for moments in _second_moments(problem, drawn, curvature, dtype):
+            for share in shares:
+                A = share * moments
+                A[np.arange(p), np.arange(p)] += problem.alpha
+                A[p, p] = max(A[p, p], 1e-300)
+                if not np.isfinite(A.diagonal()).all():
+                    largest = abs(problem.X).max()
+                    raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
+                scale = to_unit(A)
+                L, flat, least = cholesky(A)
+                inverse, _ = linalg.lapack.dtrtri(L, lower=1)
+                np.multiply(np.tril(inverse).T, scale[:, None], out=self.C[c])
+                if flat is not None:
+                    self.flat.append((c, flat / scale[:, None], flat * scale[:, None]))
+                c, suspect = c + 1, suspect or least < SUSPECT
+        return suspect
+
+    def _times(self, U, turned):
+        """Return each matrix, or its transpose, times its column of U, or one times all."""
+        if self.C.ndim == 2:
+            return U * self.C
+        if len(self.C) == 1:
+            return (self.C[0].T if turned else self.C[0]) @ U
+        C = self.C.transpose(0, 2, 1) if turned else self.C
+        return (C @ U.T[:, :, None])[:, :, 0].T
 
     def to_weights(self, U):
         """Return W (p + 1, k) of its coordinates, without what shifts all classes alike."""
-        W = self._each(lambda factor, A: factor.to_weights(A), U)
-        return W - W.mean(axis=1, keepdims=True) if self.shifts else W
-
-    def to_coordinates(self, W):
-        """Return U of W."""
-        return self._each(lambda factor, A: factor.to_coordinates(A), W)
+        return self._centred(self._times(U, False))
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
-        if self.shifts:
-            gradient = gradient - gradient.mean(axis=1, keepdims=True)
-        return self._each(lambda factor, A: factor.to_gradient(A), gradient)
+        gradient = self._centred(gradient)
+        if self.flat:
+            gradient = gradient.copy()
+        for c, N, scaled in self.flat:  # where only rounding is left of it
+            column = gradient if len(self.C) == 1 else gradient[:, c]
+            column -= N @ (scaled.T @ column)
+        return self._times(gradient, True)
+
+    def _centred(self, W):
+        return W - W.sum(axis=1, keepdims=True) / W.shape[1] if self.shifts else W
+
+    def to_coordinates(self, W):
+        """Return the coordinates of each W of a stack (m, p + 1, k)."""
+        return self._solve(W, 0)
 
     def from_gradient(self, U):
-        """Return the gradient of that in the coordinates U, but for flat directions."""
-        return self._each(lambda factor, A: factor.from_gradient(A), U)
+        """Return the gradients of a stack (m, p + 1, k) of those in the coordinates U."""
+        return self._solve(U, 1)
+
+    def _solve(self, stack, turned):
+        if self.C.ndim == 2:
+            return stack / self.C
+        out, one = np.empty_like(stack), len(self.C) == 1
+        for c in range(stack.shape[2]):
+            C = self.C[0 if one else c].T  # lower, as LAPACK has it
+            column, _ = linalg.lapack.dtrtrs(C, stack[:, :, c].T, lower=1, trans=1 - turned)
+            out[:, :, c] = column.T
+        return out
 
 
 def has_matrices(problem):
@@ -81,68 +119,14 @@ def has_matrices(problem):
     return problem.k * problem.X.shape[1] ** 2 <= MATRICES_SIZE
 
 
-def _factors(problem, drawn, curvature, shares, dtype):
-    """Return a _Factor for each curvature times each share, of products in dtype."""
-    p, factors = problem.X.shape[1], []
-    for moments in _second_moments(problem, drawn, curvature, dtype):
-        for share in shares:
-            A = share * moments
-            A[np.arange(p), np.arange(p)] += problem.alpha
-            A[p, p] = max(A[p, p], 1e-300)
-            factors.append(_Factor(A, problem))
-    return factors
-
-
-class _Factor:
-    """A matrix A, scaled to a unit diagonal, as L L'."""
-
-    def __init__(self, A, problem):
-        if not np.isfinite(A.diagonal()).all():
-            largest = abs(problem.X).max()
-            raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
-        self.scale = to_unit(A)[:, None]
-        self.L, self.flat, self.least = cholesky(A)
-
-    def to_weights(self, U):
-        V, _ = linalg.lapack.dtrtrs(self.L, U, lower=1, trans=1)
-        V *= self.scale
-        return V
-
-    def to_coordinates(self, W):
-        return linalg.blas.dtrmm(1.0, self.L, W / self.scale, lower=1, trans_a=1)
-
-    def to_gradient(self, gradient):
-        scaled = gradient * self.scale
-        if self.flat is not None:  # what rounding left in flat directions
-            scaled -= self.flat @ (self.flat.T @ scaled)
-        return linalg.lapack.dtrtrs(self.L, scaled, lower=1)[0]
-
-    def from_gradient(self, U):
-        return linalg.blas.dtrmm(1.0, self.L, U, lower=1) / self.scale
-
-
-class _Diagonal:
-    """The diagonal of such a matrix alone."""
-
-    def __init__(self, problem, curvature):
-        D = np.zeros((problem.X.shape[1] + 1, curvature.shape[1]))
-        for rows, squares in problem.squares():
-            D[:-1] += squares.T @ curvature[rows]
-        D[-1] = curvature.sum(axis=0)
-        D[:-1] += problem.alpha
-        self.root = np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
-
-    def to_weights(self, U):
-        return U / self.root
-
-    def to_coordinates(self, W):
-        return W * self.root
-
-    def to_gradient(self, gradient):
-        return gradient / self.root
-
-    def from_gradient(self, U):
-        return U * self.root
+def _diagonal(problem, curvature):
+    """Return 1 over the root of the diagonal (p + 1, k) of the matrices."""
+    D = np.zeros((problem.X.shape[1] + 1, curvature.shape[1]))
+    for rows, squares in problem.squares():
+        D[:-1] += squares.T @ curvature[rows]
+    D[:-1] += problem.alpha
+    D[-1] = curvature.sum(axis=0)
+    return 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
 
 
 def _second_moments(problem, drawn, curvature, dtype):
