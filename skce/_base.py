@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels, _problem
 from skce._canonical import canonical
-from skce._optimum import find_optimum, judged
+from skce._optimum import find_optimum, in_double
 from skce._predict import dense_rows, map_logits
 from skce._solvers import SGD, rounded_intercept, run_epochs
 from skce._targets import TargetsMixin
@@ -320,22 +320,20 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 )
 
         with np.errstate(all="ignore"):  # what overflows is never the best
-            found = find_optimum(
-                *(problem, self.solver, W, rng),
-                **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
-                certified=self.certified,
-            )
-            if found.W.dtype != dtype:  # the intercept belongs to rounded coefficients
-                found.W[:-1] = found.W[:-1].astype(dtype)
-            if np.finfo(dtype).eps * problem.reach(found.W) > MOST_ROUNDED:
-                found = judged(problem.in_double(), found, self.tol)
+            limits = {"tol": self.tol, "max_iter": self.max_iter, "certified": self.certified}
+            found = find_optimum(problem, self.solver, W, rng, report=report, **limits)
+            rough = np.finfo(dtype).eps * problem.reach(found.W) > MOST_ROUNDED
+            if rough and dtype != np.float64:
+                found = in_double(problem, found, self.solver, rng, report=report, **limits)
+        W = found.W.astype(np.float64)  # the intercept belongs to rounded coefficients
+        W[:-1] = W[:-1].astype(dtype)
         if found.ended:
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = problem.is_within(found.gap, found.objective, self.tol)
-        return problem.from_centred(found.W)
+        return problem.from_centred(W)
 
     def _descend(self, data, params, start, rng):
         """Run stochastic gradient descent."""

@@ -88,9 +88,9 @@ class Pairs:
         both[1, order] = linalg.blas.dtrsv(R, v, trans=1)
         return self.scale * rest + both[1] @ S, float(rest @ rest)
 
-    def estimate(self, product, unmet):
+    def estimate(self, product, unmet, scale=0.0):
         """Return Newton's decrement of g'H g and |r|^2, with `cautious_scale` for the rest."""
-        return (product + max(self.cautious_scale - self.scale, 0.0) * unmet) / 2
+        return (product + max(self.cautious_scale - self.scale, scale - self.scale, 0) * unmet) / 2
 
 
 class LBFGS:
@@ -171,7 +171,7 @@ class LBFGS:
         """Make one step along Newton's direction, known to a share of the goal."""
         self.know()
         x, r, q, rz = np.zeros_like(self.g), -self.g, self.direction, 2 * self.left
-        found, estimate = [], self.estimate
+        found, estimate, flattest = [], self.estimate, 0.0
         least = max(LEFT * goal, 1e-3 * estimate)
         while not found or (estimate > least and len(found) < MOST_PRODUCTS):
             Q = self.metric.to_weights(q.reshape(self.W.shape))
@@ -184,7 +184,8 @@ class LBFGS:
             r = r - rz / curvature * Hq
             z, unmet = self.pairs.divide(r)
             rz, before = float(r @ z), rz
-            estimate = self.pairs.estimate(rz, unmet)
+            flattest = max(flattest, float(q @ q) / curvature)
+            estimate = self.pairs.estimate(rz, unmet, flattest)
             q = z + rz / before * q
         for pair in found:
             self.pairs.add(*pair)
@@ -259,7 +260,8 @@ class _Refresh:
         """Give the engine a metric of the curvature where it is."""
         engine.know()
         passes = max(engine.passes - self.last, REFRESH)
-        curvature = engine.objective.curvature(mean=not self.for_each)
+        objective = engine.objective
+        curvature = objective.curvature if self.for_each else objective.mean_curvature
         engine.renew(Metric(self.problem, self.rows(passes), curvature), keep)
         self.last = engine.passes
 

@@ -28,30 +28,28 @@ class Metric:
         Gives columns, weights and the penalty.
     drawn : tuple
         The rows it is made of, as `Canonical.sample` draws them.
-    curvature : ndarray of shape (n, k) or (n, 1), default=None
-        Weight * curvature of each row; None is that of zero weights and the best intercept.
+    curvature : callable, default=None
+        Returns the weight * curvature (m, k) or (m, 1) of some rows; None is that of the best
+        constants.
     """
 
     def __init__(self, problem, drawn, curvature=None):
         shares = np.ones(1)
         if curvature is None:
-            sums, total, _ = problem.masses
-            shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
-            shares = shares * (1 - shares)
-            if not has_matrices(problem):
-                shares = shares.mean(keepdims=True)
-            curvature = problem.weights[:, None]
-        self.shifts = len(shares) * curvature.shape[1] > 1 and not problem.sigmoid
+            curvature, shares = _at_constants(problem)
+        columns = len(shares) * curvature(slice(0, 1)).shape[1]
+        self.shifts = columns > 1 and not problem.sigmoid
         self.flat, dtype = [], problem.X.dtype
         if problem.X.shape[1] > MOST_COLUMNS:
-            self.C = _diagonal(problem, curvature * shares)
-        elif self._factor(problem, drawn, curvature, shares, dtype) and dtype == np.float32:
+            self.C = _diagonal(problem, columns, lambda rows: curvature(rows) * shares)
+            return
+        self.C = np.empty((columns, problem.X.shape[1] + 1, problem.X.shape[1] + 1))
+        if self._factor(problem, drawn, curvature, shares, dtype) and dtype == np.float32:
             self._factor(problem, drawn, curvature, shares, np.float64)
 
     def _factor(self, problem, drawn, curvature, shares, dtype):
         """Set C and flat, from products in dtype; tell whether these are too coarse."""
-        p, k, suspect = problem.X.shape[1], curvature.shape[1] * len(shares), False
-        self.C, self.flat, c = np.empty((k, p + 1, p + 1)), [], 0
+        p, c, suspect, self.flat = problem.X.shape[1], 0, False, []
         for moments in _second_moments(problem, drawn, curvature, dtype):
             for share in shares:
                 A = share * moments
@@ -119,13 +117,30 @@ def has_matrices(problem):
     return problem.k * problem.X.shape[1] ** 2 <= MATRICES_SIZE
 
 
-def _diagonal(problem, curvature):
-    """Return 1 over the root of the diagonal (p + 1, k) of the matrices."""
-    D = np.zeros((problem.X.shape[1] + 1, curvature.shape[1]))
+def _at_constants(problem):
+    """Return the curvature of each row at the best constants, and shares to multiply it by."""
+    sums, total, _ = problem.masses
+    shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
+    shares, masses = shares * (1 - shares), problem.entry_masses
+    if masses is None:
+        shares = shares if has_matrices(problem) else shares.mean(keepdims=True)
+        return lambda rows: problem.weights[rows, None], shares
+
+    def curvature(rows):
+        each = problem.weights[rows, None] * masses[rows] * shares
+        return each if has_matrices(problem) else each.mean(axis=1, keepdims=True)
+
+    return curvature, np.ones(1)
+
+
+def _diagonal(problem, columns, curvature):
+    """Return 1 over the root of the diagonal (p + 1, columns) of the matrices."""
+    D = np.zeros((problem.X.shape[1] + 1, columns))
     for rows, squares in problem.squares():
-        D[:-1] += squares.T @ curvature[rows]
+        each = curvature(rows)
+        D[:-1] += squares.T @ each
+        D[-1] += each.sum(axis=0)
     D[:-1] += problem.alpha
-    D[-1] = curvature.sum(axis=0)
     return 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
 
 
@@ -133,38 +148,37 @@ def _second_moments(problem, drawn, curvature, dtype):
     """Yield the matrix (p + 1, p + 1) of each curvature, from products in dtype."""
     X, p = problem.X, problem.X.shape[1]
     rows, size, grow = drawn
-    k = curvature.shape[1]
+    k = curvature(slice(0, 1)).shape[1]
     A, reach = np.zeros((k, p + 1, p + 1)), np.zeros(p)
-    weights = (curvature if rows is None else curvature[rows]) * grow
     if sparse.issparse(X):
         Z = sparse.csr_array(X if rows is None else X[rows]).astype(dtype, copy=False)
+        weights = grow * curvature(slice(None) if rows is None else rows)
         for some in pieces(p, p):
             columns = Z[:, some]
             reach[some] = abs(columns).max(axis=0).toarray().ravel()
             for c in range(k):
                 by_row = sparse.diags_array(weights[:, c])
                 A[c, some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
-        A[:, p, :p] = weights.T @ Z
+        A[:, p, :p], A[:, p, p] = weights.T @ Z, weights.sum(axis=0)
     else:
 
         def moments(part):
-            Z, weight = X[part] - problem.centre_in_dtype, curvature[part] * grow
+            Z, weight = X[part] - problem.centre_in_dtype, curvature(part) * grow
             top = np.abs(Z).max(axis=0) if grow > 1 else reach
-            Z = summable(Z, dtype)
-            return [weighted_gram(Z, weight[:, c]) for c in range(k)], weight.T @ Z, top
+            Z, sums = summable(Z, dtype), np.empty((k, p + 1))
+            sums[:, :p], sums[:, p] = weight.T @ Z, weight.sum(axis=0)
+            return [weighted_gram(Z, weight[:, c]) for c in range(k)], sums, top
 
         each = k * p * p * np.dtype(dtype).itemsize
         for grams, sums, top in in_threads(moments, problem.pieces(rows), each):
             for c in range(k):
                 A[c, :p, :p] += grams[c]
-            A[:, p, :p] += sums
+            A[:, p] += sums
             reach = np.maximum(reach, top)
             grams = None  # before the next ones are made
     for c in range(k):
-        total = float(weights[:, c].sum())
         A[c, p, :p] *= problem.fit_intercept
-        A[c, :p, p] = A[c, p, :p]
-        A[c, p, p] = total
+        A[c, :p, p], total = A[c, p, :p], A[c, p, p]
         if grow > 1:
             _damp(A[c], size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
         yield A[c]

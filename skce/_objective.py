@@ -4,7 +4,6 @@ from functools import cached_property
 
 import numpy as np
 
-from skce._canonical import pieces
 from skce._certificate import certificate, intercept_step
 from skce._gradient import Kind
 
@@ -83,20 +82,16 @@ class Objective:
         """Return the weighted sums of the probabilities, as `certificate` takes them."""
         return self.problem.masses[0] + gradient[-1]
 
-    def curvature(self, mean=False):
-        """Return the weight * curvature (n, k) of each row's logits, or its mean (n, 1)."""
-        out = np.empty((self.n, 1 if mean else self.problem.k))
-        for rows in pieces(self.n, self.problem.k):
-            part = self._row_curvature(rows)
-            out[rows] = part.mean(axis=1, dtype=np.float64, keepdims=True) if mean else part
-        return out
-
-    def _row_curvature(self, rows):
-        table = self.table[rows]
+    def curvature(self, rows):
+        """Return the weight * curvature (m, k) of the logits of some rows."""
+        table = self.table[rows].astype(np.float64)
         if self.problem.sigmoid:
             return table
-        weights = self.problem.weights[rows].astype(table.dtype)[:, None]
-        return weights * table * (1 - table)
+        return self.problem.weights[rows, None] * table * (1 - table)
+
+    def mean_curvature(self, rows):
+        """Return its mean (m, 1) over the classes."""
+        return self.curvature(rows).mean(axis=1, keepdims=True)
 
     @cached_property
     def unit(self):

@@ -10,7 +10,7 @@ from skce._dual import SDCA, SplitSDCA
 from skce._lbfgs import Found, minimize
 from skce._objective import Objective
 
-__all__ = ["find_optimum", "judged"]
+__all__ = ["find_optimum", "in_double"]
 
 FEW_COLUMNS = 256  # of which L-BFGS makes matrices sooner than sdca its passes
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
@@ -66,25 +66,48 @@ def find_optimum(problem, solver, W, rng, *, tol, max_iter, report, certified=Fa
                 return _settled(problem, found, tol)
             W = engine.best().astype(np.float64)
         del engine  # and its table
+    limits = {"tol": tol, "certified": certified, "curve": curve, "report": report}
+    return _settled(problem, _minimised(problem, W, rng, max_iter, **limits), tol)
+
+
+def _minimised(problem, W, rng, max_iter, *, report, curve, **limits):
+    """Run L-BFGS, in the span of the rows where they are few."""
     before = len(curve)  # passes of sdca
-    limits = {"tol": tol, "certified": certified, "curve": curve}
-    limits["most_passes"] = LBFGS_PASSES * max_iter - before
+    limits |= {"most_passes": LBFGS_PASSES * max_iter, "curve": curve}
     if _is_wide(problem):
         span = _Span(problem)
-        found = minimize(
-            *(span.problem, span.inside(W), rng),
-            **(limits | {"report": lambda engine: report(_Outside(engine, span))}),
-        )
-        found = judged(problem, replace(found, W=span.outside(found.W)), tol)
+        inside = lambda engine: report(_Outside(engine, span))  # noqa: E731
+        found = minimize(span.problem, span.inside(W), rng, report=inside, **limits)
+        W, value, gap = Objective(problem).certified(span.outside(found.W))
+        found = replace(found, W=W, objective=value, gap=gap)
     else:
         found = minimize(problem, W, rng, report=report, **limits)
-    return _settled(problem, replace(found, passes=int(np.ceil(found.passes + before))), tol)
+    return replace(found, passes=int(np.ceil(found.passes + before)))
+
+
+def in_double(problem, found, solver, rng, **limits):
+    """Judge what was found in double, and go on from there if the solver is not sdca.
+
+    Return it with its coefficients, but for the intercept, as they round.
+    """
+    dtype, problem = problem.X.dtype, problem.in_double()
+    if solver != "sdca" and not problem.l1_ratio:
+        found = _minimised(problem, found.W, rng, curve=found.curve, **limits)
+    W, estimate, ended = found.W.astype(np.float64), found.estimate, found.ended
+    W[:-1] = W[:-1].astype(dtype)
+    W, value, gap = Objective(problem).certified(W)
+    estimate += max(value - found.objective, 0.0)
+    if problem.alpha and not estimate <= problem.goal(value, limits["tol"]):
+        ended = ended or f"rounding of the coefficients left a gap of about {estimate:.1g}"
+    found = replace(found, W=W, objective=value, gap=gap, estimate=estimate, ended=ended)
+    return _settled(problem, found, limits["tol"])
 
 
 def _is_wide(problem):
-    """Tell whether weights are found in the span of the rows: few dense rows of many columns."""
+    """Tell whether weights are found in the span of the rows: few rows of many columns."""
     n, p = len(problem.rows), problem.X.shape[1]
-    return not sparse.issparse(problem.X) and n <= min(p // 2, WIDE_ROWS)
+    sparse_and_large = sparse.issparse(problem.X) and p > MATRIX_SIZE
+    return n <= min(p // 2, WIDE_ROWS) and not sparse_and_large
 
 
 class _Span:
@@ -94,7 +117,8 @@ class _Span:
     """
 
     def __init__(self, problem):
-        Z = problem.X - problem.centre_in_dtype
+        X = problem.X
+        Z = X.toarray() if sparse.issparse(X) else X - problem.centre_in_dtype
         Q, R = linalg.qr(Z[problem.rows].T, mode="economic", check_finite=False)
         turn, R, _ = linalg.qr(R, pivoting=True, check_finite=False)
         size = np.abs(R.diagonal())  # of rows that depend on others but for rounding, nothing
@@ -124,16 +148,6 @@ class _Outside:
 
     def __getattr__(self, name):
         return getattr(self.engine, name)
-
-
-def judged(problem, found, tol):
-    """Return what was found with its objective and gap told anew, in another dtype of X."""
-    W, value, gap = Objective(problem).certified(found.W)
-    estimate, ended = found.estimate + max(value - found.objective, 0.0), found.ended
-    if problem.alpha and not estimate <= problem.goal(value, tol):
-        ended = ended or f"rounding of the coefficients left a gap of about {estimate:.1g}"
-    found = replace(found, W=W, objective=value, gap=gap, estimate=estimate, ended=ended)
-    return _settled(problem, found, tol)
 
 
 def _settled(problem, found, tol):
