@@ -38,6 +38,7 @@ OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
 MOST_ROUNDED = 1e-5  # of the logits, by the dtype of X: from there the objective is told in double
+LEAST_GOAL = 100.0  # roundings of the objective by that dtype: below it solvers work in double
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 
 
@@ -322,8 +323,10 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         with np.errstate(all="ignore"):  # what overflows is never the best
             limits = {"tol": self.tol, "max_iter": self.max_iter, "certified": self.certified}
             found = find_optimum(problem, self.solver, W, rng, report=report, **limits)
-            rough = np.finfo(dtype).eps * problem.reach(found.W) > MOST_ROUNDED
-            if rough and dtype != np.float64:
+            eps, goal = np.finfo(dtype).eps, problem.goal(found.objective, self.tol)
+            rough = eps * problem.reach(found.W) > MOST_ROUNDED
+            fine = self.alpha > 0 and goal < LEAST_GOAL * eps * found.objective
+            if dtype != np.float64 and (rough or fine):
                 found = in_double(problem, found, self.solver, rng, report=report, **limits)
         W = found.W.astype(np.float64)  # the intercept belongs to rounded coefficients
         W[:-1] = W[:-1].astype(dtype)

@@ -26,7 +26,8 @@ MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
 MEMORY_SIZE = 1 << 21  # their numbers
 NEAR = 3.0  # times the goal: an estimate from which Newton's direction is sought
 LEFT = 0.5  # share of the goal that may be left of Newton's step
-SAFETY = 1.5  # of the estimate at the end
+SAFETY = 2.0  # of the estimate at the end
+LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
 MOST_PRODUCTS = 10  # of one direction
 ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope
 SHORTEST = 1e-10  # of a step
@@ -366,7 +367,8 @@ class _Stop:
 
     def __call__(self):
         problem, engine = self.problem, self.engine
-        goal = self.aim = problem.goal(engine.value, self.tol)
+        goal = problem.goal(engine.value, self.tol)
+        self.aim = goal * min(1.0, LOOSEST / max(self.tol, LOOSEST))
         if problem.alpha == 0:
             share = self._relative_gradient()
             self.aim = engine.left * min(1.0, (self.tol / max(share, 1e-300)) ** 2) / 2
@@ -381,7 +383,7 @@ class _Stop:
         if self.certified:
             self.aim = engine.left * goal / max(2 * bound, goal)
             return False
-        return engine.products > 0 and SAFETY * engine.estimate <= goal
+        return engine.products > 0 and SAFETY * engine.estimate <= self.aim
 
     def _relative_gradient(self):
         """Return the largest entry of the gradient in standardised columns, over that at zero."""

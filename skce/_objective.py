@@ -83,11 +83,10 @@ class Objective:
         return self.problem.masses[0] + gradient[-1]
 
     def curvature(self, rows):
-        """Return the weight * curvature (m, k) of the logits of some rows."""
-        table = self.table[rows].astype(np.float64)
-        if self.problem.sigmoid:
-            return table
-        return self.problem.weights[rows, None] * table * (1 - table)
+        """Return the weight * curvature (m, k) of the logits of some rows, at least LEAST."""
+        table, weights = self.table[rows].astype(np.float64), self.problem.weights[rows, None]
+        least = weights * self.rounding**0.75  # saturated rows are not flat
+        return np.maximum(table if self.problem.sigmoid else weights * table * (1 - table), least)
 
     def mean_curvature(self, rows):
         """Return its mean (m, 1) over the classes."""
