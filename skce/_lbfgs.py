@@ -56,7 +56,7 @@ class Pairs:
     """
 
     def __init__(self, size):
-        self.most = int(np.clip(MEMORY_SIZE // size, *MEMORY))
+        self.most = min(size, int(np.clip(MEMORY_SIZE // size, *MEMORY)))
         self.S, self.Y = np.empty((2, self.most, size))
         self.SY, self.inverse = np.zeros((self.most, self.most)), np.ones(self.most)
         self.order = np.zeros(0, np.intp)  # places of the pairs, the oldest first
@@ -263,7 +263,8 @@ class _Refresh:
         passes = max(engine.passes - self.last, REFRESH)
         objective = engine.objective
         curvature = objective.curvature if self.for_each else objective.mean_curvature
-        engine.renew(Metric(self.problem, self.rows(passes), curvature), keep)
+        exact = self.problem.sigmoid and self.for_each  # the Hessian itself, but for a sample
+        engine.renew(Metric(self.problem, self.rows(passes), curvature), keep and not exact)
         self.last = engine.passes
 
 
@@ -320,6 +321,8 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         before += engine.passes * size / n
         W, metric = engine.W, engine.metric
     engine, refresh = LBFGS(Objective(problem), metric, W), _Refresh(problem, rng)
+    if not begins:
+        refresh.renew(engine)
     stop = _Stop(problem, engine, tol, certified)
     stalled = 0
     while True:
