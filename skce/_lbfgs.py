@@ -24,6 +24,7 @@ __all__ = ["LBFGS", "Found", "Pairs", "minimize"]
 
 MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
 MEMORY_SIZE = 1 << 21  # their numbers
+MOST_SCALE = 1.5  # beyond 2 rounding grows where the curvature is that of the metric
 NEAR = 3.0  # times the goal: an estimate from which Newton's direction is sought
 LEFT = 0.5  # share of the goal that may be left of Newton's step
 SAFETY = 2.0  # of the estimate at the end
@@ -74,7 +75,8 @@ class Pairs:
         used = len(self.order)
         self.SY[:used, place] = self.S[:used] @ y
         self.inverse[place] = ss / sy
-        self.scale, self.cautious_scale = sy / yy, max(1.0, float(self.inverse[:used].max()))
+        self.scale = min(sy / yy, MOST_SCALE)
+        self.cautious_scale = max(1.0, float(self.inverse[:used].max()))
 
     def divide(self, g):
         """Return H g, and the square of what no pair has met of g."""
@@ -197,7 +199,7 @@ class LBFGS:
         """Step to where Wolfe's conditions hold; return False if no step lowers the objective."""
         D = self.metric.to_weights(direction.reshape(self.W.shape))
         slope = float(np.sum(self.gradient * D))
-        low, high, length, best = 0.0, np.inf, 1.0, None
+        low, high, length, best, value = 0.0, np.inf, 1.0, None, np.nan
         while slope < 0 and length > SHORTEST and high - low > SHORTEST:
             W = self.W + length * D
             value, gradient = self.objective.value_and_gradient(W, remember=remember)
@@ -263,8 +265,9 @@ class _Refresh:
         passes = max(engine.passes - self.last, REFRESH)
         objective = engine.objective
         curvature = objective.curvature if self.for_each else objective.mean_curvature
-        exact = self.problem.sigmoid and self.for_each  # the Hessian itself, but for a sample
-        engine.renew(Metric(self.problem, self.rows(passes), curvature), keep and not exact)
+        drawn = self.rows(passes)
+        exact = self.problem.sigmoid and self.for_each and drawn[2] == 1  # the Hessian itself
+        engine.renew(Metric(self.problem, drawn, curvature), keep and not exact)
         self.last = engine.passes
 
 
