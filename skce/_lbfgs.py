@@ -244,7 +244,7 @@ class _Refresh:
         X, self.problem, self.rng = problem.X, problem, rng
         self.n, self.p = len(problem.rows), X.shape[1]
         self.for_each = has_matrices(problem)
-        width = 4 * X.nnz / X.shape[0] if sparse.issparse(X) else self.p
+        width = min(self.p, 4 * X.nnz / X.shape[0]) if sparse.issparse(X) else self.p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(LEAST_ROWS, ROWS_PER_COLUMN * self.p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))

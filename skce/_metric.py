@@ -5,12 +5,12 @@ from scipy import linalg, sparse
 
 from skce._canonical import in_threads, pieces
 
-__all__ = ["Metric", "has_matrices"]
+__all__ = ["Metric", "has_matrices", "least_curvature"]
 
 MOST_COLUMNS = 4000  # of a matrix
 MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
 SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
-ROUNDING = 1e-15  # of a pivot, for each column
+ROUNDING = 1e-15  # of a pivot, for each column, or that of the columns squared
 SUSPECT = 1e-5  # square of a pivot that float32 makes no better
 HUGE = 1e15  # whose squares float32 does not sum
 
@@ -59,7 +59,7 @@ class Metric:
                     largest = abs(problem.X).max()
                     raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
                 scale = to_unit(A)
-                L, flat, least = cholesky(A)
+                L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
                 inverse, _ = linalg.lapack.dtrtri(L, lower=1)
                 np.multiply(np.tril(inverse).T, scale[:, None], out=self.C[c])
                 if flat is not None:
@@ -112,6 +112,11 @@ class Metric:
         return out
 
 
+def least_curvature(dtype):
+    """Return what counts as the curvature of a row of weight 1 that has none but for rounding."""
+    return float(np.finfo(dtype).eps) ** 0.75
+
+
 def has_matrices(problem):
     """Tell whether each class may have a matrix of its own."""
     return problem.k * problem.X.shape[1] ** 2 <= MATRICES_SIZE
@@ -121,7 +126,8 @@ def _at_constants(problem):
     """Return the curvature of each row at the best constants, and shares to multiply it by."""
     sums, total, _ = problem.masses
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
-    shares, masses = shares * (1 - shares), problem.entry_masses
+    shares = np.maximum(shares * (1 - shares), least_curvature(problem.X.dtype))
+    masses = problem.entry_masses
     if masses is None:
         shares = shares if has_matrices(problem) else shares.mean(keepdims=True)
         return lambda rows: problem.weights[rows, None], shares
@@ -213,7 +219,7 @@ def to_unit(A):
     return d
 
 
-def cholesky(A):
+def cholesky(A, rounding):
     """Factor A, of unit diagonal, in place: return L, its lower triangle holds the factor.
 
     Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
@@ -231,7 +237,7 @@ def cholesky(A):
                 return L, None, least
             _mirror(L)
             L[every] = 1.0
-            N = singular_directions(L)
+            N = singular_directions(L, rounding)
             L += N @ N.T
             diagonal = L[every]
         elif failed:
@@ -247,9 +253,9 @@ def _mirror(L):
         L[j + 1 :, j] = L[j, j + 1 :]
 
 
-def singular_directions(A):
+def singular_directions(A, rounding):
     """Return an orthonormal basis (p, m) of the null space of A, of unit diagonal, to rounding."""
-    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=ROUNDING * len(A), lower=1)
+    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=rounding * len(A), lower=1)
     if rank == len(A):
         return np.zeros((len(A), 0))
     rest = linalg.solve_triangular(

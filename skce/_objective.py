@@ -4,8 +4,9 @@ from functools import cached_property
 
 import numpy as np
 
-from skce._certificate import certificate, intercept_step
+from skce._certificate import certificate
 from skce._gradient import Kind
+from skce._metric import least_curvature
 
 __all__ = ["Objective"]
 
@@ -53,26 +54,15 @@ class Objective:
     def certified(self, W, gradient=None):
         """Return W as it rounds to the dtype of X, the objective there and the bound of the gap.
 
-        The bound is looser where the intercept is not the best: it is improved before, unless the
-        gradient at W is given, which saves two passes.
+        The gradient at W, if it is given, saves a pass. The bound is loose where the intercepts
+        are not the best for the weights.
         """
-        problem, dtype = self.problem, self.problem.X.dtype
-        W = W.astype(dtype).astype(np.float64)
-        improve = gradient is None or (problem.missing.any() and not problem.sigmoid)
-        if improve:
-            value, gradient = self.value_and_gradient(W)
-        if improve and problem.fit_intercept:
-            better = W.copy()
-            better[-1] -= intercept_step(problem, self.table, gradient[-1])
-            better = better.astype(dtype).astype(np.float64)
-            found = self.value_and_gradient(better)
-            if found[0] <= value + self.rounding * abs(value):
-                W, (value, gradient) = better, found
-            else:
-                self.value_and_gradient(W)
-        if problem.alpha == 0:
-            return W, value, np.nan
-        return W, *certificate(problem, W, None, self.sums(gradient))
+        W = W.astype(self.problem.X.dtype).astype(np.float64)
+        if self.problem.alpha == 0:
+            return W, self.problem.objective(W), np.nan
+        if gradient is None:
+            _, gradient = self.value_and_gradient(W, remember=False)
+        return W, *certificate(self.problem, W, None, self.sums(gradient))
 
     def steepest(self, gradient):
         """Return the largest entry of the gradient, in standardised columns."""
@@ -83,9 +73,9 @@ class Objective:
         return self.problem.masses[0] + gradient[-1]
 
     def curvature(self, rows):
-        """Return the weight * curvature (m, k) of the logits of some rows, at least LEAST."""
+        """Return the weight * curvature (m, k) of the logits of some rows, with a least one."""
         table, weights = self.table[rows].astype(np.float64), self.problem.weights[rows, None]
-        least = weights * self.rounding**0.75  # saturated rows are not flat
+        least = weights * least_curvature(self.problem.X.dtype)
         return np.maximum(table if self.problem.sigmoid else weights * table * (1 - table), least)
 
     def mean_curvature(self, rows):

@@ -17,7 +17,8 @@ MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense d
 SAMPLE = 1000  # rows from which their length is told
 MATRIX_SIZE = 4000  # columns of CSR beyond which sdca is faster in any case
 PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
-WIDE_ROWS = 2000  # up to which, and half the columns, weights are sought in the rows' span
+FEW_ROWS = 300  # up to which, and as many as columns, weights are sought in the rows' span
+WIDE_ROWS = 2000  # the same of half as many rows as columns
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
 LBFGS_PASSES = 10  # times max_iter
@@ -106,8 +107,8 @@ def in_double(problem, found, solver, rng, **limits):
 def _is_wide(problem):
     """Tell whether weights are found in the span of the rows: few rows of many columns."""
     n, p = len(problem.rows), problem.X.shape[1]
-    sparse_and_large = sparse.issparse(problem.X) and p > MATRIX_SIZE
-    return n <= min(p // 2, WIDE_ROWS) and not sparse_and_large
+    few = n <= min(p, FEW_ROWS) or n <= min(p // 2, WIDE_ROWS)
+    return few and not (sparse.issparse(problem.X) and p > MATRIX_SIZE)
 
 
 class _Span:
