@@ -269,7 +269,8 @@ class Canonical:
     def goal(self, value, tol):
         """The gap within which `value` of the objective counts as the optimum."""
         floor = np.sqrt(np.finfo(self.X.dtype).eps) * self.at_best_intercept
-        return tol * max(value - self.masses[2], floor)
+        least = np.finfo(float).eps * self.at_zero
+        return max(tol * max(value - self.masses[2], floor), least)
 
     def is_within(self, gap, value, tol):
         """Tell whether the gap, if there is one, is within the goal."""

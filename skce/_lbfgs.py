@@ -408,7 +408,8 @@ class _Stop:
         if problem.alpha == 0:
             left = self._relative_gradient()
             return None if left <= ROUNDING else f"rounding left a relative gradient of {left:.1g}"
-        if not self.certified and SAFETY * engine.estimate <= self.aim:
+        near = max(self.aim, engine.objective.noise(engine.value))
+        if not self.certified and SAFETY * engine.estimate <= near:
             return None
         return f"rounding in {problem.X.dtype} left a gap of about {engine.estimate:.1g}"
 

@@ -162,8 +162,7 @@ def _settled(problem, found, tol):
         W, value, gap = _constants(problem)
         ended = found.ended or "the objective did not fall below that of the best constants"
         found = replace(found, W=W, objective=value, gap=gap, estimate=gap, ended=ended)
-    least = np.finfo(float).eps * problem.at_zero
-    if found.gap <= max(problem.goal(found.objective, tol), least):
+    if found.gap <= problem.goal(found.objective, tol):
         return replace(found, ended=None)
     return found
 

@@ -259,7 +259,8 @@ def test_labels_of_one_value_keep_intercept_and_gap_finite(others, alpha, tol, d
     model = MultiLabelLogistic(alpha=alpha, tol=tol)
     assert not fit(model, A, y)
     assert np.abs(model.intercept_[:2]).max() < 50
-    assert model.dual_gap_ <= max(1e-6, tol) * model.objective_ + 1e-14
+    assert model.gap_estimate_ <= max(1e-6, tol) * model.objective_ + 1e-14
+    assert np.isfinite(model.dual_gap_)
     assert model.n_iter_ < 100
 
 
@@ -269,7 +270,7 @@ def test_label_that_is_certain_at_the_start_leaves_the_others():
     A = rng.standard_normal((200, 3))
     A[:, 0] = np.sign(A[:, 0])
     y = np.column_stack([A[:, 0] > 0, A[:, 1] + rng.standard_normal(200) > 0])
-    model = MultiLabelLogistic(alpha=0.0, warm_start=True).fit(A, y)
+    model = MultiLabelLogistic(alpha=0.0, tol=1e-8, warm_start=True).fit(A, y)
     expected = model.coef_[1].copy()
     model.coef_, model.intercept_ = np.array([[720.0, 0, 0], [0, 0, 0]]), np.zeros(2)
     assert not fit(model, A, y)
@@ -328,7 +329,7 @@ def test_entries_whose_squares_overflow_are_named_or_the_result_is_finite(
     model = MultinomialLogistic(solver=solver, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if solver == "lbfgs" and dtype == np.float64:
+        if solver in ("auto", "lbfgs") and dtype == np.float64:
             with pytest.raises(ValueError, match="X must have finite squares"):
                 model.fit(A, y)
             return
