@@ -235,7 +235,7 @@ class Canonical:
         W = np.zeros((self.X.shape[1] + 1, self.k))
         if self.knows_constants:
             sums, total, _ = self.masses
-            least = np.finfo(self.X.dtype).eps  # a label that is never there
+            least = np.finfo(float).eps  # a label that is never there
             on, off = np.maximum(sums, least * total), np.maximum(total - sums, least * total)
             if self.sigmoid:
                 W[-1] = np.where(total > 0, np.log(on / np.where(total > 0, off, 1)), 0)

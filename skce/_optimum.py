@@ -96,9 +96,11 @@ def in_double(problem, found, solver, rng, **limits):
         found = _minimised(problem, found.W, rng, curve=found.curve, **limits)
     W, estimate, ended = found.W.astype(np.float64), found.estimate, found.ended
     W[:-1] = W[:-1].astype(dtype)
-    W, value, gap = Objective(problem).certified(W)
+    objective = Objective(problem)
+    W, value, gap = objective.certified(W)
     estimate += max(value - found.objective, 0.0)
-    if problem.alpha and not estimate <= problem.goal(value, limits["tol"]):
+    near = max(problem.goal(value, limits["tol"]), objective.noise(value))
+    if problem.alpha and not estimate <= near:
         ended = ended or f"rounding of the coefficients left a gap of about {estimate:.1g}"
     found = replace(found, W=W, objective=value, gap=gap, estimate=estimate, ended=ended)
     return _settled(problem, found, limits["tol"])

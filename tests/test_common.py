@@ -10,7 +10,7 @@ from skce import MultiLabelLogistic, MultinomialLogistic
 
 CONFIGURATIONS = [
     MultinomialLogistic(),
-    MultinomialLogistic(class_weight="balanced"),
+    MultinomialLogistic(class_weight="balanced", alpha=0.01),
     MultinomialLogistic(label_smoothing=0.1),
     MultinomialLogistic(alpha=0.01, momentum=0.9, warm_start=True, average=False),
     MultiLabelLogistic(),

@@ -1,0 +1,326 @@
+"""The objective, the metric, L-BFGS in it and its rule of the end, against plain NumPy."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from plain import KINDS, random_case
+from registry import then_long
+from scipy import sparse
+
+from skce import MultiLabelLogistic, MultinomialLogistic, _metric
+from skce._lbfgs import LBFGS, Pairs, minimize
+from skce._metric import Metric
+from skce._objective import Objective
+
+every_kind = pytest.mark.parametrize("name", KINDS)
+many_seeds = pytest.mark.parametrize("seed", then_long(range(3)))
+WAYS = {"matrices": {}, "one matrix": {"MATRICES_SIZE": 0}, "diagonal": {"MOST_COLUMNS": 0}}
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+def case_of(name, seed, **options):
+    defaults = {"dtype": np.float64, "scales": 1, "n": (40, 80)}
+    return random_case(8 * seed + list(KINDS).index(name), **{**defaults, **options})
+
+
+def choose(monkeypatch, way):
+    for name, value in WAYS[way].items():
+        monkeypatch.setattr(_metric, name, value)
+
+
+def all_rows(problem):
+    return problem.sample(len(problem.rows), None)
+
+
+def start(problem, W=None):
+    """L-BFGS in the metric of the constants."""
+    W = problem.constants() if W is None else W
+    return LBFGS(Objective(problem), Metric(problem, all_rows(problem)), W)
+
+
+def direction_of(case):
+    """One that can lower the objective."""
+    D = case.rng.standard_normal(case.plain.shape)
+    D[-1] *= case.plain.fit_intercept
+    return D if case.plain.sigmoid else D - D.mean(axis=1, keepdims=True)
+
+
+@many_seeds
+@every_kind
+def test_objective_is_plain_numpy(name, seed):
+    case = case_of(name, seed)
+    plain, objective = case.plain, Objective(case.problem)
+    W, D = case.near(np.zeros(plain.shape), 30.0), direction_of(case)
+    value, gradient = objective.value_and_gradient(W)
+    expected = plain.gradient(W)
+    assert_allclose(value, plain.objective(W), rtol=1e-12)
+    assert_allclose(gradient, expected, rtol=1e-10, atol=1e-12 * np.abs(expected).max())
+    product = plain.product(W, D) + plain.decay * D
+    product[-1] *= plain.fit_intercept
+    assert_allclose(objective.product(D), product, rtol=1e-9, atol=1e-11 * np.abs(product).max())
+    assert objective.passes == 2
+    if plain.fit_intercept:
+        assert_allclose(objective.sums(gradient), plain.sums(plain.proba(W)), atol=1e-9)
+    assert_allclose(
+        objective.bound(gradient), np.sum(expected[:-1] ** 2) / (2 * plain.alpha), rtol=1e-8
+    )
+    curvature = plain.proba(W) * (1 - plain.proba(W)) * plain.omega
+    rows = np.arange(len(plain.Z))[::-2]
+    found = objective.curvature(rows)
+    assert_allclose(found, curvature[rows], rtol=1e-9, atol=1e-11)
+    assert_allclose(objective.mean_curvature(rows), found.mean(axis=1, keepdims=True))
+    assert (found[case.problem.weights[rows] > 0] > 0).all()
+
+
+@many_seeds
+@every_kind
+def test_steepest_does_not_depend_on_the_scale_of_columns(name, seed):
+    case = case_of(name, seed)
+    weights = case.problem.weights / case.problem.weights.sum()
+    squares = weights @ case.plain.Z[:, :-1] ** 2 + 4 * case.plain.alpha
+    unit = np.append(1 / np.sqrt(squares), 1.0)
+    gradient = case.rng.standard_normal(case.plain.shape)
+    expected = np.abs(gradient * unit[:, None]).max()
+    assert_allclose(Objective(case.problem).steepest(gradient), expected, rtol=1e-9)
+
+
+@many_seeds
+@every_kind
+@every_way
+def test_metric_is_the_second_moments_of_each_curvature_and_the_penalty(
+    name, seed, way, monkeypatch
+):
+    choose(monkeypatch, way)
+    case = case_of(name, seed)
+    plain, problem = case.plain, case.problem
+    columns = problem.k if way == "matrices" else 1
+    each = np.abs(case.rng.standard_normal((len(plain.Z), columns)))
+    each *= problem.weights[:, None] > 0
+    metric = Metric(problem, all_rows(problem), lambda rows: each[rows])
+    W, V = direction_of(case), direction_of(case)
+    product = np.empty_like(W)
+    for c in range(problem.k):
+        A = plain.Z.T @ (each[:, [min(c, columns - 1)]] * plain.Z) + np.diag(plain.decay[:, 0])
+        if not plain.fit_intercept:
+            A[-1, :-1] = A[:-1, -1] = 0
+        A = np.diag(A.diagonal()) if way == "diagonal" else A
+        product[:, c] = A @ W[:, c]
+    if plain.sigmoid:
+        assert_allclose(metric.to_weights(metric.to_gradient(product)), W, rtol=1e-6, atol=1e-8)
+        U = metric.to_coordinates(W[None])[0]
+        assert_allclose(np.sum(U**2), np.sum(W * product), rtol=1e-6)
+    U = metric.to_coordinates(W[None])[0]
+    assert_allclose(metric.to_weights(U), W, rtol=1e-8, atol=1e-9)
+    assert_allclose(metric.from_gradient(metric.to_gradient(V)[None])[0], V, rtol=1e-6, atol=1e-8)
+    # a gradient belongs to coordinates as <g, W> does
+    assert_allclose(np.sum(metric.to_gradient(V) * U), np.sum(V * W), rtol=1e-6, atol=1e-9)
+
+
+@every_kind
+def test_metric_of_the_constants_is_the_hessian_there(name):
+    """Of a sigmoid all of it, of a softmax its diagonal blocks."""
+    case = case_of(name, 0, scales=0)
+    plain, problem = case.plain, case.problem
+    W = problem.constants()
+    metric, objective = Metric(problem, all_rows(problem)), Objective(problem)
+    objective.value_and_gradient(W)
+    for c in range(problem.k):
+        if plain.sigmoid and problem.masses[1][c] > 0:
+            V = np.zeros(plain.shape)
+            V[:, c] = case.rng.standard_normal(len(V))
+            V[-1] *= plain.fit_intercept
+            back = metric.to_weights(metric.to_gradient(objective.product(V)))
+            if problem.knows_constants:
+                assert_allclose(back, V, rtol=1e-5, atol=1e-5)
+            assert np.sum(back * V) > 0
+
+
+def bfgs(pairs, scale, size):
+    """The inverse Hessian by the formula of Broyden, Fletcher, Goldfarb and Shanno."""
+    H = scale * np.eye(size)
+    for s, y in pairs:
+        V = np.eye(size) - np.outer(y, s) / (s @ y)
+        H = V.T @ H @ V + np.outer(s, s) / (s @ y)
+    return H
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 12, 25])
+def test_pairs_are_the_bfgs_matrix(count):
+    rng, size = np.random.default_rng(count), 12
+    A = rng.standard_normal((size, size))
+    A = A @ A.T / size + 0.5 * np.eye(size)
+    pairs, known = Pairs(size), []
+    for _ in range(count):
+        s = rng.standard_normal(size)
+        known.append((s, A @ s))
+        pairs.add(*known[-1])
+    pairs.add(s, -A @ s) if count else None  # no curvature: not taken
+    known = known[-pairs.most :]
+    assert pairs.most == size
+    assert len(pairs.order) == len(known)
+    H, g = bfgs(known, pairs.scale, size), rng.standard_normal(size)
+    direction, rest = pairs.divide(g)
+    assert_allclose(direction, H @ g, rtol=1e-8, atol=1e-8)
+    # with another curvature of the rest
+    more = bfgs(known, max(pairs.cautious_scale, pairs.scale), size)
+    assert_allclose(pairs.estimate(g @ direction, rest), g @ more @ g / 2, rtol=1e-7)
+    met = [s @ s / (s @ y) for s, y in known]
+    assert pairs.cautious_scale == pytest.approx(max([1.0, *met]))
+
+
+@many_seeds
+@every_kind
+@every_way
+def test_steps_fall_and_end_at_the_optimum(name, seed, way, monkeypatch):
+    choose(monkeypatch, way)
+    case = case_of(name, seed)
+    plain = case.plain
+    _, least = plain.optimum()
+    engine = start(case.problem)
+    noise = 1e-12 * case.problem.at_zero
+    for step in range(400):
+        before = engine.value
+        newton = step % 3 == 2
+        moved = engine.newton_step(noise) if newton else engine.step(step % 2)
+        assert engine.value <= before + engine.objective.noise(before)
+        assert_allclose(engine.value, plain.objective(engine.W), rtol=1e-10)
+        if not moved or engine.value - least <= noise:
+            break
+    assert engine.value - least <= 1e-8 * case.problem.at_zero
+    expected = plain.gradient(engine.W)
+    assert_allclose(engine.gradient, expected, rtol=1e-6, atol=1e-8 * (1 + abs(expected).max()))
+
+
+@many_seeds
+@every_kind
+def test_newton_step_falls_by_its_decrement_near_the_optimum(name, seed):
+    case = case_of(name, seed, scales=0, alpha=1e-1)
+    best, least = case.plain.optimum()
+    engine = start(case.problem, best + 1e-3 * direction_of(case))
+    before = engine.value - least
+    assert engine.newton_step(0.0)
+    assert engine.products > 0
+    assert engine.value - least <= 0.1 * before
+    assert engine.estimate >= 0.2 * (engine.value - least) - 1e-14
+
+
+@every_kind
+def test_another_metric_keeps_what_the_pairs_tell(name):
+    case = case_of(name, 2, scales=0, alpha=1e-2)
+    engine = start(case.problem)
+    for _ in range(4):
+        engine.step(remember=True)
+    W, value, pairs, old = engine.W, engine.value, engine.pairs, engine.metric
+    engine.renew(Metric(case.problem, all_rows(case.problem), engine.objective.curvature))
+    assert engine.W is W
+    assert engine.value == value
+    assert len(engine.pairs.order) == len(pairs.order)
+    for place, new in zip(pairs.order, engine.pairs.order, strict=True):
+        s, t = pairs.S[place].reshape(W.shape), engine.pairs.S[new].reshape(W.shape)
+        assert_allclose(engine.metric.to_weights(t), old.to_weights(s), rtol=1e-7, atol=1e-9)
+        assert_allclose(engine.pairs.SY[new, new], pairs.SY[place, place], rtol=1e-6)
+    engine.renew(engine.metric, keep=False)
+    assert len(engine.pairs.order) == 0
+
+
+def run(case, tol, certified=False, most=2000, W=None):
+    curve, reported = [], []
+    found = minimize(
+        *(case.problem, np.zeros(case.plain.shape) if W is None else W, np.random.RandomState(0)),
+        **{"tol": tol, "certified": certified, "most_passes": most, "curve": curve},
+        report=lambda engine: reported.append(engine.value),
+    )
+    assert found.curve is curve
+    assert len(reported) == len(curve)
+    return found
+
+
+@many_seeds
+@every_kind
+def test_an_end_is_within_tol_and_a_certified_one_has_the_proof(name, seed):
+    case = case_of(name, seed, alpha=1e-3)
+    _, least = case.plain.optimum()
+    for tol in (1e-1, 1e-3, 1e-6):
+        for certified in (False, True):
+            found = run(case, tol, certified)
+            value = case.plain.objective(found.W)
+            assert_allclose(found.objective, value, rtol=1e-11)
+            goal = case.problem.goal(value, tol)
+            assert found.ended is None
+            assert value - least <= goal
+            assert found.gap >= value - least - 1e-12
+            assert not certified or found.gap <= goal
+            assert certified or min(found.estimate, found.gap) <= goal
+
+
+@every_kind
+def test_a_bound_of_passes_ends_with_its_reason(name):
+    case = case_of(name, 0, alpha=1e-6)
+    found = run(case, 1e-12, most=5)
+    assert "5 passes" in found.ended
+    assert 5 <= found.passes <= 40  # a step is finished
+
+
+@every_kind
+def test_ends_at_the_optimum_from_anywhere(name):
+    """Also where the weights of a softmax do not sum to 0, as those of its optimum do."""
+    case = case_of(name, 1, scales=0, alpha=1e-1)
+    _, least = case.plain.optimum()
+    W = np.full(case.plain.shape, 0.3)
+    W[-1] *= case.plain.fit_intercept
+    found = run(case, 1e-9, W=W)
+    assert case.plain.objective(found.W) - least <= 1e-9
+
+
+def test_metric_of_a_sample_is_near_that_of_all_rows():
+    case = case_of("labels", 0, n=(30_000, 30_001), p=(45, 46), k=(3, 4), scales=0, storage="dense")
+    problem, weights = case.problem, case.problem.weights[:, None]
+    drawn = problem.sample(5000, np.random.RandomState(0))
+    metric = Metric(problem, drawn, lambda rows: weights[rows])
+    A = case.plain.Z.T @ (weights * case.plain.Z) + np.diag(case.plain.decay[:, 0])
+    V = case.rng.standard_normal((46, 3))
+    ratio = np.sum(V * metric.to_weights(metric.to_gradient(A @ V))) / np.sum(V * V)
+    assert 0.7 < ratio < 1.3
+
+
+MODELS = {
+    "labels": (MultinomialLogistic, {}, lambda s: s.argmax(axis=1)),
+    "two labels": (MultinomialLogistic, {}, lambda s: (s[:, 0] > 0).astype(int)),
+    "shares": (MultinomialLogistic, {}, lambda s: np.exp(s) / np.exp(s).sum(axis=1)[:, None]),
+    "bce": (MultiLabelLogistic, {}, lambda s: (s > 0.5).astype(int)),
+    "1/M": (MultiLabelLogistic, {"loss": "softmax"}, lambda s: (s > 0).astype(int)),
+}
+
+
+def difference(seed, name, storage, solver, alpha):
+    """Of the coefficients of weighted rows and of repeated ones in another order."""
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(20, 200)), int(rng.integers(2, 12))
+    X = rng.standard_normal((n, p)) * 10.0 ** rng.uniform(-1, 1, p)
+    X = storage(X * (rng.random((n, p)) < 0.7))
+    estimator, options, targets = MODELS[name]
+    y = targets(X @ rng.standard_normal((p, 3)) / np.sqrt(p) + rng.gumbel(size=(n, 3)))
+    times = rng.integers(0, 4, n)
+    times[np.unique(y.reshape(n, -1)[:, 0], return_index=True)[1]] = 1
+    rows = rng.permutation(np.repeat(np.arange(n), times))
+    model = estimator(solver=solver, alpha=alpha, random_state=0, **options)
+    one = model.fit(X, y, sample_weight=7.0 * times)
+    found = np.column_stack([one.coef_, one.intercept_]), one.n_iter_
+    two = model.fit(X[rows], y[rows])
+    other = np.column_stack([two.coef_, two.intercept_])
+    return np.abs(found[0] - other).max() / np.abs(other).max(), found[1] - two.n_iter_
+
+
+@pytest.mark.parametrize("block", then_long(range(6)))
+@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("name", MODELS)
+def test_fit_is_a_function_of_the_weighted_rows(name, storage, solver, block):
+    nearly_separable = []
+    for seed in range(8 * block, 8 * block + 8):
+        for alpha in (1.0, 1e-2):
+            most, more_passes = difference(seed, name, storage, solver, alpha)
+            assert most <= 1e-7
+            assert more_passes == 0
+        nearly_separable.append(difference(seed, name, storage, solver, 1e-4)[0])
+    assert np.mean(np.array(nearly_separable) <= 1e-7) >= 0.8  # 98 % of all
