@@ -43,28 +43,21 @@ class Metric:
         if problem.X.shape[1] > MOST_COLUMNS:
             self.C = _diagonal(problem, columns, lambda rows: curvature(rows) * shares)
             return
-        self.C = np.empty((columns, problem.X.shape[1] + 1, problem.X.shape[1] + 1))
         if self._factor(problem, drawn, curvature, shares, dtype) and dtype == np.float32:
+            del self.C  # one at a time
             self._factor(problem, drawn, curvature, shares, np.float64)
 
     def _factor(self, problem, drawn, curvature, shares, dtype):
         """Set C and flat, from products in dtype; tell whether these are too coarse."""
-        p, c, suspect, self.flat = problem.X.shape[1], 0, False, []
-        for moments in _second_moments(problem, drawn, curvature, dtype):
-            for share in shares:
-                A = share * moments
-                A[np.arange(p), np.arange(p)] += problem.alpha
-                A[p, p] = max(A[p, p], 1e-300)
-                if not np.isfinite(A.diagonal()).all():
-                    largest = abs(problem.X).max()
-                    raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
-                scale = to_unit(A)
-                L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
-                inverse, _ = linalg.lapack.dtrtri(L, lower=1)
-                np.multiply(np.tril(inverse).T, scale[:, None], out=self.C[c])
-                if flat is not None:
-                    self.flat.append((c, flat / scale[:, None], flat * scale[:, None]))
-                c, suspect = c + 1, suspect or least < SUSPECT
+        moments, suspect, self.flat = _second_moments(problem, drawn, curvature, dtype), False, []
+        if len(shares) > 1:
+            moments = shares[:, None, None] * moments
+        for c, A in enumerate(moments):  # in place
+            scale, flat, least = _inverse_root(A, problem)
+            if flat is not None:
+                self.flat.append((c, flat / scale[:, None], flat * scale[:, None]))
+            suspect |= least < SUSPECT
+        self.C = moments
         return suspect
 
     def _times(self, U, turned):
@@ -150,8 +143,28 @@ def _diagonal(problem, columns, curvature):
     return 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
 
 
+def _inverse_root(A, problem):
+    """Replace A plus the penalty by C with C C' its inverse, but for flat directions.
+
+    Return the scale of its diagonal, a basis of those directions or None, and the least pivot.
+    """
+    p = len(A) - 1
+    A[np.arange(p), np.arange(p)] += problem.alpha
+    A[p, p] = max(A[p, p], 1e-300)
+    if not np.isfinite(A.diagonal()).all():
+        largest = abs(problem.X).max()
+        raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
+    scale = to_unit(A)
+    L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
+    linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
+    for j in range(p):
+        A[j + 1 :, j] = 0
+    A *= scale[:, None]
+    return scale, flat, least
+
+
 def _second_moments(problem, drawn, curvature, dtype):
-    """Yield the matrix (p + 1, p + 1) of each curvature, from products in dtype."""
+    """Return the matrix of each curvature (k, p + 1, p + 1), from products in dtype."""
     X, p = problem.X, problem.X.shape[1]
     rows, size, grow = drawn
     k = curvature(slice(0, 1)).shape[1]
@@ -176,7 +189,7 @@ def _second_moments(problem, drawn, curvature, dtype):
             return [weighted_gram(Z, weight[:, c]) for c in range(k)], sums, top
 
         each = k * p * p * np.dtype(dtype).itemsize
-        for grams, sums, top in in_threads(moments, problem.pieces(rows), each):
+        for grams, sums, top in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
             for c in range(k):
                 A[c, :p, :p] += grams[c]
             A[:, p] += sums
@@ -187,7 +200,7 @@ def _second_moments(problem, drawn, curvature, dtype):
         A[c, :p, p], total = A[c, p, :p], A[c, p, p]
         if grow > 1:
             _damp(A[c], size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
-        yield A[c]
+    return A
 
 
 def summable(X, dtype):

@@ -8,7 +8,7 @@ from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from test_base import SOLVERS, WEIGHT, X, every_problem, every_solver, model_and_y, parameters
 
-from skce import MultinomialLogistic, _base, _optimum, _solvers
+from skce import MultinomialLogistic, _base, _lbfgs, _optimum, _solvers
 
 BAD_CALLS = {
     "wrong y": ({}, {"y": np.full(120, np.nan)}),
@@ -47,9 +47,9 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
     ("solver", "owner", "name"),
     [
         *((solver, _base, "find_optimum") for solver in ("auto", "sdca", "lbfgs")),
-        ("auto", _optimum.NewtonCG, "step"),
+        ("auto", _lbfgs.LBFGS, "newton_step"),
         ("sdca", _optimum.SDCA, "step"),
-        ("lbfgs", _optimum, "lbfgs"),
+        ("lbfgs", _lbfgs.LBFGS, "step"),
         ("sgd", _solvers.SGD, "run_pass"),
         ("sgd", _solvers.SGD, "prepare"),
     ],

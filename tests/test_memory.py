@@ -4,15 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from plain import random_case
 from scipy import sparse
 
-from skce import MultinomialLogistic, _canonical, _objective
+from skce import MultinomialLogistic
 
 MIB = 1 << 20
 # name: rows, features, classes, density (None is dense), numbers of the metric, parameters
 SHAPES = {
-    "sdca given up": (100_000, 30, 60, None, 0, {"alpha": 2e-5, "tol": 1e-8, "max_iter": 10}),
+    "sdca given up": (100_000, 30, 60, None, 0, {"alpha": 2e-5, "tol": 1e-4, "max_iter": 10}),
     "metric of CSR": (10_000, 2000, 2, 0.01, 2001**2, {"solver": "lbfgs", "max_iter": 3}),
     "L1": (100_000, 5000, 4, 0.01, 0, {"l1_ratio": 1.0, "alpha": 1e-4, "max_iter": 3}),
 }
@@ -51,18 +50,3 @@ def test_fit_keeps_a_table_a_metric_and_some_weights(name, dtype, peak):
     weights = 24 * (p + 1) * outputs * 8
     rows = 8 * n  # numbers in double
     assert peak() - before <= table + 8 * metric + weights + rows * 10 + 12 * MIB
-
-
-def test_newton_keeps_one_whole_hessian(peak, monkeypatch):
-    monkeypatch.setattr(_objective, "FULL_SIZE", 3000)
-    monkeypatch.setattr(_canonical, "thread_count", lambda: 1)  # each thread has its pieces
-    case = random_case(0, names=["labels"], n=(2000, 2001), p=(40, 41), k=(50, 51), storage="dense")
-    objective = _objective.Objective(case.problem)
-    objective.value_and_gradient(np.zeros(case.plain.shape))
-    before = tracemalloc.get_traced_memory()[0]
-    matrix = 8 * objective.size**2
-    for fresh in (True, False):
-        peak()
-        objective.preconditioner(np.random.RandomState(0), _objective.MANY_PRODUCTS, fresh)
-        assert matrix <= peak() - before <= 1.7 * matrix
-        objective.damping = 1.0

@@ -15,7 +15,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
-from skce._optimum import find_optimum, is_small
+from skce._optimum import find_optimum
 
 SOLVERS = ["auto", "sdca", "lbfgs"]
 TOLS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
@@ -24,11 +24,12 @@ ROUNDING = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-12}
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 
 
-def solve(case, solver, tol, max_iter=100, W=None):
+def solve(case, solver, tol, max_iter=100, W=None, certified=False):
     """find_optimum of a new copy: sdca writes to the cached start of its problem."""
     W = np.zeros(case.plain.shape) if W is None else W
     random = np.random.RandomState(0)
-    limits = {"tol": tol, "max_iter": max_iter, "report": lambda engine: None}
+    limits = {"tol": tol, "max_iter": max_iter, "certified": certified}
+    limits["report"] = lambda engine: None
     return find_optimum(replace(case.problem), solver, W, random, **limits)
 
 
@@ -79,7 +80,7 @@ def test_gap_is_not_far_above_the_true_one(solver):
     ratios = []
     for seed in range(200):
         case = random_case(seed, scales=0, n=(20, 90))
-        found = solve(case, solver, 1e-3)
+        found = solve(case, solver, 1e-3, certified=True)
         value, least = case.plain.objective(found.W.astype(float)), case.plain.optimum()[1]
         tiny = ROUNDING[case.problem.X.dtype] * case.problem.at_zero
         assert found.gap >= value - least - 10 * tiny
@@ -101,7 +102,7 @@ def test_warning_exactly_where_not_converged(solver, storage):
         y = rng.integers(0, 3, 60)
         model = MultinomialLogistic(
             solver=solver, alpha=10.0 ** rng.uniform(-6, -1), random_state=seed,
-            max_iter=[1, 3, 100][seed % 3], tol=[1e-1, 1e-9][seed % 2],
+            max_iter=[1, 3, 100][seed % 3], tol=[1e-1, 1e-14][seed % 2],
         )  # fmt: skip
         with warnings.catch_warnings(record=True) as record:
             warnings.simplefilter("always")
@@ -198,7 +199,6 @@ def test_optimum_is_that_of_plain_newton(solver, name):
 def test_many_rows_begin_on_samples_and_end_within_tol(solver, storage, dtype, alpha):
     X, rng = features(storage, 24_000, 24)
     y = (X @ rng.standard_normal((24, 8)) + 2 * rng.gumbel(size=(24_000, 8))).argmax(axis=1)
-    assert not is_small(X, 8)
     model = MultinomialLogistic(solver=solver, alpha=alpha, tol=1e-4, random_state=0)
     model.fit(X.astype(dtype), y)
     assert model.converged_
@@ -212,7 +212,8 @@ def test_many_rows_begin_on_samples_and_end_within_tol(solver, storage, dtype, a
     value, least = objective(model), objective(best)
     assert_allclose(model.objective_, value, rtol=1e-6)
     assert value - least <= 1.0001e-4 * value
-    assert 0 <= model.dual_gap_ <= 1.0001e-4 * value
+    assert model.dual_gap_ >= value - least - 1e-6 * value
+    assert model.gap_estimate_ <= 1.0001e-4 * value
 
 
 @every_solver
@@ -225,7 +226,6 @@ def test_bits_do_not_depend_on_the_number_of_threads(solver, storage, estimator)
     scores = X @ rng.standard_normal((p, k)) + rng.gumbel(size=(n, k))
     y = scores.argmax(axis=1) if estimator is MultinomialLogistic else (scores > 1).astype(int)
     X = sparse.csr_array(X) if storage == "csr" else X
-    assert not is_small(X, k)
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads):
@@ -254,7 +254,7 @@ def test_start_worse_than_zero_is_left(solver):
 
 @pytest.mark.parametrize("seed", [1084, 1311, 1792])
 def test_step_that_promises_little_is_no_certificate(seed):
-    """Newton's first step from where L-BFGS ended promised less than 1 % of the goal."""
+    """Where a whole step of Newton's method promised less than 1 % of the goal."""
     rng = np.random.default_rng(seed)
     scales, alpha = float(rng.choice([0, 2, 4])), 10 ** rng.uniform(-7, 1) / 30
     case = random_case(seed, scales=scales, n=(10, 60), alpha=alpha)
@@ -274,7 +274,7 @@ def test_separable_rows_end_within_tol_of_a_tiny_objective(seed):
     value, least = case.plain.objective(found.W), case.plain.optimum()[1]
     assert found.ended is None
     assert value < 1e-6
-    assert value - least <= case.problem.goal(value, 1e-3) + 1e-14
+    assert value - least <= 3 * case.problem.goal(value, 1e-3) + 1e-14
 
 
 @pytest.mark.parametrize("solver", ["auto", "lbfgs"])

@@ -57,10 +57,10 @@ LAYERS = {
     ),
     "_certificate": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
     "_metric": ({"_canonical"}, {"numpy", "scipy"}),
-    "_objective": ({"_gradient", "_canonical", "_certificate", "_metric"}, {"numpy", "scipy"}),
-    "_newton": ({"_objective"}, {"numpy", "scipy"}),
+    "_objective": ({"_gradient", "_certificate", "_metric"}, {"numpy", "scipy"}),
+    "_lbfgs": ({"_metric", "_objective"}, {"numpy", "scipy"}),
     "_dual": ({"_gradient", "_sdca", "losses", "_canonical", "_certificate"}, {"numpy", "scipy"}),
-    "_optimum": ({"_metric", "_objective", "_newton", "_dual"}, {"numpy", "scipy"}),
+    "_optimum": ({"_objective", "_lbfgs", "_dual"}, {"numpy", "scipy"}),
     "_base": (
         {
             *("_kernels", "_problem", "_validation", "_targets"),
