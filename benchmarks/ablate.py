@@ -31,10 +31,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from judge import Judge
 from optima import OPTIMA, key_of, optimum
 from peers import SKCE_SOLVERS
 from problems import add_data_option, data_folder, load
-from run_peers import WITHOUT_DATA, Judge
+from run_peers import WITHOUT_DATA
 from threadpoolctl import threadpool_limits
 from timing import markdown_table
 from variants import UNMODIFIED, constants, switches

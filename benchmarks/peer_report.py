@@ -1,53 +1,48 @@
-"""Tables and plots of `run_peers`."""
+"""Tables and plots of `run_peers` and `trace_peers`."""
 
 import csv
 import os
 import platform
-import statistics
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-__all__ = ["Run", "gap_text", "table", "title", "write"]
+__all__ = ["Run", "plain_table", "summary", "title", "trace_table", "write"]
 
-TEST_GAP = 1e-3
 COLOURS = ("#c44e00", "#d9a400", "#1f6fb4", "#6a3d9a", "#3a9a3a", "#888888", "#8c564b", "#17a2b8")
+LEAST_GAP = 1e-9  # below it are the errors of F* and of rounding
+NONE = "–"
 
 
 @dataclass
 class Run:
-    """Times of one solver at one dtype and number of threads."""
+    """Fits of one solver at one dtype and number of threads: lists of (seconds, gap, test loss)."""
 
     dtype: str
     threads: int
     name: str
-    from_sklearn: bool
-    ends_at: float | None = None  # gap of a solver that has no max_iter to choose
-    seconds: dict = field(default_factory=dict)  # gap: one for each round
-    iterations: dict = field(default_factory=dict)
-    test_loss: float = float("nan")  # at a gap of 1e-3
-    curve: list = field(default_factory=list)  # (seconds, gap, iterations) of one round
-    plain: list = field(default_factory=list)  # (seconds, gap) of plain fits
+    plain: list = field(default_factory=list)
+    tuned: dict = field(default_factory=dict)  # gap: fits that reach it
+    curve: list = field(default_factory=list)  # (seconds, gap, ...) of one round
+    goal: float | None = None  # gap that others are tuned to: a fit of skce's
+    budget: float = np.inf  # seconds after which a fit was ended
 
-    def note(self, gap, seconds, iterations):
-        """Add a time."""
-        self.seconds.setdefault(gap, []).append(seconds)
-        self.iterations.setdefault(gap, []).append(iterations)
+    def median(self, fits):
+        """Seconds, gap and test loss: nan if one failed, inf if it was ended or never there."""
+        failed = any(np.isnan(fit[0]) for fit in (*self.plain, *self.curve))
+        return np.median(fits, axis=0) if fits else np.full(3, np.nan if failed else np.inf)
 
-    def median(self, gap):
-        """Median seconds to the gap, None if it was not reached."""
-        return statistics.median(self.seconds[gap]) if gap in self.seconds else None
-
-
-def gap_text(gap):
-    """A gap as 0.1, 0.01 or 1e-06."""
-    return f"{gap:.3g}"
+    def to_gap_of(self, ours):
+        """Seconds to the gap of a fit of skce's; None for another one that ended before it."""
+        if self.goal is None:
+            return self.median(self.tuned.get(ours.goal))[0]
+        return self.median(self.plain)[0] if self.goal <= ours.goal else None
 
 
 def title(args):
     """What was run, on what."""
-    names = ("numpy", "scipy", "scikit-learn", "torch")
+    names = ("numpy", "scipy", "scikit-learn", "scikit-learn-intelex", "snapml", "torch")
     versions = ", ".join(filter(None, map(_version, names)))
     return (
         f"{args.rounds} rounds, a budget of {args.budget:g} s, {os.cpu_count()} CPUs "
@@ -55,24 +50,59 @@ def title(args):
     )
 
 
-def table(runs, gaps):
-    """Header and rows: a row for each solver, dtype and number of threads."""
-    ends = any(run.ends_at is not None for run in runs)
+def plain_table(runs):
+    """Header and rows of `run_peers`: a row for each solver, dtype and number of threads."""
+    first = [run for run in runs if run.goal is not None and _same(run, runs[0])]
+    header = ["dtype", "threads", "solver", "plain s", "x", "gap", "test loss"]
+    for run in first:
+        header += [f"s to the gap of {run.name}", "x"]
+    return header, [_plain_row(run, _ours(run, runs)) for run in runs]
+
+
+def trace_table(runs):
+    """Header and rows of `trace_peers`: seconds and iterations to each gap."""
+    gaps = sorted({gap for run in runs for gap in run.tuned}, reverse=True)
     header = ["dtype", "threads", "solver"]
-    for text in [*map(gap_text, gaps), *["one-vs-rest's"] * ends]:
-        header += [f"s to {text}", "x"]
-    header += ["iterations to 0.001", "test loss there", "C s", "C gap"]
-    return header, [_row(run, runs, gaps, ends) for run in runs]
+    for gap in gaps:
+        header += [f"s to {gap:g}", "iterations"]
+    rows = []
+    for run in runs:
+        row = [run.dtype, run.threads, run.name]
+        for gap in gaps:
+            seconds, iterations, _ = run.median(run.tuned.get(gap))
+            row += [_seconds(seconds, run), f"{iterations:g}" if seconds < np.inf else NONE]
+        rows.append(row)
+    return header, rows
 
 
-def write(folder, name, label, runs, args):
-    """Write NAME.csv, NAME.svg and the conditions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    header, rows = table(runs, args.gaps)
-    with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+def summary(runs):
+    """Header and rows: a row for each set, dtype and number of threads, a column for each peer."""
+    peers = [run.name for all_runs in runs.values() for run in all_runs if run.goal is None]
+    peers = list(dict.fromkeys(peers))
+    rows = []
+    for label, all_runs in runs.items():
+        firsts = {(run.dtype, run.threads): run for run in reversed(all_runs) if run.goal}
+        for ours in reversed(firsts.values()):
+            seconds, gap, _ = ours.median(ours.plain)
+            cells = dict.fromkeys(peers, NONE)
+            for run in all_runs:
+                if run.goal is None and _same(run, ours):
+                    both = run.median(run.plain)[0] if run.plain else None, run.to_gap_of(ours)
+                    cells[run.name] = " / ".join(_ratio(each, seconds, run) for each in both)
+            data = label.split(" ")[0]
+            rows.append(
+                (data, ours.dtype, ours.threads, f"{seconds:.3g}", _gap(gap), *cells.values())
+            )
+    return ("data", "dtype", "threads", "skce s", "gap", *peers), rows
+
+
+def write(path, header, rows, label="", runs=()):
+    """Write a table as CSV, and a plot of its runs beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    (folder / "conditions.txt").write_text(title(args) + "\n", encoding="utf-8")
-    _plot(folder / f"{name}.svg", label, runs)
+    if runs:
+        _plot(path.with_suffix(".svg"), label, runs)
 
 
 def _version(name):
@@ -82,33 +112,44 @@ def _version(name):
         return ""
 
 
-def _row(run, runs, gaps, ends):
-    same = [r for r in runs if (r.dtype, r.threads) == (run.dtype, run.threads)]
-    where = next((r.ends_at for r in same if r.ends_at is not None), None)
-    cells = [run.dtype, run.threads, run.name]
-    for gap in [*gaps, *[where] * ends]:
-        cells += _cells(run, same, gap)
-    iterations = run.iterations.get(TEST_GAP)
-    cells.append(f"{statistics.median(iterations):g}" if iterations else "")
-    cells.append(f"{run.test_loss:.5f}" if np.isfinite(run.test_loss) else "")
-    if not run.plain:
-        return [*cells, "", ""]
-    seconds, gap = (statistics.median(values) for values in zip(*run.plain, strict=True))
-    return [*cells, _seconds(seconds), f"{gap:.1e}"]
+def _same(run, other):
+    return (run.dtype, run.threads) == (other.dtype, other.threads)
 
 
-def _cells(run, same, gap):
-    """Seconds and ratio at one gap."""
-    seconds = run.median(gap)
+def _ours(run, runs):
+    return [other for other in runs if other.goal is not None and _same(run, other)]
+
+
+def _plain_row(run, ours):
+    base = ours[0].median(ours[0].plain)[0]
+    cells = [run.dtype, run.threads, run.name, NONE, NONE, NONE, NONE]
+    if run.plain:
+        seconds, gap, test_loss = run.median(run.plain)
+        cells[3:5] = _seconds(seconds, run), _ratio(seconds, base, run)
+        if seconds < np.inf:
+            cells[5:] = _gap(gap), f"{test_loss:.5f}"
+    for other in ours:
+        seconds = run.to_gap_of(other)
+        cells += _seconds(seconds, run), _ratio(seconds, other.median(other.plain)[0], run)
+    return cells
+
+
+def _seconds(seconds, run):
     if seconds is None:
-        return "", ""
-    theirs = [r.median(gap) for r in same if r.from_sklearn or r.ends_at is not None]
-    theirs = [s for s in theirs if s is not None]
-    return _seconds(seconds), f"{min(theirs) / seconds:.2f}" if theirs else ""
+        return NONE
+    if np.isnan(seconds):
+        return "failed"
+    return f"{seconds:.3g}" if seconds < np.inf else f"> {run.budget:.3g}"
 
 
-def _seconds(seconds):
-    return f"{seconds:.3g}"
+def _gap(gap):
+    return f"{gap:.1e}" if gap >= LEAST_GAP else f"< {LEAST_GAP:.0e}"
+
+
+def _ratio(seconds, base, run):
+    if seconds is None or np.isnan(seconds):
+        return NONE
+    return f"{seconds / base:.3g}" if seconds < np.inf else f"> {run.budget / base:.3g}"
 
 
 def _plot(path, label, runs):
@@ -125,7 +166,7 @@ def _plot(path, label, runs):
         axes = figure.subplots(1, len(dtypes), sharex=True, sharey=True, squeeze=False)[0]
         for ax, dtype in zip(axes, dtypes, strict=True):
             for run in runs:
-                if (run.dtype, run.threads) == (dtype, threads):
+                if run.curve and (run.dtype, run.threads) == (dtype, threads):
                     _draw(ax, run, COLOURS[names.index(run.name) % len(COLOURS)])
             ax.set(xscale="log", yscale="log", xlabel="seconds", title=f"{label}, {dtype}")
             ax.title.set_fontsize(10)
@@ -137,8 +178,11 @@ def _plot(path, label, runs):
 
 
 def _draw(ax, run, colour):
-    points = [(s, gap) for s, gap, *_ in run.curve if 1e-9 < gap < np.inf]
+    points = [(s, max(gap, LEAST_GAP)) for s, gap, *_ in run.curve if gap < np.inf]
     marker = "o" if len(points) < 12 else ""
     width = 2.4 if run.name.startswith("skce") else 1.4
     seconds, gaps = zip(*points, strict=True) if points else ((), ())
     ax.plot(seconds, gaps, marker=marker, ms=4, lw=width, color=colour, label=run.name)
+    seconds, gap, _ = run.median(run.plain)
+    if gap < np.inf:
+        ax.plot(seconds, max(gap, LEAST_GAP), marker="D", ms=8, mec="black", color=colour)

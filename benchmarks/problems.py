@@ -22,6 +22,8 @@ __all__ = [
     "Problem",
     "add_data_option",
     "data_folder",
+    "dense_labels",
+    "few_rows",
     "load",
     "synthetic_dense",
     "synthetic_multilabel",
@@ -35,6 +37,8 @@ BUILT_IN = {
     "wine": load_wine,
 }
 SCALED = "_scaled"
+DENSE = "_dense"
+FIRST = "_first"
 PIXELS = {"mnist": 255}
 COUNTS = {"20news", "clinc150", "goemotions", "hate_votes"}
 
@@ -56,6 +60,11 @@ class Problem:
         if self.task == "multiclass":
             return int(self.y_train.max()) + 1
         return self.y_train.shape[1]
+
+    @property
+    def n_outputs(self):
+        """Number of rows of a fit's coefficients."""
+        return 1 if self.task == "multiclass" and self.n_classes == 2 else self.n_classes
 
     @property
     def shape_text(self):
@@ -89,10 +98,20 @@ def load(name, *, data=None, dtype=np.float64):
 
     Pixels are divided by 255, counts of words become tf-idf (sublinear, fitted on the training
     rows); all others are taken as they are. "NAME_scaled" is a dense NAME with its columns
-    standardised by the training rows, in float64. X has dtype ``dtype``.
+    standardised by the training rows, in float64; "NAME_dense" is a sparse one as an array,
+    "NAME_first1000" has the first training rows alone. X has dtype ``dtype``.
     """
     if name.endswith(SCALED):
         return _scaled(load(name.removesuffix(SCALED), data=data), dtype)
+    if name.endswith(DENSE):
+        problem = load(name.removesuffix(DENSE), data=data, dtype=dtype)
+        X_train, X_test = problem.X_train.toarray(), problem.X_test.toarray()
+        return replace(problem, name=name, X_train=X_train, X_test=X_test)
+    if FIRST in name:
+        whole, _, n = name.rpartition(FIRST)
+        problem, rows = load(whole, data=data, dtype=dtype), slice(int(n))
+        X_train, y_train = problem.X_train[rows], problem.y_train[rows]
+        return replace(problem, name=name, X_train=X_train, y_train=y_train)
     if name in BUILT_IN:
         return _built_in(name, dtype)
     problem = _read(name, data_folder(data), dtype)
@@ -107,6 +126,27 @@ def load(name, *, data=None, dtype=np.float64):
             X_test=tfidf.transform(problem.X_test),
         )
     return problem
+
+
+def few_rows(problem, n=300):
+    """A few rows, and of these the classes or labels that a fit can tell apart."""
+    part = problem.subset(n)
+    y, y_test = part.y_train, part.y_test
+    if part.task == "multilabel":
+        mean = np.asarray(y.mean(axis=0)).ravel()
+        kept = np.flatnonzero((mean > 0) & (mean < 1))
+        return replace(part, y_train=y[:, kept], y_test=y_test[:, kept])
+    if part.task == "soft":
+        return part
+    classes, y = np.unique(y, return_inverse=True)
+    rows = np.isin(y_test, classes)
+    y_test = np.searchsorted(classes, y_test[rows])
+    return replace(part, y_train=y, X_test=part.X_test[rows], y_test=y_test)
+
+
+def dense_labels(y):
+    """Labels as a dense array; OneVsRestClassifier mispredicts with those of 8 bits."""
+    return (y.toarray() if sparse.issparse(y) else np.asarray(y)).astype(np.int64)
 
 
 def synthetic_dense(n=2000, p=50, n_classes=10, *, dtype=np.float64, seed=0):

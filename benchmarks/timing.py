@@ -1,9 +1,54 @@
 """Interleaved timing: every round runs each candidate once, so that all see the same machine."""
 
+import gc
+import multiprocessing
 import statistics
 import time
 
-__all__ = ["interleaved_medians", "markdown_table"]
+__all__ = ["Forked", "interleaved_medians", "markdown_table"]
+
+
+class Forked:
+    """Calls of a function in a process of its own, forked at the first, which a limit ends."""
+
+    def __init__(self, function):
+        self.function, self.process = function, None
+
+    def __call__(self, limit=None, **params):
+        """Return its result, None after ``limit`` seconds; RuntimeError if it raises."""
+        if self.process is None:
+            fork = multiprocessing.get_context("fork")
+            self.pipe, theirs = fork.Pipe()
+            self.process = fork.Process(target=_serve, args=(theirs, self.function), daemon=True)
+            self.process.start()
+            theirs.close()
+        self.pipe.send(params)
+        try:
+            if self.pipe.poll(limit):
+                return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            raise RuntimeError(f"ended with {self.process.exitcode}") from None
+        self.close()
+        return None
+
+    def close(self):
+        """End the process; the next call forks another."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.process = None
+
+
+def _serve(pipe, function):
+    gc.freeze()  # to go through all that was imported takes longer than some calls
+    while True:
+        try:
+            params = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(function(**params))
 
 
 def interleaved_medians(candidates, *, rounds=7, calls=1):

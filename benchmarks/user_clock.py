@@ -47,13 +47,13 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from judge import mean_loss
 from peers import expand
 from problems import BUILT_IN, SCALED, add_data_option, data_folder, load
-from run_peers import mean_loss
 from scipy import sparse
 from timing import markdown_table
 
-__all__ = ["Row", "Worker", "main"]
+__all__ = ["Row", "Worker", "conditions", "main", "measured", "summary"]
 
 WORKER = Path(__file__).with_name("clock_worker.py")
 SMALL = tuple(name + form for name in BUILT_IN for form in ("", SCALED))
@@ -199,22 +199,22 @@ def main(argv=None):
     args = _parse(argv)
     pythons = {"old": args.old} if args.old else {}
     pythons |= {"new": args.new, "sklearn": args.new}
-    print(f"{_conditions(pythons, args)}\n\n{markdown_table(HEADER, [])}", flush=True)
+    print(f"{conditions(pythons, args)}\n\n{markdown_table(HEADER, [])}", flush=True)
     rows = []
     with args.write.open("w", 1, newline="") if args.write else nullcontext() as file:
         raw = csv.writer(file, lineterminator="\n") if file else None
         if raw:
             raw.writerow(("data", "dtype", "candidate", "round", *MEASURED, "error"))
         for name, dtype in itertools.product(_sets(args), args.dtypes):
-            row = _measured(name, dtype, pythons, args)
+            row = measured(name, dtype, pythons, args)
             if row.slower(args.allow):
-                again = [_measured(name, dtype, pythons, args) for _ in range(AGAIN)]
+                again = [measured(name, dtype, pythons, args) for _ in range(AGAIN)]
                 row = sorted(again, key=lambda row: row.ratio("new", "old") or np.inf)[AGAIN // 2]
             print(markdown_table(HEADER, [row.cells()]).splitlines()[-1], flush=True)
             if raw:
                 raw.writerows(row.raw())
             rows.append(row)
-    print("", *_summary(rows, args), sep="\n")
+    print("", *summary(rows, args), sep="\n")
     compared = any(row.ratios("new", "old") for row in rows)
     beyond = any(row.failure or row.slower(args.allow) for row in rows)
     return int(args.check and (beyond or not compared))
@@ -248,7 +248,7 @@ def _parse(argv):
     return args
 
 
-def _conditions(pythons, args):
+def conditions(pythons, args):
     """What is run, on what."""
     lines, digests = [], []
     for name in [name for name in pythons if name != "sklearn"]:
@@ -279,7 +279,7 @@ def _forms(path):
         return [path.stem, path.stem + SCALED] if "X_train" in file.files else [path.stem]
 
 
-def _measured(name, dtype, pythons, args):
+def measured(name, dtype, pythons, args):
     """Row of one set and dtype."""
     try:
         problem = _problem(name, dtype, args)
@@ -358,7 +358,7 @@ def _judged(problem, fitted):
     return {"objective": loss + decay, "held_out": held_out}
 
 
-def _summary(rows, args):
+def summary(rows, args):
     """Geometric means, the worst sets and those beyond what is allowed."""
     for over, under, worst in (("new", "old", max), ("sklearn", "new", min)):
         ratios = {", ".join(row.label): row.ratio(over, under) for row in rows}
