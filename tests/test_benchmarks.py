@@ -32,6 +32,7 @@ SCRIPTS = {
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
     "run_peers": ["--quick", "--sets", "mnist", "bibtex", "iris"],
+    "small": ["--quick"],
     "trace_peers": ["--quick", "--budget", "0.1", "--sets", "mnist", "bibtex", "iris"],
     "user_clock": ["--quick", "--dtypes", "float64", "--sets", "iris"],
 }
