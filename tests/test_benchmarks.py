@@ -132,6 +132,12 @@ def test_peers_write_tables_without_an_empty_cell_and_a_plot(tmp_path, data):
                     assert at_gap.startswith("> ")
 
 
+def test_the_page_shows_what_a_run_of_all_sets_writes(fits):
+    page = (FOLDER.parent / "docs" / "fits.rst").read_text(encoding="utf-8")
+    tables = {f"{name}.{ending}" for name in fits.run.SETS for ending in ("csv", "svg")}
+    assert set(re.findall(r"fits/([\w.]+)", page)) == {*tables, "summary.csv", "conditions.txt"}
+
+
 def test_kernels_write_what_the_page_shows(tmp_path, data):
     pytest.importorskip("matplotlib")
     size = ["--classes", "1", "3", "--dtypes", "float64", "--threads", "1"]
