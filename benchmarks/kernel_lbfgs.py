@@ -96,7 +96,9 @@ def _standardised(X):
     n, p = X.shape
     centre = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
     if sparse.issparse(X):
-        gram = (X.T @ X).toarray() / n - np.outer(centre, centre)
+        Z = X.astype(np.float64)  # the difference of two large numbers
+        centre = np.asarray(Z.mean(axis=0)).ravel()
+        gram = (Z.T @ Z).toarray() / n - np.outer(centre, centre)
         scale = np.sqrt(np.maximum(gram.diagonal(), 0))
         scale[scale == 0] = 1
         return centre, scale, gram / np.outer(scale, scale), X, centre, scale
