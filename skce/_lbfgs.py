@@ -30,11 +30,13 @@ LEFT = 0.5  # share of the goal that may be left of Newton's step
 SAFETY = 2.0  # of the estimate at the end
 LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
 MOST_PRODUCTS = 10  # of one direction
+import os
+Q=float(os.environ.get('QQ','0.1'))
 ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope
 SHORTEST = 1e-10  # of a step
 REFRESH = 10  # passes at least before another metric
 ROWS_PER_COLUMN = 10  # of a metric, at least
-LEAST_ROWS = 2000
+LEAST_SIZE = 1 << 20  # numbers of the rows of a metric, at least
 MOST_STALLED = 3  # steps whose fall is below rounding
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
 ROWS_PER_WEIGHT = 12
@@ -76,7 +78,7 @@ class Pairs:
         self.SY[:used, place] = self.S[:used] @ y
         self.inverse[place] = ss / sy
         self.scale = min(sy / yy, MOST_SCALE)
-        self.cautious_scale = max(1.0, float(self.inverse[:used].max()))
+        self.cautious_scale = max(1.0, float(np.sort(self.inverse[:used])[-1 - int(Q * used)]))
 
     def divide(self, g):
         """Return H g, and the square of what no pair has met of g."""
@@ -126,11 +128,11 @@ class LBFGS:
 
     name = "lbfgs"
 
-    def __init__(self, objective, metric, W):
+    def __init__(self, objective, metric, W, remember=False):
         self.objective, self.metric, self.pairs = objective, metric, Pairs(W.size)
-        self.known = False  # whether the objective remembers the curvature at W
+        self.known = remember  # whether the objective has the curvature at W
         self.products = 0
-        self._arrive(W, *objective.value_and_gradient(W, remember=False))
+        self._arrive(W, *objective.value_and_gradient(W, remember))
 
     @property
     def passes(self):
@@ -246,7 +248,7 @@ class _Refresh:
         self.for_each = has_matrices(problem)
         width = min(self.p, 4 * X.nnz / X.shape[0]) if sparse.issparse(X) else self.p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
-        self.least = min(self.n, max(LEAST_ROWS, ROWS_PER_COLUMN * self.p))
+        self.least = min(self.n, max(LEAST_SIZE // self.p, ROWS_PER_COLUMN * self.p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.last = 0.0
 
@@ -259,10 +261,9 @@ class _Refresh:
         """Tell whether so many passes are enough."""
         return passes - self.last >= self.wait
 
-    def renew(self, engine, keep=True):
-        """Give the engine a metric of the curvature where it is."""
+    def renew(self, engine, passes, keep=True):
+        """Give the engine a metric of the curvature where it is, for so many passes."""
         engine.know()
-        passes = max(engine.passes - self.last, REFRESH)
         objective = engine.objective
         curvature = objective.curvature if self.for_each else objective.mean_curvature
         drawn = self.rows(passes)
@@ -317,15 +318,16 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
         while engine.left > min(sampling, 0.05 * abs(engine.value)):
             if refresh.is_due(engine.passes):
-                refresh.renew(engine)
+                refresh.renew(engine, engine.passes - refresh.last)
             curve.append(engine.value)
             if not engine.step(refresh.is_due(engine.passes + 1)):
                 break
         before += engine.passes * size / n
         W, metric = engine.W, engine.metric
-    engine, refresh = LBFGS(Objective(problem), metric, W), _Refresh(problem, rng)
-    if not begins:
-        refresh.renew(engine)
+    known = bool(sizes) or not begins
+    engine, refresh = LBFGS(Objective(problem), metric, W, known), _Refresh(problem, rng)
+    if known:
+        refresh.renew(engine, 1)
     stop = _Stop(problem, engine, tol, certified)
     stalled = 0
     while True:
@@ -337,7 +339,7 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
             stop.ended = f"{most_passes} passes (10 * max_iter) were made"
             break
         if refresh.is_due(engine.passes):
-            refresh.renew(engine)
+            refresh.renew(engine, engine.passes - refresh.last)
         value = engine.value
         if engine.left <= NEAR * stop.aim:
             moved = engine.newton_step(stop.aim)
@@ -349,7 +351,7 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
             continue
         stalled += 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:
-            refresh.renew(engine, keep=False)
+            refresh.renew(engine, engine.passes - refresh.last, keep=False)
         elif not moved or stalled > MOST_STALLED:
             stop.ended = stop.stalled()
             break
