@@ -6,10 +6,10 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skce._validation import (
-    check_known,
     check_rows,
     check_weights,
     class_numbers,
+    classes_of,
     column_names,
     label_column,
     read_classes,
@@ -78,6 +78,6 @@ class TargetsMixin:
         """Return which rows are predicted right; here for labels."""
         if y.ndim == 2:
             y = label_column(y)
-        check_known(y)
+        classes_of(y)
         numbers = class_numbers(y, self.classes_)
         return (numbers >= 0) & (self.classes_[numbers] == predicted)

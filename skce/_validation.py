@@ -22,7 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import _get_threadpool_controller
 from sklearn.utils.validation import validate_data
 
-from skce._arrays import check_weight
+from skce._arrays import check_weight, contiguous
 from skce._read import HINT, NUMBERS, column_names, first_missing, read_array, read_targets
 
 __all__ = [
@@ -32,12 +32,12 @@ __all__ = [
     "_Scorer",
     "_fit_context",
     "check_X",
-    "check_known",
     "check_rows",
     "check_sum",
     "check_weights",
     "class_numbers",
     "class_weights",
+    "classes_of",
     "column_names",
     "encode_labels",
     "is_label_column",
@@ -114,7 +114,7 @@ def check_X(estimator, X, reset):
         X = _detached(X)
     elif not hasattr(X, "columns"):  # the frames are scikit-learn's to read
         X = read_array("X", X)
-    if X.__class__ is np.ndarray or sparse.issparse(X):
+    if (X.__class__ is np.ndarray or sparse.issparse(X)) and not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="), copy=False)
     X = validate_data(
         estimator,
@@ -131,7 +131,7 @@ def check_X(estimator, X, reset):
             X = X.copy()
             X.sum_duplicates()
         return X
-    return np.require(X, requirements=("C", "A"))
+    return contiguous(X)
 
 
 def _detached(X):
@@ -223,9 +223,8 @@ def check_rows(X, y):
 
 def encode_labels(y, classes=None):
     """Return the classes of labels y (n,) and the class number of each row."""
-    check_known(y)
-    if classes is None:
-        classes = np.unique(y)
+    found = classes_of(y)
+    classes = found if classes is None else classes
     if len(classes) < 2:
         got = f"one class, {classes[0]!r}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
@@ -236,8 +235,8 @@ def encode_labels(y, classes=None):
     return classes, numbers
 
 
-def check_known(y, name="y"):
-    """Raise unless y (n,) holds class labels, none of them missing."""
+def classes_of(y, name="y"):
+    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing."""
     row = first_missing(y)
     if row is not None:
         raise ValueError(f"{name} must hold labels, got a missing value (NaN) in row {row}.")
@@ -247,7 +246,13 @@ def check_known(y, name="y"):
         raise ValueError(f"{name} must hold labels of one dtype, got objects of type {names}.")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{name} must hold labels, got infinity.")
-    check_classification_targets(y)
+    classes, whole = np.unique(y), y.dtype.kind in "biuUO"
+    if y.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = (classes == classes.astype(np.int64)).all()
+    if not whole or 2 * len(classes) > len(y):  # else it neither raises nor warns
+        check_classification_targets(y)
+    return classes
 
 
 def _alike(y, classes):
@@ -280,8 +285,7 @@ def read_classes(classes):
     classes = read_targets("classes", classes)
     if classes.ndim != 1:
         raise ValueError(f"classes must have shape (n_classes,), got {classes.shape}.")
-    check_known(classes, "classes")
-    return np.unique(classes)
+    return classes_of(classes, "classes")
 
 
 def same_classes(classes, others):
@@ -365,13 +369,10 @@ def label_counts(targets, weights, seen):
 
 def label_rows(labels, k, dtype):
     """Return labels (n,) as a one-hot CSR matrix (n, K); k = 1 marks the rows of class 1."""
-    if k == 1:
-        rows = np.flatnonzero(labels)
-        columns = np.zeros(len(rows), np.int32)
-    else:
-        rows, columns = np.arange(len(labels)), labels
-    ones = np.ones(len(rows), dtype)
-    return sparse.csr_array((ones, (rows, columns)), shape=(len(labels), k))
+    n = len(labels)
+    indptr = np.arange(n + 1) if k > 1 else np.append(0, np.cumsum(labels))
+    columns = labels if k > 1 else np.zeros(indptr[-1], np.int32)
+    return sparse.csr_array((np.ones(indptr[-1], dtype), columns, indptr), shape=(n, k))
 
 
 def class_weights(class_weight, classes, counts):

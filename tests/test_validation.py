@@ -1,14 +1,17 @@
 """What both estimators check and convert before a kernel sees it; y is in the tests of each."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 
 from skce import MultiLabelLogistic, MultinomialLogistic
-from skce._validation import class_weights, encode_labels, label_rows, probability_rows
+from skce._validation import class_weights, classes_of, encode_labels, label_rows, probability_rows
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((60, 4))
@@ -280,6 +283,48 @@ def test_wrong_schedule_is_named(case, estimator, method):
     model = estimator(solver="sgd", learning_rate=WRONG_SCHEDULES[case])
     with pytest.raises(ValueError, match="learning_rate"):
         getattr(model, method)(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        LABELS,
+        LABELS.astype(np.uint8),
+        LABELS > 0,
+        LABELS.astype(float),
+        LABELS + 0.5,
+        LABELS * 1e300,
+        np.float32(2) ** (LABELS + 63),
+        LABELS.astype(str),
+        LABELS.astype(str).astype(object),
+        LABELS.astype("S1"),
+        LABELS.astype("M8[D]"),
+        np.arange(20),
+        np.arange(21),
+        np.arange(40.0) // 2,
+        np.arange(41) % 21,
+    ],
+    ids=lambda y: f"{y.dtype}-{len(y)}-{y.max() if y.dtype.kind in 'iuf' else ''}",
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_labels_are_those_of_scikit_learn(y):
+    """With its errors and warnings, also where its check is left out."""
+
+    def outcome(function):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                function(y)
+            except (TypeError, ValueError) as error:
+                return str(error)
+        return [str(warning.message) for warning in warned if warning.category is UserWarning]
+
+    found, expected = outcome(classes_of), outcome(check_classification_targets)
+    assert found == expected
+    if not isinstance(expected, str):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert_array_equal(classes_of(y), np.unique(y))
 
 
 def test_labels_are_coded_by_the_classes_given():
