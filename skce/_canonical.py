@@ -74,9 +74,11 @@ class Canonical:
     @cached_property
     def missing(self):
         """Rows with a missing entry."""
-        if not sparse.issparse(self.targets):
-            return np.zeros(self.X.shape[0], bool)
-        return np.isnan(self.targets.sum(axis=1))
+        rows = np.zeros(self.X.shape[0], bool)
+        if sparse.issparse(self.targets):
+            gaps = np.flatnonzero(np.isnan(self.targets.data))
+            rows[np.searchsorted(self.targets.indptr, gaps, "right") - 1] = True
+        return rows
 
     @cached_property
     def masses(self):
@@ -105,11 +107,12 @@ class Canonical:
 
     @cached_property
     def _plain_entropies(self):
-        out = np.empty(self.X.shape[0])
+        out, ends = np.empty(self.X.shape[0]), self.targets.indptr
         for rows in pieces(len(out), self.targets.nnz // len(out) + 1):
-            part = self.targets[rows].astype(np.float64)
-            part.data = self._entropy(part.data)
-            out[rows] = part.sum(axis=1)
+            lengths = np.diff(ends[rows.start : rows.stop + 1])
+            entries = self.targets.data[ends[rows.start] : ends[rows.stop]].astype(np.float64)
+            numbers = np.repeat(np.arange(len(lengths)), lengths)
+            out[rows] = np.bincount(numbers, self._entropy(entries), len(lengths))
         return out
 
     def dense_targets(self):
