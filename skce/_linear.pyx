@@ -11,6 +11,7 @@
 import numpy as np
 from scipy.sparse import issparse
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
@@ -37,7 +38,6 @@ cdef class Matrix:
 
     def __cinit__(self, matrix):
         cdef:
-            const unsigned char[::1] values, indices
             const long long[::1] indptr
             Py_ssize_t i, nnz
         if len(matrix.shape) != 2 or matrix.shape[1] < 1:
@@ -46,8 +46,8 @@ cdef class Matrix:
         self.dtype = matrix.dtype
         self.rows.columns = matrix.shape[1]
         self.sparse = self.rows.sparse = issparse(matrix)
-        values = _bytes(matrix.data if self.rows.sparse else matrix)
-        self.rows.values = &values[0] if values.shape[0] else NULL
+        values = np.ascontiguousarray(matrix.data if self.rows.sparse else matrix)
+        self.rows.values = address(values)
         self.buffers = (values,)
         if not self.rows.sparse:
             return
@@ -64,22 +64,27 @@ cdef class Matrix:
             raise ValueError(f"indices of the CSR matrix must be int32 or int64, got {matrix.indices.dtype}.")
         if nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
             raise ValueError(f"indices of the CSR matrix must lie in 0..{matrix.shape[1] - 1}.")
-        indices = _bytes(matrix.indices)
-        self.rows.indices = &indices[0] if nnz else NULL
+        indices = np.ascontiguousarray(matrix.indices)
+        self.rows.indices = address(indices)
         self.rows.indptr = &indptr[0]
         self.rows.wide = matrix.indices.dtype.itemsize == 8
         self.buffers = (values, indices, indptr)
 
 
-def _bytes(array):
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+cdef const void *address(array) except? NULL:
+    """Return where the entries of a C-contiguous array begin; the caller keeps the array."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return view.buf
 
 
 def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
     """Zeros (rows, columns) that begin at a pair of cache lines, as processors fetch them."""
-    space = np.zeros(rows * columns * dtype.itemsize + 128, np.uint8)
-    start = -space.ctypes.data % 128
-    return space[start:start + rows * columns * dtype.itemsize].view(dtype).reshape(rows, columns)
+    cdef Py_ssize_t size = rows * columns * dtype.itemsize, start
+    space = np.zeros(size + 128, np.uint8)
+    start = -<size_t>address(space) % 128
+    return space[start:start + size].view(dtype).reshape(rows, columns)
 
 
 def uses_blas(Matrix X not None, Py_ssize_t k):
@@ -178,12 +183,13 @@ def decision(
     """
     cdef:
         Rows x = X.rows
-        Py_ssize_t n = X.shape[0], p = x.columns, k = intercept.shape[0], block
+        Py_ssize_t n = X.shape[0], p = x.columns, k = intercept.shape[0], block, i
         Py_ssize_t stride = packed_stride(p, k, sizeof(floating))
         Py_ssize_t size = BLOCK_ROWS if stride or x.sparse else BLAS_ROWS
         Py_ssize_t blocks = (n + size - 1) // size
-        floating[:, ::1] weights, blocks_of_rows
+        bytearray packed  # quicker to make than an array, for the sake of single rows
         const floating *w
+        floating *pack
         floating *space = NULL
     dtype = np.float32 if floating is float else np.float64
     if X.dtype != dtype:
@@ -201,11 +207,12 @@ def decision(
     n_threads = threads_for(
         n_threads, (<double>X.nnz if x.sparse else <double>n * p) * k, THREADED, blocks)
     if stride and not x.sparse:
-        weights = aligned_zeros(k, stride, X.dtype)
-        weights[:, :p] = coef
-        w = &weights[0, 0]
-        blocks_of_rows = aligned_zeros(n_threads * size, stride, X.dtype)
-        space = &blocks_of_rows[0, 0]
+        packed = bytearray((k + n_threads * min(size, n)) * stride * sizeof(floating) + 128)
+        pack = <floating *>(<char *>packed + -<size_t><char *>packed % 128)
+        space = pack + k * stride
+        w = pack
+        for i in range(k):
+            memcpy(pack + i * stride, &coef[i, 0], p * sizeof(floating))
     for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=8):
         block_logits(x, block * size, min(size, n - block * size), n, k, w, &intercept[0],
                      space + threadid() * size * stride, stride, &out[block * size, 0])

@@ -411,7 +411,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         if self._form is not None:
             return log_sigmoid(logits)
         if logits.shape[1] == 1:
-            return np.hstack([log_sigmoid(-logits), log_sigmoid(logits)])
+            return log_sigmoid(logits * np.array([-1, 1], logits.dtype))
         return log_softmax(log_sigmoid(logits))
 
     def __sklearn_tags__(self):

@@ -318,4 +318,4 @@ def _of_both(rowwise, entrywise, logits):
     """Return rowwise(logits), or for one logit entrywise for both classes."""
     if logits.shape[1] > 1:
         return rowwise(logits)
-    return np.hstack([entrywise(-logits), entrywise(logits)])
+    return entrywise(logits * np.array([-1, 1], logits.dtype))

@@ -26,7 +26,7 @@ def map_logits(X, coef, intercept, function, softmax):
     is_sparse = sparse.issparse(X)
     coef = dense_rows(coef)
     coef = np.ascontiguousarray(coef.T if is_sparse else coef, dtype)
-    intercept = np.array(np.broadcast_to(intercept, (k,)), dtype)
+    intercept = np.full(k, intercept, dtype)
     entries = X.nnz / n if is_sparse else p  # of a row that has to be converted
     size = max(1, int(BLOCK // max(k, entries if X.dtype != dtype else 0)))
     work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)

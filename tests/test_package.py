@@ -28,7 +28,10 @@ LAYERS = {
     "_cpu": ({"_simd"}, {"cython"}),
     "_kernels": ({"_simd", "_cpu"}, {"cython", "libc"}),
     "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc", "numpy"}),
-    "_linear": ({"_simd", "_blas", "_cpu", "_kernels"}, {"cython", "libc", "numpy", "scipy"}),
+    "_linear": (
+        {"_simd", "_blas", "_cpu", "_kernels"},
+        {"cpython", "cython", "libc", "numpy", "scipy"},
+    ),
     # 2 engine; _read, _arrays and _proba are parts of losses
     "_problem": ({"_kernels", "_linear"}, {"scipy"}),
     "_gradient": (
