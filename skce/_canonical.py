@@ -90,9 +90,9 @@ class Canonical:
             entropy = total * float(special.entr(row).sum())
             return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
         if self.plain:
-            entropy = float(self.weights @ self._plain_entropies)
+            sums, entropies = self._plain_sums
             total = np.full(self.k, self.weights.sum())
-            return np.minimum(self.targets.T @ self.weights, total), total, entropy
+            return np.minimum(sums, total), total, float(self.weights @ entropies)
         sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
         for rows, tau, mass in self.dense_targets():
             sums += self.weights[rows] @ (mass * tau)
@@ -106,14 +106,20 @@ class Canonical:
         return not (self.smoothing or self.pos_weight is not None or self.missing.any())
 
     @cached_property
-    def _plain_entropies(self):
-        out, ends = np.empty(self.X.shape[0]), self.targets.indptr
-        for rows in pieces(len(out), self.targets.nnz // len(out) + 1):
-            lengths = np.diff(ends[rows.start : rows.stop + 1])
-            entries = self.targets.data[ends[rows.start] : ends[rows.stop]].astype(np.float64)
-            numbers = np.repeat(np.arange(len(lengths)), lengths)
-            out[rows] = np.bincount(numbers, self._entropy(entries), len(lengths))
-        return out
+    def _plain_sums(self):
+        """The weighted sums (k,) of tau over the rows, and the entropy of each row."""
+        n, ends, sums = self.X.shape[0], self.targets.indptr, np.zeros(self.k)
+        entropies = np.empty(n)
+        for rows in pieces(n, self.targets.nnz // n + 1):
+            part = slice(ends[rows.start], ends[rows.stop])
+            numbers = np.repeat(
+                np.arange(rows.start, rows.stop), np.diff(ends[rows.start : rows.stop + 1])
+            )
+            tau = self.targets.data[part].astype(np.float64)
+            sums += np.bincount(self.targets.indices[part], self.weights[numbers] * tau, self.k)
+            numbers -= rows.start
+            entropies[rows] = np.bincount(numbers, self._entropy(tau), rows.stop - rows.start)
+        return sums, entropies
 
     def dense_targets(self):
         """Yield, for blocks of rows, tau and the weights of the entries within their row."""
@@ -175,7 +181,7 @@ class Canonical:
             entropy = special.entr(table[:1].astype(np.float64)).sum()
             return table, np.full(n, -float(entropy))
         if self.plain:
-            return self.targets.toarray(), -self._plain_entropies
+            return self.targets.toarray(), -self._plain_sums[1]
         table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
         for rows, tau, mass in self.dense_targets():
             table[rows], negentropy[rows] = tau, -self._entropies(tau, mass)
