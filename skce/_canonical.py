@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse, special
 
-from skce import _cpu, _gradient, _kernels
+from skce import _cpu, _gradient, _kernels, _linear
 from skce._arrays import check_threads
 from skce._problem import Problem
-from skce.optim import Moments
 
 __all__ = ["Canonical", "canonical", "in_threads", "pieces", "thread_count"]
 
@@ -213,13 +212,17 @@ class Canonical:
         return sums
 
     @cached_property
+    def sums_of_squares(self):
+        """Of CSR: in its columns, the numbers of the non-zeros there, and in its rows."""
+        return _linear.squares(self.problem.X, self.weights)
+
+    @cached_property
     def nonzeros(self):
         """Mean square and number of the non-zeros in each column of CSR; whether all are like."""
-        moments = Moments(self.X.shape[1])
-        moments.update(self.X, self.weights, None)
-        scale = moments.scatter / np.maximum(moments.weight, 1)
+        columns, count, _ = self.sums_of_squares
+        scale = columns / np.maximum(count, 1)
         seen = scale[scale > 0]
-        return scale, moments.weight, len(seen) > 0 and seen.max() <= UNLIKE * seen.min()
+        return scale, count, len(seen) > 0 and seen.max() <= UNLIKE * seen.min()
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""

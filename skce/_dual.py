@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import sparse, special
 
-from skce import _gradient, _sdca
+from skce import _gradient, _linear, _sdca
 from skce._canonical import pieces, thread_count
 from skce._certificate import certificate
 from skce.losses import sigmoid, softmax
@@ -103,6 +103,10 @@ class SDCA:
 
     def _leverages(self, inverse):
         """Return the weighted squared norm of each row."""
+        if self.sparse:
+            if np.ptp(inverse) == 0:
+                return self.problem.sums_of_squares[2] * inverse[0]
+            return _linear.row_squares(self.matrix, inverse)
         out = np.empty(self.problem.X.shape[0])
         for rows, squares in self.problem.squares():
             out[rows] = squares @ inverse

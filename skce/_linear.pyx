@@ -172,6 +172,85 @@ cdef void scatter_residuals(
                     residuals)
 
 
+def squares(Matrix X not None, const double[::1] weights not None):
+    """Return sums of squares of CSR: in the columns and their non-zeros' numbers (p,), in the rows (n,).
+
+    Rows without weight do not count in the columns.
+    """
+    cdef:
+        Rows x = X.rows
+        double[::1] columns = np.zeros(x.columns), rows = np.empty(X.shape[0])
+        long long[::1] count = np.zeros(x.columns, np.int64)
+    _check_sums(X, "weights", weights.shape[0], X.shape[0])
+    if X.dtype == np.float32:
+        with nogil:
+            sum_squares(x, <const float *>x.values, weights, columns, count, rows)
+    else:
+        with nogil:
+            sum_squares(x, <const double *>x.values, weights, columns, count, rows)
+    return np.asarray(columns), np.asarray(count), np.asarray(rows)
+
+
+def row_squares(Matrix X not None, const double[::1] scale not None):
+    """Return the sums over the rows of CSR (n,) of the squares times a scale (p,)."""
+    cdef:
+        Rows x = X.rows
+        double[::1] out = np.empty(X.shape[0])
+    _check_sums(X, "scale", scale.shape[0], x.columns)
+    if X.dtype == np.float32:
+        with nogil:
+            sum_rows(x, <const float *>x.values, scale, out)
+    else:
+        with nogil:
+            sum_rows(x, <const double *>x.values, scale, out)
+    return np.asarray(out)
+
+
+def _check_sums(Matrix X, name, length, expected):
+    if not X.sparse or X.dtype not in (np.float32, np.float64):
+        kind = "CSR" if X.sparse else "an array"
+        raise ValueError(f"X must be CSR of float32 or float64, got {kind} of {X.dtype}.")
+    if length != expected:
+        raise ValueError(f"{name} must have {expected} entries, got {length}.")
+
+
+cdef void sum_squares(Rows x, const floating *values, const double[::1] weights, double[::1] columns,
+                      long long[::1] count, double[::1] rows) noexcept nogil:
+    """rows (n,) <- sums of squares; those of rows with weight are added to columns, non-zeros to count."""
+    cdef:
+        const int *narrow = <const int *>x.indices
+        const long long *wide = <const long long *>x.indices
+        Py_ssize_t i, column
+        long long j
+        double square, total
+        bint counts
+    for i in range(weights.shape[0]):
+        total, counts = 0, weights[i] != 0
+        for j in range(x.indptr[i], x.indptr[i + 1]):
+            column = wide[j] if x.wide else narrow[j]
+            square = <double>values[j] * values[j]
+            total += square
+            if counts:
+                columns[column] += square
+                count[column] += values[j] != 0
+        rows[i] = total
+
+
+cdef void sum_rows(Rows x, const floating *values, const double[::1] scale, double[::1] out) noexcept nogil:
+    """out (n,) <- the sums of the squares times scale (p,)."""
+    cdef:
+        const int *narrow = <const int *>x.indices
+        const long long *wide = <const long long *>x.indices
+        Py_ssize_t i
+        long long j
+        double total
+    for i in range(out.shape[0]):
+        total = 0
+        for j in range(x.indptr[i], x.indptr[i + 1]):
+            total += <double>values[j] * values[j] * scale[wide[j] if x.wide else narrow[j]]
+        out[i] = total
+
+
 def decision(
     Matrix X not None, const floating[:, ::1] coef not None, const floating[::1] intercept not None,
     floating[:, ::1] out not None, bint softmax, int n_threads,

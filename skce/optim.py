@@ -9,6 +9,8 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 
+from skce import _linear
+
 __all__ = ["constant", "cosine", "inverse_scaling"]
 
 BLOCK = 4096  # rows looked at together
@@ -136,27 +138,23 @@ class Moments:
 
     def update(self, X, weights, rng):
         """Take in the rows of X that have weight."""
+        if sparse.issparse(X):
+            squares, count, _ = _linear.squares(_linear.Matrix(X), weights)
+            self.scatter += squares
+            self.weight += count
+            return
         rows = np.flatnonzero(weights)
-        size = BLOCK
-        if sparse.issparse(X):  # no fewer entries than columns
-            size = max(BLOCK, len(rows) * X.shape[1] // max(X.nnz, 1))
-        for first in range(0, len(rows), size):
-            block = rows[first : first + size]
-            block = X[block] if len(rows) < X.shape[0] else X[first : first + size]
-            if sparse.issparse(X):
-                squares = np.square(block.data, dtype=np.float64)
-                self.scatter += np.bincount(block.indices, squares, X.shape[1])
-                self.weight += np.bincount(block.indices, block.data != 0, X.shape[1])
-            else:
-                np.minimum(self.low, block.min(axis=0), out=self.low)
-                np.maximum(self.high, block.max(axis=0), out=self.high)
-        if not sparse.issparse(X):
-            sample = X[sample_rows(X, rows, rng)].astype(np.float64)
-            n_new, n_old = len(sample), self.weight
-            delta = sample.mean(axis=0) - self.mean
-            self.scatter += sample.var(axis=0) * n_new + delta**2 * n_old * n_new / (n_old + n_new)
-            self.mean += delta * n_new / (n_old + n_new)
-            self.weight = n_old + n_new
+        for first in range(0, len(rows), BLOCK):
+            block = rows[first : first + BLOCK]
+            block = X[block] if len(rows) < X.shape[0] else X[first : first + BLOCK]
+            np.minimum(self.low, block.min(axis=0), out=self.low)
+            np.maximum(self.high, block.max(axis=0), out=self.high)
+        sample = X[sample_rows(X, rows, rng)].astype(np.float64)
+        n_new, n_old = len(sample), self.weight
+        delta = sample.mean(axis=0) - self.mean
+        self.scatter += sample.var(axis=0) * n_new + delta**2 * n_old * n_new / (n_old + n_new)
+        self.mean += delta * n_new / (n_old + n_new)
+        self.weight = n_old + n_new
 
     def scale(self):
         """Return the squared scale of each column, 1 where it has shown nothing but one value."""

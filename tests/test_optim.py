@@ -110,7 +110,7 @@ def test_rare_column_is_no_smaller_than_its_reach_allows():
 @every_storage
 @pytest.mark.parametrize("n", [300, 3 * SAMPLE])
 def test_rows_without_weight_are_as_good_as_removed(stored, n):
-    X, weights = data(n), np.random.default_rng(1).integers(3, size=n)
+    X, weights = data(n), np.random.default_rng(1).integers(3, size=n).astype(float)
     X[weights == 0] *= 100
     kept = weights > 0
     expected, actual = moments(stored(X[kept])), moments(stored(X), weights=weights)

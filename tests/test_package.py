@@ -47,7 +47,7 @@ LAYERS = {
     "_arrays": ({"_parallel", "_read"}, {"numpy", "scipy"}),
     "_proba": ({"_parallel", "_arrays", "_read"}, {"numpy"}),
     "losses": ({"_kernels", "_arrays", "_proba", "_read"}, {"numpy"}),
-    "optim": (set(), {"numpy", "scipy"}),
+    "optim": ({"_linear"}, {"numpy", "scipy"}),
     # 3 contract
     "_validation": ({"_arrays", "_read"}, EVERYTHING),
     # 4 base
@@ -55,14 +55,17 @@ LAYERS = {
     "_targets": ({"_validation"}, EVERYTHING),
     "_predict": ({"_linear", "_arrays", "_validation"}, {"numpy", "scipy"}),
     "_canonical": (
-        {"_cpu", "_kernels", "_problem", "_gradient", "_arrays", "optim"},
+        {"_cpu", "_kernels", "_linear", "_problem", "_gradient", "_arrays"},
         {"numpy", "scipy"},
     ),
     "_certificate": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
     "_metric": ({"_canonical"}, {"numpy", "scipy"}),
     "_objective": ({"_gradient", "_certificate", "_metric"}, {"numpy", "scipy"}),
     "_lbfgs": ({"_metric", "_objective"}, {"numpy", "scipy"}),
-    "_dual": ({"_gradient", "_sdca", "losses", "_canonical", "_certificate"}, {"numpy", "scipy"}),
+    "_dual": (
+        {"_gradient", "_linear", "_sdca", "losses", "_canonical", "_certificate"},
+        {"numpy", "scipy"},
+    ),
     "_optimum": ({"_objective", "_lbfgs", "_dual"}, {"numpy", "scipy"}),
     "_base": (
         {

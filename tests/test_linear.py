@@ -1,0 +1,46 @@
+"""Sums of squares over a CSR matrix, against NumPy."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from skce._linear import Matrix, row_squares, squares
+
+
+def matrix(dtype, index):
+    """Return CSR with an empty row, an empty column and explicit zeros, and the weights of rows."""
+    rng = np.random.default_rng(0)
+    dense = rng.standard_normal((50, 9)) * (rng.random((50, 9)) < 0.4)
+    dense[7], dense[:, 3] = 0, 0
+    X = sparse.csr_array(dense.astype(dtype))
+    X.data[::5] = 0
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    return X, rng.random(50) * (rng.random(50) < 0.7)
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_squares_are_those_of_numpy(dtype, index):
+    X, weights = matrix(dtype, index)
+    dense = X.toarray().astype(np.float64)
+    live, scale = dense[weights > 0], np.logspace(-2, 2, 9)
+    columns, count, rows = squares(Matrix(X), weights)
+    assert_allclose(columns, (live**2).sum(axis=0), rtol=1e-14)
+    assert_array_equal(count, (live != 0).sum(axis=0))
+    assert_allclose(rows, (dense**2).sum(axis=1), rtol=1e-14)
+    assert_allclose(row_squares(Matrix(X), scale), dense**2 @ scale, rtol=1e-14)
+
+
+def test_sums_of_squares_check_their_arrays():
+    X, weights = matrix(np.float64, np.int32)
+    scale = np.ones(9)
+    for wrong in (X.toarray(), X.astype(int)):
+        with pytest.raises(ValueError, match="CSR of float32 or float64"):
+            squares(Matrix(wrong), weights)
+        with pytest.raises(ValueError, match="CSR of float32 or float64"):
+            row_squares(Matrix(wrong), scale)
+    with pytest.raises(ValueError, match="weights must have 50"):
+        squares(Matrix(X), weights[1:])
+    with pytest.raises(ValueError, match="scale must have 9"):
+        row_squares(Matrix(X), scale[1:])
