@@ -28,10 +28,9 @@ MOST_SCALE = 1.5  # beyond 2 rounding grows where the curvature is that of the m
 NEAR = 3.0  # times the goal: an estimate from which Newton's direction is sought
 LEFT = 0.5  # share of the goal that may be left of Newton's step
 SAFETY = 2.0  # of the estimate at the end
+OUTLIERS = 0.05  # share of the pairs, the flattest, that do not speak for what none has met
 LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
 MOST_PRODUCTS = 10  # of one direction
-import os
-Q=float(os.environ.get('QQ','0.1'))
 ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope
 SHORTEST = 1e-10  # of a step
 REFRESH = 10  # passes at least before another metric
@@ -78,7 +77,8 @@ class Pairs:
         self.SY[:used, place] = self.S[:used] @ y
         self.inverse[place] = ss / sy
         self.scale = min(sy / yy, MOST_SCALE)
-        self.cautious_scale = max(1.0, float(np.sort(self.inverse[:used])[-1 - int(Q * used)]))
+        flattest = np.sort(self.inverse[:used])[-1 - int(OUTLIERS * used)]
+        self.cautious_scale = max(1.0, float(flattest))
 
     def divide(self, g):
         """Return H g, and the square of what no pair has met of g."""
@@ -316,7 +316,7 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         part = problem.subset(np.sort(order[:size]))
         engine, refresh = LBFGS(Objective(part), metric, W), _Refresh(part, rng)
         sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
-        while engine.left > min(sampling, 0.05 * abs(engine.value)):
+        while engine.estimate > min(sampling, 0.05 * abs(engine.value)):
             if refresh.is_due(engine.passes):
                 refresh.renew(engine, engine.passes - refresh.last)
             curve.append(engine.value)
