@@ -23,6 +23,7 @@ SAMPLE_SIZE = 1 << 21  # and their entries
 MOST_WAITING = 1 << 25  # bytes of results that threads may hold
 SOME_ROWS = 1000  # from which the size of logits is told
 SHORT = 50.0  # up to which a bound of it is good enough
+HUGE = 1e15  # whose squares float32 does not sum
 UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 
@@ -193,16 +194,40 @@ class Canonical:
             yield part if rows is None else rows[part]
 
     def squares(self):
-        """Yield parts of the rows and the squares of their centred entries, in double."""
-        X, n = self.X, self.X.shape[0]
+        """Yield parts of the rows and the squares of their centred entries."""
+        X = self.X
         if not sparse.issparse(X):
             for rows in self.pieces():
-                yield rows, np.square(X[rows] - self.centre_in_dtype, dtype=np.float64)
+                Z = X[rows] - self.centre_in_dtype
+                if np.abs(Z).max(initial=0) > HUGE:
+                    Z = Z.astype(np.float64)
+                yield rows, np.square(Z, out=Z)
             return
-        for rows in pieces(n, X.nnz // n + self.k):
+        for rows in pieces(X.shape[0], X.nnz // X.shape[0] + self.k):
             Z = X[rows]
             squares = np.square(Z.data, dtype=np.float64)
             yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+
+    @cached_property
+    def column_squares(self):
+        """Weighted sums of the squares of the centred columns (p,)."""
+        if sparse.issparse(self.X):
+            return self.sums_of_squares[0]
+        total = np.zeros(self.X.shape[1])
+        for rows, squares in self.squares():
+            total += self.weights[rows].astype(squares.dtype) @ squares
+        return total
+
+    @cached_property
+    def leverages(self):
+        """Squared lengths (n,) of the rows with the constant, in columns of one scale."""
+        inverse = 1 / np.where(self.column_squares > 0, self.column_squares, np.inf)
+        if sparse.issparse(self.X):
+            return 1 + _linear.row_squares(self.problem.X, inverse)
+        lengths = np.empty(self.X.shape[0])
+        for rows, squares in self.squares():
+            lengths[rows] = 1 + squares @ inverse.astype(squares.dtype)
+        return lengths
 
     def weigh(self, weights, table):
         """Return the weighted sums (k,) over the rows of a table, in double."""

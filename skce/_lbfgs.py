@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._metric import Metric, has_matrices
+from skce._metric import Metric, draw_rows, has_matrices
 from skce._objective import Objective
 
 __all__ = ["LBFGS", "Found", "Pairs", "minimize"]
@@ -38,7 +38,7 @@ ROWS_PER_COLUMN = 10  # of a metric, at least
 LEAST_SIZE = 1 << 20  # numbers of the rows of a metric, at least
 MOST_STALLED = 3  # steps whose fall is below rounding
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
-ROWS_PER_WEIGHT = 12
+ROWS_PER_WEIGHT = 100
 GROWTH = 4  # of the samples
 ROUNDING = 1e-6  # what rounding may leave of the relative gradient
 
@@ -255,7 +255,7 @@ class _Refresh:
     def rows(self, passes):
         """Draw the rows of a metric that may cost so many passes."""
         most = max(self.least, int(passes / max(self.cost, 1e-300) * self.n))
-        return self.problem.sample(most, self.rng)
+        return draw_rows(self.problem, most, self.rng)
 
     def is_due(self, passes):
         """Tell whether so many passes are enough."""
@@ -267,7 +267,7 @@ class _Refresh:
         objective = engine.objective
         curvature = objective.curvature if self.for_each else objective.mean_curvature
         drawn = self.rows(passes)
-        exact = self.problem.sigmoid and self.for_each and drawn[2] == 1  # the Hessian itself
+        exact = self.problem.sigmoid and self.for_each and drawn[0] is None  # the Hessian itself
         engine.renew(Metric(self.problem, drawn, curvature), keep and not exact)
         self.last = engine.passes
 

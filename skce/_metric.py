@@ -3,16 +3,15 @@
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._canonical import in_threads, pieces
+from skce._canonical import HUGE, in_threads, pieces
 
-__all__ = ["Metric", "has_matrices", "least_curvature"]
+__all__ = ["Metric", "draw_rows", "has_matrices", "least_curvature"]
 
 MOST_COLUMNS = 4000  # of a matrix
 MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
 SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
 ROUNDING = 1e-15  # of a pivot, for each column, or that of the columns squared
 SUSPECT = 1e-5  # square of a pivot that float32 makes no better
-HUGE = 1e15  # whose squares float32 does not sum
 
 
 class Metric:
@@ -27,7 +26,7 @@ class Metric:
     problem : Canonical
         Gives columns, weights and the penalty.
     drawn : tuple
-        The rows it is made of, as `Canonical.sample` draws them.
+        The rows it is made of, of `draw_rows`.
     curvature : callable, default=None
         Returns the weight * curvature (m, k) or (m, 1) of some rows; None is that of the best
         constants.
@@ -41,7 +40,13 @@ class Metric:
         self.shifts = columns > 1 and not problem.sigmoid
         self.flat, dtype = [], problem.X.dtype
         if problem.X.shape[1] > MOST_COLUMNS:
-            self.C = _diagonal(problem, columns, lambda rows: curvature(rows) * shares)
+            D = np.zeros((problem.X.shape[1] + 1, columns))
+            for rows, squares in problem.squares():
+                each = curvature(rows) * shares
+                D[:-1] += squares.T @ each
+                D[-1] += each.sum(axis=0)
+            D[:-1] += problem.alpha
+            self.C = 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
             return
         if self._factor(problem, drawn, curvature, shares, dtype) and dtype == np.float32:
             del self.C  # one at a time
@@ -132,15 +137,24 @@ def _at_constants(problem):
     return curvature, np.ones(1)
 
 
-def _diagonal(problem, columns, curvature):
-    """Return 1 over the root of the diagonal (p + 1, columns) of the matrices."""
-    D = np.zeros((problem.X.shape[1] + 1, columns))
-    for rows, squares in problem.squares():
-        each = curvature(rows)
-        D[:-1] += squares.T @ each
-        D[-1] += each.sum(axis=0)
-    D[:-1] += problem.alpha
-    return 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
+def draw_rows(problem, most, rng):
+    """Draw about so many rows by their share of the second moments, in columns of one scale.
+
+    Return them and what each row stands for (n,); None for both are all rows. Rows that hold much
+    of what few rows know are certain.
+    """
+    if len(problem.rows) <= most:
+        return None, None
+    share = problem.weights * problem.leverages
+    ordered = np.sort(share)[::-1]
+    rest = np.maximum(np.cumsum(ordered[::-1])[::-1], 1e-300)  # of a row and those after it
+    left = np.maximum(most - np.arange(len(share)), 1)
+    certain = int(np.argmax(left * ordered <= rest))
+    chance = np.minimum(left[certain] / rest[certain] * share, 1.0)
+    times = np.zeros(len(share))
+    rows = np.flatnonzero(rng.random_sample(len(share)) < chance)
+    times[rows] = 1 / chance[rows]
+    return rows, times
 
 
 def _inverse_root(A, problem):
@@ -166,15 +180,18 @@ def _inverse_root(A, problem):
 def _second_moments(problem, drawn, curvature, dtype):
     """Return the matrix of each curvature (k, p + 1, p + 1), from products in dtype."""
     X, p = problem.X, problem.X.shape[1]
-    rows, size, grow = drawn
+    rows, times = drawn
     k = curvature(slice(0, 1)).shape[1]
-    A, reach = np.zeros((k, p + 1, p + 1)), np.zeros(p)
+
+    def weigh(part):
+        return curvature(part) if times is None else curvature(part) * times[part, None]
+
+    A = np.zeros((k, p + 1, p + 1))
     if sparse.issparse(X):
         Z = sparse.csr_array(X if rows is None else X[rows]).astype(dtype, copy=False)
-        weights = grow * curvature(slice(None) if rows is None else rows)
+        weights = weigh(slice(None) if rows is None else rows)
         for some in pieces(p, p):
             columns = Z[:, some]
-            reach[some] = abs(columns).max(axis=0).toarray().ravel()
             for c in range(k):
                 by_row = sparse.diags_array(weights[:, c])
                 A[c, some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
@@ -182,24 +199,22 @@ def _second_moments(problem, drawn, curvature, dtype):
     else:
 
         def moments(part):
-            Z, weight = X[part] - problem.centre_in_dtype, curvature(part) * grow
-            top = np.abs(Z).max(axis=0) if grow > 1 else reach
+            Z, weight = X[part] - problem.centre_in_dtype, weigh(part)
             Z, sums = summable(Z, dtype), np.empty((k, p + 1))
             sums[:, :p], sums[:, p] = weight.T @ Z, weight.sum(axis=0)
-            return [weighted_gram(Z, weight[:, c]) for c in range(k)], sums, top
+            return [weighted_gram(Z, weight[:, c]) for c in range(k)], sums
 
         each = k * p * p * np.dtype(dtype).itemsize
-        for grams, sums, top in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
+        for grams, sums in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
             for c in range(k):
                 A[c, :p, :p] += grams[c]
             A[:, p] += sums
-            reach = np.maximum(reach, top)
             grams = None  # before the next ones are made
     for c in range(k):
         A[c, p, :p] *= problem.fit_intercept
-        A[c, :p, p], total = A[c, p, :p], A[c, p, p]
-        if grow > 1:
-            _damp(A[c], size, np.append(total * reach.astype(np.float64) ** 2 / (9 * p), 0.0))
+        A[c, :p, p] = A[c, p, :p]
+        if rows is not None:
+            _shrink(A[c], len(rows))
     return A
 
 
@@ -215,12 +230,11 @@ def weighted_gram(X, weight):
     return Z.T @ Z
 
 
-def _damp(A, rows, more):
-    """Shrink a matrix of few rows to its diagonal, and raise that by `more`."""
-    share = 0.5 * len(A) / (rows + len(A))
+def _shrink(A, rows):
+    """Shrink a matrix of few rows to its diagonal."""
     diagonal = A.diagonal().copy()
-    A *= 1 - share
-    A[np.diag_indices_from(A)] = diagonal + more
+    A *= 1 - 0.5 * len(A) / (rows + len(A))
+    A[np.diag_indices_from(A)] = diagonal
 
 
 def to_unit(A):

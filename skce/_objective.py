@@ -85,8 +85,5 @@ class Objective:
     @cached_property
     def unit(self):
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
-        weights = self.problem.weights / self.problem.weights.sum()
-        square = 4 * self.problem.alpha
-        for rows, squares in self.problem.squares():
-            square = square + squares.T @ weights[rows]
+        square = self.problem.column_squares / self.problem.weights.sum() + 4 * self.problem.alpha
         return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
