@@ -211,8 +211,6 @@ class Canonical:
     @cached_property
     def column_squares(self):
         """Weighted sums of the squares of the centred columns (p,)."""
-        if sparse.issparse(self.X):
-            return self.sums_of_squares[0]
         total = np.zeros(self.X.shape[1])
         for rows, squares in self.squares():
             total += self.weights[rows].astype(squares.dtype) @ squares

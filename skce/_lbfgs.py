@@ -69,14 +69,33 @@ class Pairs:
         sy, ss, yy = float(s @ y), float(s @ s), float(y @ y)
         if not 1e-14 * np.sqrt(ss * yy) < sy < np.inf:
             return
-        full = len(self.order) == self.most
-        place = self.order[0] if full else len(self.order)
-        self.order = np.append(self.order[full:], place)
-        self.S[place], self.Y[place] = s, y
         used = len(self.order)
+        if used < self.most:
+            self.order, used = np.arange(used + 1), used + 1
+        else:
+            self.order = np.concatenate([self.order[1:], self.order[:1]])
+        place = self.order[-1]
+        self.S[place], self.Y[place] = s, y
         self.SY[:used, place] = self.S[:used] @ y
         self.inverse[place] = ss / sy
-        self.scale = min(sy / yy, MOST_SCALE)
+        self._tell_scales()
+
+    def take(self, S, Y):
+        """Take these pairs (m, size) for all, the oldest first, but for such ones."""
+        sy, ss, yy = (np.einsum("ij,ij->i", A, B) for A, B in ((S, Y), (S, S), (Y, Y)))
+        good = (1e-14 * np.sqrt(ss * yy) < sy) & (sy < np.inf)
+        used = np.count_nonzero(good)
+        self.order = np.arange(used)
+        self.S[:used], self.Y[:used] = S[good], Y[good]
+        self.SY[:used, :used] = self.S[:used] @ self.Y[:used].T
+        self.inverse[:used] = ss[good] / sy[good]
+        if used:
+            self._tell_scales()
+
+    def _tell_scales(self):
+        last, used = self.order[-1], len(self.order)
+        y = self.Y[last]
+        self.scale = min(self.SY[last, last] / float(y @ y), MOST_SCALE)
         flattest = np.sort(self.inverse[:used])[-1 - int(OUTLIERS * used)]
         self.cautious_scale = max(1.0, float(flattest))
 
@@ -160,10 +179,10 @@ class LBFGS:
         """Go on in the coordinates of another metric, with the pairs in these or without."""
         old, before, pairs = self.metric, self.pairs, Pairs(self.W.size)
         order, shape = before.order if keep else before.order[:0], (-1, *self.W.shape)
-        S = np.array([old.to_weights(s) for s in before.S[order].reshape(shape)])
-        Y = old.from_gradient(before.Y[order].reshape(shape))
-        for s, y in zip(metric.to_coordinates(S.reshape(shape)), Y, strict=True):
-            pairs.add(s.ravel(), metric.to_gradient(y).ravel())
+        if len(order):
+            S = metric.to_coordinates(old.to_weights(before.S[order].reshape(shape)))
+            Y = metric.to_gradient(old.from_gradient(before.Y[order].reshape(shape)))
+            pairs.take(S.reshape(len(order), -1), Y.reshape(len(order), -1))
         self.metric, self.pairs = metric, pairs
         self._arrive(self.W, self.value, self.gradient)
 

@@ -66,16 +66,21 @@ class Metric:
         return suspect
 
     def _times(self, U, turned):
-        """Return each matrix, or its transpose, times its column of U, or one times all."""
+        """Return each matrix, or its transpose, times its columns of U, or one times all."""
         if self.C.ndim == 2:
             return U * self.C
-        if len(self.C) == 1:
-            return (self.C[0].T if turned else self.C[0]) @ U
         C = self.C.transpose(0, 2, 1) if turned else self.C
-        return (C @ U.T[:, :, None])[:, :, 0].T
+        if len(C) == 1:
+            return C[0] @ U
+        if U.ndim == 2:
+            return (C @ U.T[:, :, None])[:, :, 0].T
+        return (C @ U.transpose(2, 1, 0)).transpose(2, 1, 0)
 
     def to_weights(self, U):
-        """Return W (p + 1, k) of its coordinates, without what shifts all classes alike."""
+        """Return W (p + 1, k) of its coordinates, without what shifts all classes alike.
+
+        Of a stack (m, p + 1, k) a stack, as `to_gradient` does.
+        """
         return self._centred(self._times(U, False))
 
     def to_gradient(self, gradient):
@@ -84,12 +89,12 @@ class Metric:
         if self.flat:
             gradient = gradient.copy()
         for c, N, scaled in self.flat:  # where only rounding is left of it
-            column = gradient if len(self.C) == 1 else gradient[:, c]
+            column = gradient if len(self.C) == 1 else gradient[..., c : c + 1]
             column -= N @ (scaled.T @ column)
         return self._times(gradient, True)
 
     def _centred(self, W):
-        return W - W.sum(axis=1, keepdims=True) / W.shape[1] if self.shifts else W
+        return W - W.sum(axis=-1, keepdims=True) / W.shape[-1] if self.shifts else W
 
     def to_coordinates(self, W):
         """Return the coordinates of each W of a stack (m, p + 1, k)."""

@@ -1,5 +1,7 @@
 """The objective, the metric, L-BFGS in it and its rule of the end, against plain NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -9,7 +11,7 @@ from scipy import sparse
 
 from skce import MultiLabelLogistic, MultinomialLogistic, _metric
 from skce._lbfgs import LBFGS, Pairs, minimize
-from skce._metric import Metric
+from skce._metric import Metric, draw_rows
 from skce._objective import Objective
 
 every_kind = pytest.mark.parametrize("name", KINDS)
@@ -28,14 +30,13 @@ def choose(monkeypatch, way):
         monkeypatch.setattr(_metric, name, value)
 
 
-def all_rows(problem):
-    return problem.sample(len(problem.rows), None)
+ALL_ROWS = None, None
 
 
 def start(problem, W=None):
     """L-BFGS in the metric of the constants."""
     W = problem.constants() if W is None else W
-    return LBFGS(Objective(problem), Metric(problem, all_rows(problem)), W)
+    return LBFGS(Objective(problem), Metric(problem, ALL_ROWS), W)
 
 
 def direction_of(case):
@@ -96,7 +97,7 @@ def test_metric_is_the_second_moments_of_each_curvature_and_the_penalty(
     columns = problem.k if way == "matrices" else 1
     each = np.abs(case.rng.standard_normal((len(plain.Z), columns)))
     each *= problem.weights[:, None] > 0
-    metric = Metric(problem, all_rows(problem), lambda rows: each[rows])
+    metric = Metric(problem, ALL_ROWS, lambda rows: each[rows])
     W, V = direction_of(case), direction_of(case)
     product = np.empty_like(W)
     for c in range(problem.k):
@@ -122,7 +123,7 @@ def test_metric_of_the_constants_is_the_hessian_there(name):
     case = case_of(name, 0, scales=0)
     plain, problem = case.plain, case.problem
     W = problem.constants()
-    metric, objective = Metric(problem, all_rows(problem)), Objective(problem)
+    metric, objective = Metric(problem, ALL_ROWS), Objective(problem)
     objective.value_and_gradient(W)
     for c in range(problem.k):
         if plain.sigmoid and problem.masses[1][c] > 0:
@@ -211,7 +212,7 @@ def test_another_metric_keeps_what_the_pairs_tell(name):
     for _ in range(4):
         engine.step(remember=True)
     W, value, pairs, old = engine.W, engine.value, engine.pairs, engine.metric
-    engine.renew(Metric(case.problem, all_rows(case.problem), engine.objective.curvature))
+    engine.renew(Metric(case.problem, ALL_ROWS, engine.objective.curvature))
     assert engine.W is W
     assert engine.value == value
     assert len(engine.pairs.order) == len(pairs.order)
@@ -274,13 +275,33 @@ def test_ends_at_the_optimum_from_anywhere(name):
 
 def test_metric_of_a_sample_is_near_that_of_all_rows():
     case = case_of("labels", 0, n=(30_000, 30_001), p=(45, 46), k=(3, 4), scales=0, storage="dense")
-    problem, weights = case.problem, case.problem.weights[:, None]
-    drawn = problem.sample(5000, np.random.RandomState(0))
-    metric = Metric(problem, drawn, lambda rows: weights[rows])
+    weights = case.problem.weights[:, None]
+    drawn = draw_rows(case.problem, 5000, np.random.RandomState(0))
+    metric = Metric(case.problem, drawn, lambda rows: weights[rows])
     A = case.plain.Z.T @ (weights * case.plain.Z) + np.diag(case.plain.decay[:, 0])
     V = case.rng.standard_normal((46, 3))
     ratio = np.sum(V * metric.to_weights(metric.to_gradient(A @ V))) / np.sum(V * V)
     assert 0.7 < ratio < 1.3
+
+
+def test_rows_that_alone_know_a_column_are_drawn_and_the_others_stand_for_all():
+    rng = np.random.default_rng(0)
+    options = {"k": (3, 4), "scales": 0, "storage": "dense", "zeros": False}
+    case = case_of("labels", 0, n=(5000, 5001), p=(6, 7), **options)
+    X = case.problem.X.copy()
+    rare = rng.choice(5000, 3, replace=False)
+    X[:, 5], X[rare, 5] = 0, 1
+    problem = replace(case.problem, X=X)
+    assert draw_rows(problem, 5000, rng) == (None, None)
+    numbers, others = [], []
+    for seed in range(20):
+        rows, times = draw_rows(problem, 1000, np.random.RandomState(seed))
+        assert_allclose(times[rare], 1)
+        assert (np.flatnonzero(times) == rows).all()
+        numbers.append(len(rows))
+        others.append(times.sum())
+    assert abs(np.mean(numbers) - 1000) <= 40
+    assert abs(np.mean(others) - 5000) <= 250
 
 
 MODELS = {
