@@ -287,7 +287,8 @@ class _Refresh:
         curvature = objective.curvature if self.for_each else objective.mean_curvature
         drawn = self.rows(passes)
         exact = self.problem.sigmoid and self.for_each and drawn[0] is None  # the Hessian itself
-        engine.renew(Metric(self.problem, drawn, curvature), keep and not exact)
+        metric = Metric(self.problem, drawn, curvature, engine.metric.flat)
+        engine.renew(metric, keep and not exact)
         self.last = engine.passes
 
 

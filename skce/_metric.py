@@ -30,15 +30,17 @@ class Metric:
     curvature : callable, default=None
         Returns the weight * curvature (m, k) or (m, 1) of some rows; None is that of the best
         constants.
+    flat : list, default=None
+        The flat directions of another metric of these columns; None looks for them.
     """
 
-    def __init__(self, problem, drawn, curvature=None):
+    def __init__(self, problem, drawn, curvature=None, flat=None):
         shares = np.ones(1)
         if curvature is None:
             curvature, shares = _at_constants(problem)
         columns = len(shares) * curvature(slice(0, 1)).shape[1]
         self.shifts = columns > 1 and not problem.sigmoid
-        self.flat, dtype = [], problem.X.dtype
+        self.flat, dtype = [] if flat is None else flat, problem.X.dtype
         if problem.X.shape[1] > MOST_COLUMNS:
             D = np.zeros((problem.X.shape[1] + 1, columns))
             for rows, squares in problem.squares():
@@ -48,21 +50,24 @@ class Metric:
             D[:-1] += problem.alpha
             self.C = 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
             return
-        if self._factor(problem, drawn, curvature, shares, dtype) and dtype == np.float32:
+        made = problem, drawn, curvature, shares
+        if self._factor(*made, dtype, flat is None) and dtype == np.float32:
             del self.C  # one at a time
-            self._factor(problem, drawn, curvature, shares, np.float64)
+            self._factor(*made, np.float64, flat is None)
 
-    def _factor(self, problem, drawn, curvature, shares, dtype):
+    def _factor(self, problem, drawn, curvature, shares, dtype, at_constants):
         """Set C and flat, from products in dtype; tell whether these are too coarse."""
-        moments, suspect, self.flat = _second_moments(problem, drawn, curvature, dtype), False, []
+        moments, suspect, found = _second_moments(problem, drawn, curvature, dtype), False, []
         if len(shares) > 1:
             moments = shares[:, None, None] * moments
         for c, A in enumerate(moments):  # in place
             scale, flat, least = _inverse_root(A, problem)
             if flat is not None:
-                self.flat.append((c, flat / scale[:, None], flat * scale[:, None]))
+                found.append((c, flat / scale[:, None], flat * scale[:, None]))
             suspect |= least < SUSPECT
         self.C = moments
+        if at_constants:
+            self.flat = found
         return suspect
 
     def _times(self, U, turned):
@@ -117,7 +122,7 @@ class Metric:
 
 def least_curvature(dtype):
     """Return what counts as the curvature of a row of weight 1 that has none but for rounding."""
-    return float(np.finfo(dtype).eps) ** 0.75
+    return float(np.finfo(dtype).eps) ** 2
 
 
 def has_matrices(problem):
