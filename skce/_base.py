@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -335,7 +334,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
-        self.certified_ = problem.is_within(found.gap, found.objective, self.tol)
+        self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
         return problem.from_centred(W)
 
     def _descend(self, data, params, start, rng):

@@ -1,7 +1,8 @@
 """L-BFGS in the coordinates of a metric, with Newton's step near the end.
 
 1. On many rows it begins on samples of them. Each step goes along the direction that the pairs of
-   earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one pass.
+   earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one
+   pass.
 2. When as many passes were made as it costs, the metric is made anew of the curvature at the
    iterate, one matrix for each class; the pairs are taken along.
 3. The pairs estimate how far the objective may still fall. Where that is near the goal, Newton's
@@ -41,7 +42,6 @@ FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each
 ROWS_PER_WEIGHT = 100
 GROWTH = 4  # of the samples
 ROUNDING = 1e-6  # what rounding may leave of the relative gradient
-
 
 
 class Pairs:

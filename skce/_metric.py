@@ -15,7 +15,7 @@ SUSPECT = 1e-5  # square of a pivot that float32 makes no better
 
 
 class Metric:
-    """Second moments of the columns and the constant, times a curvature, plus the penalty, factored.
+    """Second moments of the columns and the constant times a curvature, plus the penalty, factored.
 
     Coordinates U are those where it is the identity. With a curvature for each class it is a
     matrix for each, the diagonal blocks of the Hessian; beyond MOST_COLUMNS columns it is their
