@@ -50,12 +50,11 @@ class MultinomialLogistic(BaseCrossEntropy):
     label_smoothing : float, default=0.0
         ε in [0, 1]: targets become (1 − ε)·t + ε/K.
     solver : {"auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"}, default="auto"
-        "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, then Newton's method) need
-        no learning rate and certify how near the optimum is; the last three are stochastic
-        gradient descent. "auto" solves small problems (n · p · K <= 4e6, no L1) by Newton's method
-        in double to a relative gradient of 1e-10, whatever `tol`; larger ones by "sdca" or
-        "lbfgs", as the data suggest; and is "sgd" where the probabilities of all rows would take
-        more than 1 GiB (no L1).
+        "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, with Newton's step near the
+        end) need no learning rate and tell how near the optimum is; the last three are stochastic
+        gradient descent. "auto" is "sdca" for an L1 penalty and, where the data suggest it, for
+        more than 256 columns; "sgd" where the probabilities of all rows would take more than 1 GiB
+        (no L1, not `certified`); else "lbfgs".
     learning_rate : "auto", float or callable, default="auto"
         Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
         tuning nor scaled features: steps come from the smoothness of the loss in the scale of the
@@ -69,15 +68,21 @@ class MultinomialLogistic(BaseCrossEntropy):
     batch_size : int or "auto", default="auto"
         Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
     max_iter : int, default=100
-        Most passes over the data; L-BFGS and Newton's method may make 10 · max_iter, products with
-        the Hessian included.
+        Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
+        included.
     tol : float, default=1e-3
-        "sdca" and "lbfgs" stop within this share of the optimum, at a duality gap of at most
+        "sdca" and "lbfgs" stop within this share of the optimum, at a gap of at most
         tol · max(F − H, √ε · F0): H is the entropy of the targets (0 for labels), F0 the objective
-        of the best intercept alone, ε of the dtype of X. With alpha=0 they stop where the largest
-        entry of the gradient, in standardised columns, is this share of that at zero. "sgd",
-        "adagrad" and "adam" stop after `n_iter_no_change` passes without a training loss (averaged
-        over the pass) lower by this share of its best value.
+        of the best intercept alone, ε of the dtype of X. The gap is the duality gap or, for
+        "lbfgs", an estimate, whichever is there first. 1e-10 solves to the last digits. With
+        alpha=0 "lbfgs" stops where the largest entry of the gradient, in standardised columns, is
+        this share of that at zero. "sgd", "adagrad" and "adam" stop after `n_iter_no_change`
+        passes without a training loss (averaged over the pass) lower by this share of its best
+        value.
+    certified : bool, default=False
+        Whether the duality gap alone ends a fit, which proves that `tol` holds. With a weak penalty
+        on dense data that may take several times as long. Not for "sgd", "adagrad", "adam" and
+        alpha=0.
     n_iter_no_change : int, default=5
         See `tol`.
     warm_start : bool, default=False
@@ -100,8 +105,11 @@ class MultinomialLogistic(BaseCrossEntropy):
         Objective of the last `fit`, penalty included; after `partial_fit` the last entry of
         `loss_curve_`, NaN without one.
     dual_gap_ : float
-        Bound of `objective_` − its minimum; NaN for "sgd", "adagrad", "adam", for alpha=0 and after
-        `partial_fit`.
+        Bound of `objective_` − its minimum, however loose; NaN for "sgd", "adagrad", "adam", for
+        alpha=0 and after `partial_fit`.
+    gap_estimate_ : float
+        Estimate of the same, times 2 to be safe; of "sdca" the bound. NaN for "sgd", "adagrad",
+        "adam" and after `partial_fit`.
     n_iter_ : int
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
@@ -109,7 +117,9 @@ class MultinomialLogistic(BaseCrossEntropy):
         averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
         rows.
     converged_ : bool
-        Whether the fit ended before a bound did it; False after `partial_fit`.
+        Whether the fit ended by `tol`; False after `partial_fit`.
+    certified_ : bool
+        Whether `dual_gap_` proves that `tol` holds.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -128,8 +138,13 @@ class MultinomialLogistic(BaseCrossEntropy):
     1 within 1e-3: integers must be one-hot, floats are probabilities. With such a y, `predict`
     gives the column number and `score` the accuracy against the largest entry of each row.
 
-    "sdca" is after [1]_ and [2]_, "lbfgs" after [3]_ and [4]_; the gap is a sum of Fenchel-Young
-    losses [5]_.
+    "sdca" is after [1]_ and [2]_, "lbfgs" after [3]_ and [4]_; the duality gap is a sum of
+    Fenchel-Young losses [5]_. The estimate is Newton's decrement ½ g'H⁻¹g ([6]_, section 9.5), H⁻¹
+    being what steps and products with the Hessian have told. A solve that is cut short gives too
+    little: the decrement of the directions tried. So the rest of g counts with the least curvature
+    met, and the whole twice, which also covers that F is no quadratic while logits have little way
+    to go [7]_. It is no proof: where classes are nearly separable and alpha is tiny it may be too
+    low.
 
     References
     ----------
@@ -137,11 +152,15 @@ class MultinomialLogistic(BaseCrossEntropy):
        regularized loss minimization", JMLR 14, 2013.
     .. [2] S. Shalev-Shwartz and T. Zhang, "Accelerated proximal stochastic dual coordinate ascent
        for regularized loss minimization", Mathematical Programming 155, 2016.
-    .. [3] D. C. Liu and J. Nocedal, "On the limited memory BFGS method for large scale
-       optimization", Mathematical Programming 45, 1989.
-    .. [4] J. Nocedal and S. J. Wright, "Numerical Optimization", chapter 7, Springer, 2006.
+    .. [3] R. H. Byrd, J. Nocedal and R. B. Schnabel, "Representations of quasi-Newton matrices and
+       their use in limited memory methods", Mathematical Programming 63, 1994.
+    .. [4] J. L. Morales and J. Nocedal, "Enriched methods for large-scale unconstrained
+       optimization", Computational Optimization and Applications 21, 2002.
     .. [5] M. Blondel, A. F. T. Martins and V. Niculae, "Learning with Fenchel-Young losses",
        JMLR 21, 2020.
+    .. [6] S. Boyd and L. Vandenberghe, "Convex Optimization", Cambridge University Press, 2004.
+    .. [7] F. Bach, "Self-concordant analysis for logistic regression", Electronic Journal of
+       Statistics 4, 2010.
 
     Examples
     --------
