@@ -215,6 +215,7 @@ WRONG_PARAMETERS = {
     "batch_size": [0, -1, 2.5, "all"],
     "max_iter": [0, -1, 2.5, None],
     "tol": [-1e-9, np.nan, None],
+    "certified": ["yes", None, 2],
     "n_iter_no_change": [0, 2.5],
     "warm_start": ["yes"],
     "random_state": ["a", -1],
@@ -252,6 +253,18 @@ def test_some_solvers_need_or_refuse_a_penalty(estimator):
     for solver in ("lbfgs", "sgd", "adam", "adagrad"):
         with pytest.raises(ValueError, match=r"l1_ratio.*solver"):
             estimator(solver=solver, l1_ratio=0.5).fit(X, LABELS)
+
+
+@every_method
+@both_classes
+def test_certified_needs_a_duality_gap(estimator, method):
+    for params in ({"solver": "sgd"}, {"solver": "adam"}, {"solver": "adagrad"}, {"alpha": 0}):
+        model = estimator(certified=True, **params)
+        with pytest.raises(ValueError, match=r"certified must be False.*alpha=.*solver="):
+            getattr(model, method)(X, LABELS)
+        assert not hasattr(model, "coef_")
+    for solver in ("auto", "sdca", "lbfgs"):
+        getattr(estimator(certified=True, solver=solver, alpha=1e-2), method)(X, LABELS)
 
 
 @pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
