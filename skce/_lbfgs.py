@@ -41,6 +41,7 @@ MOST_STALLED = 3  # steps whose fall is below rounding
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
 ROWS_PER_WEIGHT = 100
 GROWTH = 4  # of the samples
+SAMPLE_STEPS = 60  # most steps on one sample
 ROUNDING = 1e-6  # what rounding may leave of the relative gradient
 
 
@@ -151,6 +152,7 @@ class LBFGS:
         self.objective, self.metric, self.pairs = objective, metric, Pairs(W.size)
         self.known = remember  # whether the objective has the curvature at W
         self.products = 0
+        self.g = np.zeros(W.size)
         self._arrive(W, *objective.value_and_gradient(W, remember))
 
     @property
@@ -195,7 +197,8 @@ class LBFGS:
         """Make one step along Newton's direction, known to a share of the goal."""
         self.know()
         x, r, q, rz = np.zeros_like(self.g), -self.g, self.direction, 2 * self.left
-        found, estimate, flattest = [], self.estimate, 0.0
+        found: list[tuple] = []
+        estimate, flattest = self.estimate, 0.0
         least = max(LEFT * goal, 1e-3 * estimate)
         while not found or (estimate > least and len(found) < MOST_PRODUCTS):
             Q = self.metric.to_weights(q.reshape(self.W.shape))
@@ -324,27 +327,11 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         W = problem.constants()
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
-    n, p = problem.X.shape
-    sizes, before = [], 0.0
-    size = len(problem.rows)
-    while size >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k) and begins:
-        size //= GROWTH
-        sizes.insert(0, size)
-    order = rng.permutation(problem.rows) if sizes else None
     metric = Metric(problem, _Refresh(problem, rng).rows(REFRESH))
-    for size in sizes:
-        part = problem.subset(np.sort(order[:size]))
-        engine, refresh = LBFGS(Objective(part), metric, W), _Refresh(part, rng)
-        sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
-        while engine.estimate > min(sampling, 0.05 * abs(engine.value)):
-            if refresh.is_due(engine.passes):
-                refresh.renew(engine, engine.passes - refresh.last)
-            curve.append(engine.value)
-            if not engine.step(refresh.is_due(engine.passes + 1)):
-                break
-        before += engine.passes * size / n
-        W, metric = engine.W, engine.metric
-    known = bool(sizes) or not begins
+    before = 0.0
+    if begins:
+        W, metric, before = _on_samples(problem, W, metric, rng, curve)
+    known = before > 0 or not begins
     engine, refresh = LBFGS(Objective(problem), metric, W, known), _Refresh(problem, rng)
     if known:
         refresh.renew(engine, 1)
@@ -366,16 +353,39 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         else:
             near = engine.left <= NEAR**2 * stop.aim
             moved = engine.step(near or refresh.is_due(engine.passes + 1))
-        if moved and value - engine.value > engine.objective.noise(value):
-            stalled = 0
-            continue
-        stalled += 1
+        stalled = 0 if moved and stop.is_progress(value) else stalled + 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:
             refresh.renew(engine, engine.passes - refresh.last, keep=False)
-        elif not moved or stalled > MOST_STALLED:
+        elif stalled and (not moved or stalled > MOST_STALLED):
             stop.ended = stop.stalled()
             break
     return stop.found(curve, before + engine.passes)
+
+
+def _on_samples(problem, W, metric, rng, curve):
+    """Run on samples of many rows; return the last W and metric, and the passes it cost."""
+    n, p = problem.X.shape
+    passes, size = 0.0, len(problem.rows)
+    sizes: list[int] = []
+    while size >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k):
+        size //= GROWTH
+        sizes.insert(0, size)
+    order = rng.permutation(problem.rows) if sizes else None
+    for size in sizes:
+        part = problem.subset(np.sort(order[:size]))
+        engine, refresh = LBFGS(Objective(part), metric, W), _Refresh(part, rng)
+        sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
+        for _ in range(SAMPLE_STEPS):
+            if engine.estimate <= min(sampling, 0.05 * abs(engine.value)):
+                break
+            if refresh.is_due(engine.passes):
+                refresh.renew(engine, engine.passes - refresh.last)
+            curve.append(engine.value)
+            if not engine.step(refresh.is_due(engine.passes + 1)):
+                break
+        passes += engine.passes * size / n
+        W, metric = engine.W, engine.metric
+    return W, metric, passes
 
 
 class _Stop:
@@ -424,6 +434,10 @@ class _Stop:
             self.at_zero = max(objective.steepest(gradient), 1e-6)
         return objective.steepest(self.engine.gradient) / self.at_zero
 
+    def is_progress(self, before):
+        """Tell whether the objective fell from `before` by more than rounding makes."""
+        return before - self.engine.value > self.engine.objective.noise(before)
+
     def stalled(self):
         """Return why an end where nothing falls is not the optimum, None where it is."""
         engine, problem = self.engine, self.problem
@@ -439,4 +453,5 @@ class _Stop:
         """Return the Found."""
         engine = self.engine
         proof = self.proof or engine.objective.certified(engine.W, engine.gradient)
-        return Found(*proof, SAFETY * engine.estimate, curve, passes, self.ended)
+        W, value, gap = proof
+        return Found(W, value, gap, SAFETY * engine.estimate, curve, passes, self.ended)

@@ -94,11 +94,12 @@ def in_double(problem, found, solver, rng, **limits):
     dtype, problem = problem.X.dtype, problem.in_double()
     if solver != "sdca" and not problem.l1_ratio:
         found = _minimised(problem, found.W, rng, curve=found.curve, **limits)
+    proven = solver == "sdca" or problem.l1_ratio > 0 or limits["certified"]
     W, estimate, ended = found.W.astype(np.float64), found.estimate, found.ended
     W[:-1] = W[:-1].astype(dtype)
     objective = Objective(problem)
     W, value, gap = objective.certified(W)
-    estimate += max(value - found.objective, 0.0)
+    estimate = gap if proven else estimate + max(value - found.objective, 0.0)
     near = max(problem.goal(value, limits["tol"]), objective.noise(value))
     if problem.alpha and not estimate <= near:
         ended = ended or f"rounding of the coefficients left a gap of about {estimate:.1g}"
