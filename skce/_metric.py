@@ -122,7 +122,7 @@ class Metric:
 
 def least_curvature(dtype):
     """Return what counts as the curvature of a row of weight 1 that has none but for rounding."""
-    return float(np.finfo(dtype).eps) ** 2
+    return float(np.finfo(dtype).eps) ** 0.75
 
 
 def has_matrices(problem):
@@ -134,7 +134,7 @@ def _at_constants(problem):
     """Return the curvature of each row at the best constants, and shares to multiply it by."""
     sums, total, _ = problem.masses
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
-    shares = np.maximum(shares * (1 - shares), least_curvature(problem.X.dtype))
+    shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
     masses = problem.entry_masses
     if masses is None:
         shares = shares if has_matrices(problem) else shares.mean(keepdims=True)
