@@ -409,7 +409,7 @@ class _Stop:
         self.aim = goal * min(1.0, LOOSEST / max(self.tol, LOOSEST))
         if problem.alpha == 0:
             share = self._relative_gradient()
-            self.aim = engine.left * min(1.0, (self.tol / max(share, 1e-300)) ** 2) / 2
+            self.aim = engine.left * min(1.0, self.tol / max(share, 1e-300)) ** 2 / 2
             return share <= self.tol
         bound = engine.objective.bound(engine.gradient)
         if bound <= min(goal, self.tried):
