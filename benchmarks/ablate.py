@@ -1,7 +1,7 @@
 """What each heuristic and constant of the solvers earns: passes and seconds of fits without it.
 
     python benchmarks/ablate.py --data FOLDER --rows 6000 [--sets letter 20news] [--write FILE.csv]
-    python benchmarks/ablate.py --data FOLDER --solver lbfgs --only "no refresh" REFRESH GRAM_ROWS
+    python benchmarks/ablate.py --data FOLDER --solver lbfgs --only "no refresh" REFRESH NEAR
 
 A variant (`variants`) switches one heuristic off, or takes half or double of one number of a name
 in capitals that a module of the solvers sets to a number, or to a tuple or dict of them; numbers
@@ -55,7 +55,7 @@ SHORT = 0.1  # seconds of all repetitions of a short fit
 MOST_REPEATS = 15
 FIELDS = ("passes", "seconds", "gap", "converged", "bits", "error")  # of the CSV
 REFERENCE = {"tol": 1e-8, "max_iter": 1000, "solver": "auto"}  # of the fit that tells F*
-QUICK_NAMES = ("small problems like others", "no refresh", "SMALL_SIZE", "FORCING")
+QUICK_NAMES = ("start at zero", "no refresh", "NEAR", "REFRESH")
 QUICK = {"rows": 200, "seeds": (0,), "only": QUICK_NAMES}
 
 

@@ -16,44 +16,58 @@ from unittest import mock
 import numpy as np
 
 import skce
+import skce._lbfgs
 
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
 
-OPTIMUM, NEWTON, METRIC = "skce._optimum", "skce._newton", "skce._metric"
-OBJECTIVE, DUAL = "skce._objective", "skce._dual"
-CANONICAL, CERTIFICATE = "skce._canonical", "skce._certificate"
+OPTIMUM, LBFGS, METRIC, DUAL = "skce._optimum", "skce._lbfgs", "skce._metric", "skce._dual"
+CANONICAL, BASE = "skce._canonical", "skce._base"
 MODULES = (
-    *(OPTIMUM, NEWTON, METRIC, OBJECTIVE, DUAL, CANONICAL, CERTIFICATE),
-    *("skce._solvers", "skce.optim"),
+    *(OPTIMUM, LBFGS, METRIC, "skce._objective", DUAL, CANONICAL, "skce._certificate"),
+    *(BASE, "skce._solvers", "skce.optim"),
 )
 NEVER = 10**18
 
 
-def _uniform_rows(self, most, rng):
-    return np.sort(rng.choice(self.n, most, replace=False)), np.full(most, self.n / most)
+def _uniform_rows(problem, most, rng):
+    rows, _, each = problem.sample(most, rng)
+    return (None, None) if rows is None else (rows, np.full(len(problem.weights), each))
+
+
+def _step_without_products(self, goal):
+    moved = self.step(True)
+    self.products = 1  # else the estimate would end no fit
+    return moved
+
+
+def _renew_without_pairs(self, metric, keep=True, renew=skce._lbfgs.LBFGS.renew):
+    renew(self, metric, keep=False)
 
 
 # what a heuristic becomes when it is off: {(module, name or Class.name): value}
 SWITCHES = {
-    "small problems like others": {(OPTIMUM, "SMALL_SIZE"): 0},
-    "no samples": {(OPTIMUM, "FIRST_ROWS"): NEVER},
-    "no refresh": {(OPTIMUM, "REFRESH_FEATURES"): NEVER},
-    "loose 1": {(OPTIMUM, "_Search.loose"): property(lambda self: 1.0, lambda self, value: None)},
-    "no lbfgs": {(OPTIMUM, "_approach"): lambda problem, W, *args: (W, 0, None)},
-    "lbfgs never slow": {(OPTIMUM, "_Search._is_slow"): lambda self, goal: False},
-    "INTERCEPT 1": {(METRIC, "INTERCEPT"): 1.0},
-    "metrics of all rows": {
-        (CANONICAL, "Canonical.sample"): lambda self, size, rng: (None, len(self.rows), 1.0)
+    "start at zero": {
+        (CANONICAL, "Canonical.constants"): lambda self: np.zeros((self.X.shape[1] + 1, self.k))
     },
-    "metric not shrunk": {(METRIC, "_damp"): lambda A, rows, more: None},
-    "no whole Hessian": {(OBJECTIVE, "FULL_SIZE"): 0, (OBJECTIVE, "LARGE_SIZE"): 0},
-    "Hessian of uniform rows": {(OBJECTIVE, "Objective.heavy_rows"): _uniform_rows},
-    "preconditioner never better": {(OBJECTIVE, "MANY_PRODUCTS"): NEVER},
-    "no damping": {(NEWTON, "NewtonCG._damp"): lambda self, length, fall: None},
-    "no other damping tried": {(NEWTON, "MOST_TRIALS"): 1},
-    "intercept not improved": {
-        (CERTIFICATE, "intercept_step"): lambda problem, table, gradient: np.zeros_like(gradient)
+    "no samples": {(LBFGS, "FIRST_ROWS"): NEVER},
+    "no refresh": {(LBFGS, "_Refresh.is_due"): lambda self, passes: False},
+    "metric at zero only": {(LBFGS, "_Refresh.renew"): lambda self, *args, **kwargs: None},
+    "pairs not taken along": {(LBFGS, "LBFGS.renew"): _renew_without_pairs},
+    "one matrix for all classes": {(METRIC, "MATRICES_SIZE"): 0},
+    "metric of diagonals": {(METRIC, "MOST_COLUMNS"): 0},
+    "metric of all rows": {(METRIC, "draw_rows"): lambda problem, most, rng: (None, None)},
+    "metric of uniform rows": {(METRIC, "draw_rows"): _uniform_rows},
+    "metric not shrunk": {(METRIC, "_shrink"): lambda A, rows: None},
+    "singular directions not told": {
+        (METRIC, "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))
     },
+    "no Newton step": {(LBFGS, "LBFGS.newton_step"): _step_without_products},
+    "estimate without caution": {
+        (LBFGS, "Pairs.estimate"): lambda self, product, unmet, scale=0.0: product / 2
+    },
+    "no outliers": {(LBFGS, "OUTLIERS"): 0.0},
+    "no span": {(OPTIMUM, "_is_wide"): lambda problem: False},
+    "never again in double": {(BASE, "MOST_ROUNDED"): np.inf, (BASE, "LEAST_GOAL"): 0.0},
     "no sdca": {(OPTIMUM, "_suits_sdca"): lambda problem, solver: False},
     "sdca always": {
         (OPTIMUM, "_suits_sdca"): lambda problem, solver: problem.alpha > 0,
