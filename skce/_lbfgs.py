@@ -39,7 +39,7 @@ ROWS_PER_COLUMN = 10  # of a metric, at least
 LEAST_SIZE = 1 << 20  # numbers of the rows of a metric, at least
 MOST_STALLED = 3  # steps whose fall is below rounding
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
-ROWS_PER_WEIGHT = 100
+ROWS_PER_WEIGHT = 30
 GROWTH = 4  # of the samples
 SAMPLE_STEPS = 60  # most steps on one sample
 ROUNDING = 1e-6  # what rounding may leave of the relative gradient
@@ -272,7 +272,7 @@ class _Refresh:
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(LEAST_SIZE // self.p, ROWS_PER_COLUMN * self.p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
-        self.last = 0.0
+        self.last = self.spent = 0.0
 
     def rows(self, passes):
         """Draw the rows of a metric that may cost so many passes."""
@@ -292,6 +292,8 @@ class _Refresh:
         exact = self.problem.sigmoid and self.for_each and drawn[0] is None  # the Hessian itself
         metric = Metric(self.problem, drawn, curvature, engine.metric.flat)
         engine.renew(metric, keep and not exact)
+        rows = self.n if drawn[0] is None else len(drawn[0])
+        self.spent += self.cost * rows / max(self.n, 1)
         self.last = engine.passes
 
 
@@ -342,7 +344,7 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         report(engine)
         if stop():
             break
-        if before + engine.passes >= most_passes:
+        if before + engine.passes + refresh.spent >= most_passes:
             stop.ended = f"{most_passes} passes (10 * max_iter) were made"
             break
         if refresh.is_due(engine.passes):
