@@ -412,7 +412,7 @@ class _Stop:
         if problem.alpha == 0:
             share = self._relative_gradient()
             self.aim = engine.left * min(1.0, self.tol / max(share, 1e-300)) ** 2 / 2
-            return share <= self.tol
+            return share <= (self.tol if engine.products else min(self.tol, ROUNDING))
         bound = engine.objective.bound(engine.gradient)
         if bound <= min(goal, self.tried):
             self.tried = bound / 2
