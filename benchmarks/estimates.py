@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import sparse, special
+from timing import markdown_table
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 
@@ -67,13 +68,15 @@ def main(argv=None):
         drawn = range(args.fits)
         found = [judge(seed) for seed in drawn if len(np.unique(draw(seed)[2])) > 1]
     alpha, of_goal, of_estimate = np.array(found).T
-    print("alpha from    fits  within tol  estimate >= gap  worst gap / goal")
+    rows = []
     for low, high in [*pairwise(ALPHAS), (ALPHAS[0], ALPHAS[-1])]:
         some = (alpha >= low) & (alpha < high)
         if some.any():
             within, above = (of_goal[some] <= 1).mean(), (of_estimate[some] <= 1).mean()
             worst = of_goal[some].max()
-            print(f"{low:<10g} {some.sum():>7} {within:>11.1%} {above:>16.1%} {worst:>17.2f}")
+            rows.append([f"{low:g}", some.sum(), f"{within:.1%}", f"{above:.1%}", f"{worst:.2f}"])
+    header = "alpha from", "fits", "within tol", "estimate >= gap", "worst gap / goal"
+    print(markdown_table(header, rows))
 
 
 if __name__ == "__main__":

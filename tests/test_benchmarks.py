@@ -29,6 +29,7 @@ SCRIPTS = {
     "ablate": ["--quick", "--sets", "mnist", "bibtex", "iris"],
     "kernels": ["--quick"],
     "epoch": ["--quick", "--rounds", "1"],
+    "estimates": ["--fits", "6"],
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
     "run_peers": ["--quick", "--sets", "mnist", "bibtex", "iris"],
