@@ -16,6 +16,8 @@ from timing import markdown_table
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 
+__all__ = ["draw", "judge", "main"]
+
 ALPHAS = 1e-10, 1e-7, 1e-5, 1e-3, 1.0  # bounds of the classes of alpha that are told apart
 
 
