@@ -322,10 +322,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         with np.errstate(all="ignore"):  # what overflows is never the best
             limits = {"tol": self.tol, "max_iter": self.max_iter, "certified": self.certified}
             found = find_optimum(problem, self.solver, W, rng, report=report, **limits)
-            eps, goal = np.finfo(dtype).eps, problem.goal(found.objective, self.tol)
-            rough = eps * problem.reach(found.W) > MOST_ROUNDED
-            fine = self.alpha > 0 and goal < LEAST_GOAL * eps * found.objective
-            if dtype != np.float64 and (rough or fine):
+            if dtype != np.float64 and self._is_rough(problem, found):
                 found = in_double(problem, found, self.solver, rng, report=report, **limits)
         W = found.W.astype(np.float64)  # the intercept belongs to rounded coefficients
         W[:-1] = W[:-1].astype(dtype)
@@ -336,6 +333,14 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
         return problem.from_centred(W)
+
+    def _is_rough(self, problem, found):
+        """Tell whether the dtype of X is too coarse for the logits, or for tol."""
+        eps = np.finfo(problem.X.dtype).eps
+        goal = problem.goal(found.objective, self.tol)
+        if self.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
+            return True
+        return eps * problem.reach(found.W) > MOST_ROUNDED
 
     def _descend(self, data, params, start, rng):
         """Run stochastic gradient descent."""

@@ -16,7 +16,7 @@ from skce import _cpu, _gradient, _kernels, _linear
 from skce._arrays import check_threads
 from skce._problem import Problem
 
-__all__ = ["Canonical", "canonical", "in_threads", "pieces", "thread_count"]
+__all__ = ["Canonical", "canonical", "in_threads", "pieces", "summable", "thread_count"]
 
 SAMPLE = 4096  # rows from which the centre is estimated, at most
 SAMPLE_SIZE = 1 << 21  # and their entries
@@ -198,9 +198,7 @@ class Canonical:
         X = self.X
         if not sparse.issparse(X):
             for rows in self.pieces():
-                Z = X[rows] - self.centre_in_dtype
-                if np.abs(Z).max(initial=0) > HUGE:
-                    Z = Z.astype(np.float64)
+                Z = summable(X[rows] - self.centre_in_dtype, X.dtype)
                 yield rows, np.square(Z, out=Z)
             return
         for rows in pieces(X.shape[0], X.nnz // X.shape[0] + self.k):
@@ -406,6 +404,12 @@ def pieces(n, columns):
     """Yield slices that cover n rows, of at most PIECE entries each."""
     size = max(1, PIECE // columns)
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
+
+
+def summable(X, dtype):
+    """Return X in dtype, in double where float32 does not hold sums of its squares."""
+    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
+    return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
 
 
 def thread_count():

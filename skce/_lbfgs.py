@@ -266,11 +266,11 @@ class _Refresh:
 
     def __init__(self, problem, rng):
         X, self.problem, self.rng = problem.X, problem, rng
-        self.n, self.p = len(problem.rows), X.shape[1]
+        self.n, p = len(problem.rows), X.shape[1]
         self.for_each = has_matrices(problem)
-        width = min(self.p, 4 * X.nnz / X.shape[0]) if sparse.issparse(X) else self.p
+        width = min(p, 4 * X.nnz / X.shape[0]) if sparse.issparse(X) else p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
-        self.least = min(self.n, max(LEAST_SIZE // self.p, ROWS_PER_COLUMN * self.p))
+        self.least = min(self.n, max(LEAST_SIZE // p, ROWS_PER_COLUMN * p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.last = self.spent = 0.0
 
@@ -283,8 +283,12 @@ class _Refresh:
         """Tell whether so many passes are enough."""
         return passes - self.last >= self.wait
 
-    def renew(self, engine, passes, keep=True):
-        """Give the engine a metric of the curvature where it is, for so many passes."""
+    def renew(self, engine, passes=None, keep=True):
+        """Give the engine a metric of the curvature where it is, for so many passes.
+
+        None is as many as were made since the last one.
+        """
+        passes = engine.passes - self.last if passes is None else passes
         engine.know()
         objective = engine.objective
         curvature = objective.curvature if self.for_each else objective.mean_curvature
@@ -329,12 +333,13 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
         W = problem.constants()
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
-    metric = Metric(problem, _Refresh(problem, rng).rows(REFRESH))
+    refresh = _Refresh(problem, rng)
+    metric = Metric(problem, refresh.rows(REFRESH))
     before = 0.0
     if begins:
         W, metric, before = _on_samples(problem, W, metric, rng, curve)
     known = before > 0 or not begins
-    engine, refresh = LBFGS(Objective(problem), metric, W, known), _Refresh(problem, rng)
+    engine = LBFGS(Objective(problem), metric, W, known)
     if known:
         refresh.renew(engine, 1)
     stop = _Stop(problem, engine, tol, certified)
@@ -348,7 +353,7 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
             stop.ended = f"{most_passes} passes (10 * max_iter) were made"
             break
         if refresh.is_due(engine.passes):
-            refresh.renew(engine, engine.passes - refresh.last)
+            refresh.renew(engine)
         value = engine.value
         if engine.left <= NEAR * stop.aim:
             moved = engine.newton_step(stop.aim)
@@ -357,8 +362,8 @@ def minimize(problem, W, rng, *, tol, certified, most_passes, report, curve):
             moved = engine.step(near or refresh.is_due(engine.passes + 1))
         stalled = 0 if moved and stop.is_progress(value) else stalled + 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:
-            refresh.renew(engine, engine.passes - refresh.last, keep=False)
-        elif stalled and (not moved or stalled > MOST_STALLED):
+            refresh.renew(engine, keep=False)
+        elif not moved or stalled > MOST_STALLED:
             stop.ended = stop.stalled()
             break
     return stop.found(curve, before + engine.passes)
@@ -381,7 +386,7 @@ def _on_samples(problem, W, metric, rng, curve):
             if engine.estimate <= min(sampling, 0.05 * abs(engine.value)):
                 break
             if refresh.is_due(engine.passes):
-                refresh.renew(engine, engine.passes - refresh.last)
+                refresh.renew(engine)
             curve.append(engine.value)
             if not engine.step(refresh.is_due(engine.passes + 1)):
                 break
@@ -408,7 +413,7 @@ class _Stop:
     def __call__(self):
         problem, engine = self.problem, self.engine
         goal = problem.goal(engine.value, self.tol)
-        self.aim = goal * min(1.0, LOOSEST / max(self.tol, LOOSEST))
+        self.aim = goal * (LOOSEST / max(self.tol, LOOSEST))
         if problem.alpha == 0:
             share = self._relative_gradient()
             self.aim = engine.left * min(1.0, self.tol / max(share, 1e-300)) ** 2 / 2

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._canonical import HUGE, in_threads, pieces
+from skce._canonical import in_threads, pieces, summable
 
-__all__ = ["Metric", "draw_rows", "has_matrices", "least_curvature"]
+__all__ = ["Metric", "draw_rows", "has_matrices"]
 
 MOST_COLUMNS = 4000  # of a matrix
 MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
@@ -120,11 +120,6 @@ class Metric:
         return out
 
 
-def least_curvature(dtype):
-    """Return what counts as the curvature of a row of weight 1 that has none but for rounding."""
-    return float(np.finfo(dtype).eps) ** 0.75
-
-
 def has_matrices(problem):
     """Tell whether each class may have a matrix of its own."""
     return problem.k * problem.X.shape[1] ** 2 <= MATRICES_SIZE
@@ -226,12 +221,6 @@ def _second_moments(problem, drawn, curvature, dtype):
         if rows is not None:
             _shrink(A[c], len(rows))
     return A
-
-
-def summable(X, dtype):
-    """Return X in dtype, in double where float32 does not hold sums of its squares."""
-    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
 
 
 def weighted_gram(X, weight):

@@ -6,11 +6,11 @@ import numpy as np
 
 from skce._certificate import certificate
 from skce._gradient import Kind
-from skce._metric import least_curvature
 
 __all__ = ["Objective"]
 
 SUMMING = 1e-12  # relative error of sums in double
+LEAST_CURVATURE = 0.75  # power of the rounding below which a row counts as flat by rounding alone
 
 
 class Objective:
@@ -75,7 +75,7 @@ class Objective:
     def curvature(self, rows):
         """Return the weight * curvature (m, k) of the logits of some rows, with a least one."""
         table, weights = self.table[rows].astype(np.float64), self.problem.weights[rows, None]
-        least = weights * least_curvature(self.problem.X.dtype)
+        least = weights * self.rounding**LEAST_CURVATURE
         return np.maximum(table if self.problem.sigmoid else weights * table * (1 - table), least)
 
     def mean_curvature(self, rows):

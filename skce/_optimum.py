@@ -77,8 +77,11 @@ def _minimised(problem, W, rng, max_iter, *, report, curve, **limits):
     limits |= {"most_passes": LBFGS_PASSES * max_iter, "curve": curve}
     if _is_wide(problem):
         span = _Span(problem)
-        inside = lambda engine: report(_Outside(engine, span))  # noqa: E731
-        found = minimize(span.problem, span.inside(W), rng, report=inside, **limits)
+
+        def tell(engine):
+            report(_Outside(engine, span))
+
+        found = minimize(span.problem, span.inside(W), rng, report=tell, **limits)
         W, value, gap = Objective(problem).certified(span.outside(found.W))
         found = replace(found, W=W, objective=value, gap=gap)
     else:

@@ -60,7 +60,7 @@ LAYERS = {
     ),
     "_certificate": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
     "_metric": ({"_canonical"}, {"numpy", "scipy"}),
-    "_objective": ({"_gradient", "_certificate", "_metric"}, {"numpy", "scipy"}),
+    "_objective": ({"_gradient", "_certificate"}, {"numpy", "scipy"}),
     "_lbfgs": ({"_metric", "_objective"}, {"numpy", "scipy"}),
     "_dual": (
         {"_gradient", "_linear", "_sdca", "losses", "_canonical", "_certificate"},
