@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SOURCES := setup.py $(wildcard skce/*.pyx skce/*.pxd skce/*.h skce/*.inc)
+SOURCES := setup.py $(wildcard skce/*/*.pyx skce/*/*.pxd skce/_kernels/c/*)
 # lists of requirements in pyproject.toml, one a line; build is what compiling and importing skce need
 REQUIREMENTS = $(BIN)/python -c 'import sys, tomllib; \
 	project = tomllib.load(open("pyproject.toml", "rb")); \
@@ -32,8 +32,8 @@ lint: $(VENV)/lint
 	$(BIN)/ruff format --check .
 	PATH="$(BIN):$$PATH" cython-lint skce  # it calls pycodestyle
 	$(BIN)/mypy
-	$(BIN)/stubtest --ignore-missing-stub $(patsubst skce/%.pyi,skce.%,$(wildcard skce/*.pyi))
-	$(BIN)/python -m numpydoc.hooks.validate_docstrings skce/*.py
+	$(BIN)/stubtest --ignore-missing-stub $(subst /,.,$(basename $(wildcard skce/*/*.pyi)))
+	$(BIN)/python -m numpydoc.hooks.validate_docstrings skce/*.py skce/*/*.py
 
 bench: $(VENV)/bench
 	$(BIN)/python benchmarks/kernels.py
@@ -50,7 +50,7 @@ docs: $(VENV)/docs
 define COPY
 rm -rf build/$(1) && mkdir -p build/$(1)
 cp -r setup.py pyproject.toml README.md LICENSE skce tests tools build/$(1)
-rm -f build/$(1)/skce/*.so
+rm -f build/$(1)/skce/*.so build/$(1)/skce/*/*.so
 endef
 BUILD_COPY := ../../$(BIN)/python setup.py --quiet build_ext --inplace
 KERNEL_TESTS := tests/test_losses.py tests/test_sgd.py
@@ -82,7 +82,7 @@ no-openmp-test: $(VENV)/test
 	$(call COPY,no-openmp)
 	cd build/no-openmp && SKCE_OPENMP=0 $(BUILD_COPY)
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -c \
-		"from skce._cpu import max_threads; assert max_threads() == 0, 'built with OpenMP'"
+		"from skce._kernels.cpu import max_threads; assert max_threads() == 0, 'built with OpenMP'"
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(PYTEST) $(KERNEL_TESTS) \
 		tests/test_robustness.py tests/test_base.py tests/test_multinomial.py tests/test_multilabel.py
 
@@ -112,4 +112,4 @@ $(VENV)/%: pyproject.toml | $(VENV)/skce
 	@touch $@
 
 clean:
-	rm -rf build $(VENV) skce/*.so docs/_build docs/api
+	rm -rf build $(VENV) skce/*.so skce/*/*.so docs/_build docs/api

@@ -17,7 +17,8 @@ DEBUG = os.environ.get("SKCE_DEBUG", "0") not in ("", "0")
 MSVC = sys.platform == "win32"
 UTILITY = "skce._cyutility"  # Cython's own code, once for all modules
 MODULES = (  # those that take longest first, so that all cores end together
-    *("_linear", "_sdca", "_sgd", "_gradient", "_parallel", "_kernels", "_problem", "_cpu"),
+    *("_engine.products", "_engine.sdca", "_engine.sgd", "_engine.passes"),
+    *("_kernels.arrays", "_kernels.blocks", "_engine.data", "_kernels.cpu"),
 )
 
 
@@ -56,15 +57,15 @@ def extensions():
             "-fno-trapping-math",
             "-Wno-psabi",
         ]
-    headers = [str(path) for path in Path("skce").glob("_*.[hi]*") if path.suffix in (".h", ".inc")]
+    headers = [str(path) for path in Path("skce/_kernels/c").iterdir()]
     utility = Extension(UTILITY, ["skce/_cyutility.c"], extra_compile_args=compile_flags)
     return [
         *(
             Extension(
                 f"skce.{name}",
-                [f"skce/{name}.pyx"],
+                [f"skce/{name.replace('.', '/')}.pyx"],
                 depends=headers,
-                include_dirs=["skce"],
+                include_dirs=["skce/_kernels"],
                 extra_compile_args=compile_flags,
                 extra_link_args=link_flags,
             )

@@ -26,9 +26,9 @@ from threadpoolctl import threadpool_limits
 from timing import interleaved_medians, markdown_table
 
 from skce import MultinomialLogistic
+from skce._engine.data import Problem
+from skce._engine.sgd import Rule, sgd_epoch
 from skce._kernels import Loss
-from skce._problem import Problem
-from skce._sgd import Rule, sgd_epoch
 
 __all__ = ["main", "skce_epoch"]
 

@@ -16,15 +16,24 @@ from unittest import mock
 import numpy as np
 
 import skce
-import skce._lbfgs
+import skce._solvers.lbfgs
 
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
 
-OPTIMUM, LBFGS, METRIC, DUAL = "skce._optimum", "skce._lbfgs", "skce._metric", "skce._dual"
-CANONICAL, BASE = "skce._canonical", "skce._base"
+OPTIMUM, LBFGS, DUAL = "skce._solvers.auto", "skce._solvers.lbfgs", "skce._solvers.sdca"
+METRIC, CANONICAL = "skce._solvers.preconditioners", "skce._solvers.problem"
+BASE = "skce._estimators.base"
 MODULES = (
-    *(OPTIMUM, LBFGS, METRIC, "skce._objective", DUAL, CANONICAL, "skce._certificate"),
-    *(BASE, "skce._solvers", "skce.optim"),
+    *(
+        OPTIMUM,
+        LBFGS,
+        METRIC,
+        "skce._solvers.objective",
+        DUAL,
+        CANONICAL,
+        "skce._solvers.certificate",
+    ),
+    *(BASE, "skce._solvers.sgd", "skce.optim"),
 )
 NEVER = 10**18
 
@@ -40,7 +49,7 @@ def _step_without_products(self, goal):
     return moved
 
 
-def _renew_without_pairs(self, metric, keep=True, renew=skce._lbfgs.LBFGS.renew):
+def _renew_without_pairs(self, metric, keep=True, renew=skce._solvers.lbfgs.LBFGS.renew):
     renew(self, metric, keep=False)
 
 

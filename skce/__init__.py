@@ -3,9 +3,9 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from skce import _cpu, losses, metrics, optim
-from skce._multilabel import MultiLabelLogistic
-from skce._multinomial import MultinomialLogistic
+from skce import losses, metrics, optim
+from skce._estimators.multilabel import MultiLabelLogistic
+from skce._estimators.multinomial import MultinomialLogistic
 from skce.display import LossCurveDisplay
 
 __all__ = [
@@ -34,7 +34,7 @@ def get_include():
     --------
     >>> import os
     >>> from skce import get_include
-    >>> "_simd.h" in os.listdir(get_include())
+    >>> "_kernels" in os.listdir(get_include())
     True
     """
     return str(Path(__file__).parent)
@@ -53,10 +53,12 @@ def show_versions():
 
     import threadpoolctl
 
+    from skce._kernels import cpu
+
     print(f"skce {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn")))
-    threads = _cpu.max_threads()
-    print(f"kernels: {_cpu.level}, {f'OpenMP, {threads} threads' if threads else 'no OpenMP'}")
+    threads = cpu.max_threads()
+    print(f"kernels: {cpu.level}, {f'OpenMP, {threads} threads' if threads else 'no OpenMP'}")
     for library in threadpoolctl.threadpool_info():
         parts = (library["internal_api"], library.get("version"), library.get("architecture"))
         print(" ".join(str(part) for part in parts if part), f"({library['num_threads']} threads)")

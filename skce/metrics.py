@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from skce._arrays import check_proba, check_row_weight, check_targets, times
-from skce._read import read_targets
-from skce._validation import _Scorer
+from skce._estimators.validation import _Scorer
 from skce.losses import binary_cross_entropy, cross_entropy
+from skce.losses._checks import check_proba, check_row_weight, check_targets, times
+from skce.losses._read import read_targets
 
 __all__ = [
     "multilabel_log_loss",

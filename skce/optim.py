@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 
-from skce import _linear
+from skce._engine import products
 
 __all__ = ["constant", "cosine", "inverse_scaling"]
 
@@ -139,7 +139,7 @@ class Moments:
     def update(self, X, weights, rng):
         """Take in the rows of X that have weight."""
         if sparse.issparse(X):
-            squares, count, _ = _linear.squares(_linear.Matrix(X), weights)
+            squares, count, _ = products.squares(products.Matrix(X), weights)
             self.scatter += squares
             self.weight += count
             return

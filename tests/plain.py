@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, special
 
-from skce import _base, _kernels
-from skce._canonical import canonical
+from skce import _kernels
+from skce._estimators.base import Encoded
+from skce._solvers.problem import canonical
 
 __all__ = ["KINDS", "NUMBERS", "Case", "Plain", "draw_targets", "random_case", "stored_targets"]
 
@@ -239,7 +240,7 @@ def random_case(
     if alpha is None:
         alpha = 10.0 ** rng.uniform(-2, 2) / n
     targets = stored_targets(loss, kind, T, dtype)
-    encoded = _base.Encoded(X, NUMBERS[loss], targets, k, weights, None, {}, pos_weight)
+    encoded = Encoded(X, NUMBERS[loss], targets, k, weights, None, {}, pos_weight)
     problem = canonical(encoded, smoothing, alpha, 0.0, fit_intercept, np.random.RandomState(seed))
     plain = Plain(
         loss, X, T, weights, pos_weight=pos_weight, smoothing=smoothing, alpha=alpha,

@@ -107,7 +107,7 @@ def sgd_epoch(
     loss, X, order, batch_size, steps, W, mean, metric, alpha, rule, momentum_rate, state, count,
     average, blends, lazy,
 ):  # fmt: skip
-    """One epoch on dense X, as `skce._sgd.sgd_epoch`, which has these arguments.
+    """One epoch on dense X, as `skce._engine.sgd.sgd_epoch`, which has these arguments.
 
     loss(logits, rows) returns what the losses above do. `rule` is the name of the update rule.
     Returns the summed loss, W, state and average.

@@ -1,10 +1,10 @@
-/* The primitives of _simd.h for test_simd.py, which finds them by name and level: "pack_f32_avx2".
+/* The primitives of skce_simd.h for test_simd.py, which finds them by name and level: "pack_f32_avx2".
  *
  * 1. exp, log and log1p, inlined everywhere else, get a loop: exp_f32_avx2(x, n, y).
  * 2. scan_exp_f32_avx2(first, last, step, &at) returns the largest error in ulp of the floats with the
  *    bits first, first + step, ... up to last, and where. The judge is the same function in double, whose
  *    error, tested for itself, is 2^-28 ulp of a float: no other is fast enough for all floats. */
-#include "_simd.h"
+#include "skce_simd.h"
 
 #if defined(_WIN32)
 #define EXPORT __declspec(dllexport)
@@ -13,7 +13,7 @@
 #endif
 #define BLOCK 2048
 
-/* those of _simd.h, which undefines them: a weaker one does not compile */
+/* those of skce_simd.h, which undefines them: a weaker one does not compile */
 #define TARGET_baseline
 #define TARGET_avx2 __attribute__((target("avx2,fma")))
 #if defined(__clang__)

@@ -1,4 +1,4 @@
-"""The primitives of _simd.h, compiled from simd_probe.c, and extended precision to judge them."""
+"""The primitives of skce_simd.h, compiled from simd_probe.c; extended precision to judge them."""
 
 import ctypes
 import os
@@ -9,12 +9,13 @@ import mpmath
 import numpy as np
 
 import skce
-from skce._cpu import LEVELS
+from skce._kernels.cpu import LEVELS
 
 __all__ = ["EXTENDED", "LANES", "TYPES", "Simd", "arguments", "build", "errors", "slow_errors"]
 
 # those of setup.py; the asserts are left on
 FLAGS = ["-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+HEADERS = Path(skce.get_include(), "_kernels", "c")
 TYPES = {np.float32: "f32", np.float64: "f64"}
 LANES = 16  # SKCE_LANES
 # where long double is double every point goes to mpmath: fewer points
@@ -27,7 +28,7 @@ rng = np.random.default_rng(0)
 def build(file, compiler):
     """The library of simd_probe.c with the flags of skce's own build."""
     source = Path(__file__).with_name("simd_probe.c")
-    command = [*compiler, *os.environ.get("CFLAGS", "").split(), *FLAGS, f"-I{skce.get_include()}"]
+    command = [*compiler, *os.environ.get("CFLAGS", "").split(), *FLAGS, f"-I{HEADERS}"]
     command += [str(source), "-o", str(file), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

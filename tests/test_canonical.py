@@ -7,10 +7,10 @@ from plain import KINDS, Plain, random_case
 from registry import then_long
 from scipy import optimize, sparse, special
 
-from skce._base import Encoded
-from skce._canonical import canonical
-from skce._certificate import certificate
+from skce._estimators.base import Encoded
 from skce._kernels import Loss
+from skce._solvers.certificate import certificate
+from skce._solvers.problem import canonical
 
 EPS = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-12}
 

@@ -9,8 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic
-from skce._dual import GROUP, SDCA, SplitSDCA
-from skce._optimum import find_optimum
+from skce._solvers.auto import find_optimum
+from skce._solvers.sdca import GROUP, SDCA, SplitSDCA
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 every_storage = pytest.mark.parametrize("storage", ["dense", "csr"])

@@ -8,7 +8,10 @@ from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from test_base import SOLVERS, WEIGHT, X, every_problem, every_solver, model_and_y, parameters
 
-from skce import MultinomialLogistic, _base, _lbfgs, _optimum, _solvers
+from skce import MultinomialLogistic
+from skce._estimators import base
+from skce._solvers import auto, lbfgs
+from skce._solvers.sgd import SGD
 
 BAD_CALLS = {
     "wrong y": ({}, {"y": np.full(120, np.nan)}),
@@ -46,12 +49,12 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
 @pytest.mark.parametrize(
     ("solver", "owner", "name"),
     [
-        *((solver, _base, "find_optimum") for solver in ("auto", "sdca", "lbfgs")),
-        ("auto", _lbfgs.LBFGS, "newton_step"),
-        ("sdca", _optimum.SDCA, "step"),
-        ("lbfgs", _lbfgs.LBFGS, "step"),
-        ("sgd", _solvers.SGD, "run_pass"),
-        ("sgd", _solvers.SGD, "prepare"),
+        *((solver, base, "find_optimum") for solver in ("auto", "sdca", "lbfgs")),
+        ("auto", lbfgs.LBFGS, "newton_step"),
+        ("sdca", auto.SDCA, "step"),
+        ("lbfgs", lbfgs.LBFGS, "step"),
+        ("sgd", SGD, "run_pass"),
+        ("sgd", SGD, "prepare"),
     ],
 )
 def test_interrupted_fit_leaves_the_estimator_as_it_was(problem, solver, owner, name, monkeypatch):
@@ -69,7 +72,7 @@ def test_interrupted_fit_leaves_the_estimator_as_it_was(problem, solver, owner, 
 
 @every_problem
 def test_interrupted_partial_fit_can_be_repeated(problem, monkeypatch):
-    run_pass = _solvers.SGD.run_pass
+    run_pass = SGD.run_pass
 
     def interrupted(*args):
         run_pass(*args)
@@ -78,7 +81,7 @@ def test_interrupted_partial_fit_can_be_repeated(problem, monkeypatch):
     (model, y), (other, _) = model_and_y(problem), model_and_y(problem)
     model.partial_fit(X, y)
     with monkeypatch.context() as patch:
-        patch.setattr(_solvers.SGD, "run_pass", interrupted)
+        patch.setattr(SGD, "run_pass", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.partial_fit(3 * X, y)
     assert_array_equal(

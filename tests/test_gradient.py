@@ -7,8 +7,8 @@ from plain import KINDS, NUMBERS, Plain, draw_targets, stored_targets
 from registry import then_long
 from scipy import sparse
 
-from skce._gradient import Kind, full_pass
-from skce._problem import Problem
+from skce._engine.data import Problem
+from skce._engine.passes import Kind, full_pass
 
 N, P, K = 137, 7, 5
 SIZES = {  # n, p, k: below a block, one block, two flushes, more than 8 parts, p * k above 2 ** 18

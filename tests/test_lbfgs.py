@@ -9,10 +9,11 @@ from plain import KINDS, random_case
 from registry import then_long
 from scipy import sparse
 
-from skce import MultiLabelLogistic, MultinomialLogistic, _metric
-from skce._lbfgs import LBFGS, Pairs, minimize
-from skce._metric import Metric, draw_rows
-from skce._objective import Objective
+from skce import MultiLabelLogistic, MultinomialLogistic
+from skce._solvers import preconditioners
+from skce._solvers.lbfgs import LBFGS, Pairs, minimize
+from skce._solvers.objective import Objective
+from skce._solvers.preconditioners import Metric, draw_rows
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 many_seeds = pytest.mark.parametrize("seed", then_long(range(3)))
@@ -27,7 +28,7 @@ def case_of(name, seed, **options):
 
 def choose(monkeypatch, way):
     for name, value in WAYS[way].items():
-        monkeypatch.setattr(_metric, name, value)
+        monkeypatch.setattr(preconditioners, name, value)
 
 
 ALL_ROWS = None, None

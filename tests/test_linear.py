@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skce._linear import Matrix, row_squares, squares
+from skce._engine.products import Matrix, row_squares, squares
 
 
 def matrix(dtype, index):

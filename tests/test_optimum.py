@@ -15,7 +15,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
-from skce._optimum import find_optimum
+from skce._solvers.auto import find_optimum
 
 SOLVERS = ["auto", "sdca", "lbfgs"]
 TOLS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]

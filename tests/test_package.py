@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import os
@@ -19,77 +20,37 @@ from numpy.testing import assert_allclose
 import skce
 
 SOURCES = Path(skce.__file__).parent
-EVERYTHING = {"numpy", "scipy", "sklearn"}
-# module: (the modules of skce it may import, other packages beside the standard library)
-LAYERS = {
-    # 0 C, 1 kernels
-    "_simd": (set(), {"cython"}),
-    "_blas": (set(), {"cython", "scipy.linalg.cython_blas"}),
-    "_cpu": ({"_simd"}, {"cython"}),
-    "_kernels": ({"_simd", "_cpu"}, {"cython", "libc"}),
-    "_parallel": ({"_simd", "_cpu", "_kernels"}, {"cython", "libc", "numpy"}),
-    "_linear": (
-        {"_simd", "_blas", "_cpu", "_kernels"},
-        {"cpython", "cython", "libc", "numpy", "scipy"},
-    ),
-    # 2 engine; _read, _arrays and _proba are parts of losses
-    "_problem": ({"_kernels", "_linear"}, {"scipy"}),
-    "_gradient": (
-        {"_simd", "_cpu", "_kernels", "_linear", "_problem"},
-        {"cython", "libc", "numpy"},
-    ),
-    "_sdca": ({"_simd", "_cpu", "_kernels", "_linear"}, {"cython", "libc", "numpy", "scipy"}),
-    "_sgd": (
-        {"_simd", "_cpu", "_kernels", "_linear", "_problem"},
-        {"cython", "libc", "numpy", "scipy"},
-    ),
-    "_read": (set(), {"numpy", "scipy"}),
-    "_arrays": ({"_parallel", "_read"}, {"numpy", "scipy"}),
-    "_proba": ({"_parallel", "_arrays", "_read"}, {"numpy"}),
-    "losses": ({"_kernels", "_arrays", "_proba", "_read"}, {"numpy"}),
-    "optim": ({"_linear"}, {"numpy", "scipy"}),
-    # 3 contract
-    "_validation": ({"_arrays", "_read"}, EVERYTHING),
-    # 4 base
-    "_solvers": ({"_gradient", "_sgd", "optim"}, {"numpy", "scipy"}),
-    "_targets": ({"_validation"}, EVERYTHING),
-    "_predict": ({"_linear", "_arrays", "_validation"}, {"numpy", "scipy"}),
-    "_canonical": (
-        {"_cpu", "_kernels", "_linear", "_problem", "_gradient", "_arrays"},
-        {"numpy", "scipy"},
-    ),
-    "_certificate": ({"_gradient", "_canonical"}, {"numpy", "scipy"}),
-    "_metric": ({"_canonical"}, {"numpy", "scipy"}),
-    "_objective": ({"_gradient", "_certificate"}, {"numpy", "scipy"}),
-    "_lbfgs": ({"_metric", "_objective"}, {"numpy", "scipy"}),
-    "_dual": (
-        {"_gradient", "_linear", "_sdca", "losses", "_canonical", "_certificate"},
-        {"numpy", "scipy"},
-    ),
-    "_optimum": ({"_objective", "_lbfgs", "_dual"}, {"numpy", "scipy"}),
-    "_base": (
-        {
-            *("_kernels", "_problem", "_validation", "_targets"),
-            *("_predict", "_solvers", "_canonical", "_optimum"),
-        },
-        EVERYTHING,
-    ),
-    # 5 estimators
-    "_multinomial": ({"_kernels", "_validation", "_predict", "_base", "losses"}, EVERYTHING),
-    "_multilabel": (
-        {"_kernels", "_arrays", "_validation", "_predict", "_base", "losses"},
-        EVERYTHING,
-    ),
-    # 6 satellites
-    "metrics": ({"_read", "_arrays", "_validation", "losses"}, EVERYTHING),
+CYTHON, ARRAYS = {"cython", "cpython", "libc"}, {"numpy", "scipy"}
+EVERYTHING = {*ARRAYS, "sklearn"}
+# room, a folder or a module: (the rooms it may import, other packages beside the standard library)
+ROOMS = {
+    "_kernels": (set(), {*CYTHON, *ARRAYS}),
+    "_engine": ({"_kernels"}, {*CYTHON, *ARRAYS}),
+    "losses": ({"_kernels"}, ARRAYS),
+    "optim": ({"_engine"}, ARRAYS),
+    "_solvers": ({"_kernels", "_engine", "losses", "optim"}, ARRAYS),
+    "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, EVERYTHING),
+    "metrics": ({"losses", "_estimators"}, EVERYTHING),
     "display": (set(), {*EVERYTHING, "matplotlib"}),
-    # 7 package
     "__init__": (
-        {"_cpu", "losses", "metrics", "optim", "_multinomial", "_multilabel", "display"},
+        {"_kernels", "losses", "optim", "_estimators", "metrics", "display"},
         {"threadpoolctl"},
     ),
 }
-PYTHON = sorted(file.stem for file in SOURCES.glob("*.py"))
+
+
+def name_of(file):
+    """The module that a file is a part of, without "skce." before it."""
+    parts = file.relative_to(SOURCES).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+# module: its files
+MODULES = {}
+for file in sorted(SOURCES.rglob("*.p[yx]*")):
+    if file.suffix in (".py", ".pyx", ".pxd"):
+        MODULES.setdefault(name_of(file), []).append(file)
+PYTHON = [name for name, files in MODULES.items() if any(f.suffix == ".py" for f in files)]
 PUBLIC = ["skce", "skce.losses", "skce.optim", "skce.metrics", "skce.display"]
 # of optim, for the solvers
 NOT_PUBLIC = {"Moments", "sample_rows", "smoothness"}
@@ -111,43 +72,55 @@ def cython_imports(source):
         yield module or alone, [name.split()[0] for name in names.split(",") if name.strip()]
 
 
-def imports(stem):
+def imports(module):
     """(module, names) of the imports of a module of skce, of all its files."""
-    for file in SOURCES.glob(f"{stem}.*"):
-        if file.suffix == ".py":
-            yield from python_imports(file.read_text(encoding="utf-8"))
-        elif file.suffix in (".pyx", ".pxd"):
-            yield from cython_imports(file.read_text(encoding="utf-8"))
+    for file in MODULES[module]:
+        read = python_imports if file.suffix == ".py" else cython_imports
+        yield from read(file.read_text(encoding="utf-8"))
 
 
-def test_every_module_has_a_layer():
-    stems = {file.stem for file in SOURCES.iterdir() if file.suffix in (".py", ".pyx", ".pxd")}
-    assert stems == set(LAYERS)
+def uses(module):
+    """The modules of skce that it imports."""
+    for origin, names in imports(module):
+        if origin.split(".")[0] == "skce":
+            inner = origin.removeprefix("skce").removeprefix(".")
+            for name in names or [""]:
+                full = f"{inner}.{name}".strip(".")
+                yield full if full in MODULES else inner
 
 
-@pytest.mark.parametrize("stem", LAYERS)
-def test_layers_import_downwards_only(stem):
-    below, packages = LAYERS[stem]
-    for module, names in imports(stem):
-        if module == "skce":
-            assert set(names) <= below
-        elif module.startswith("skce."):
-            assert module.split(".")[1] in below
-        elif module.split(".")[0] not in sys.stdlib_module_names:
-            assert module in packages or module.split(".")[0] in packages
+def room_of(module):
+    return module.split(".")[0]
 
 
-def test_table_of_layers_has_no_cycle():
-    order = list(LAYERS)
-    for stem, (below, _) in LAYERS.items():
-        assert all(order.index(other) < order.index(stem) for other in below)
+def test_every_module_is_in_a_room():
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("stem", sorted(set(LAYERS) - {"_validation"}))
-def test_private_names_of_scikit_learn_are_in_one_file(stem):
-    for module, names in imports(stem):
-        if module.startswith("sklearn"):
-            assert not any(part.startswith("_") for part in (*module.split("."), *names))
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_import_what_stands_below_them(module):
+    below, packages = ROOMS[room_of(module)]
+    assert {room_of(used) for used in uses(module)} <= {*below, room_of(module)}
+    for origin, _ in imports(module):
+        package = origin.split(".")[0]
+        assert package in {"skce", *packages} or package in sys.stdlib_module_names
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    order = graphlib.TopologicalSorter({module: set(uses(module)) for module in MODULES})
+    assert set(order.static_order()) == set(MODULES)  # a circle raises
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"_estimators.validation"}))
+def test_private_names_of_scikit_learn_are_in_one_file(module):
+    for origin, names in imports(module):
+        if origin.startswith("sklearn"):
+            assert not any(part.startswith("_") for part in (*origin.split("."), *names))
+
+
+def test_blas_is_in_one_file():
+    using = [m for m in MODULES if any("cython_blas" in origin for origin, _ in imports(m))]
+    assert using == ["_kernels.blas"]
 
 
 def run_python(code, **environment):
@@ -214,10 +187,12 @@ print(before == state())
     assert run_python(code).strip() == "True"
 
 
-@pytest.mark.parametrize("stem", [stem for stem in PYTHON if stem != "__init__"])
-def test_every_module_lists_its_names(stem):
-    module = importlib.import_module(f"skce.{stem}")
+@pytest.mark.parametrize("name", [name for name in PYTHON if name != "__init__"])
+def test_every_module_lists_its_names(name):
+    module = importlib.import_module(f"skce.{name}")
     assert module.__doc__
+    if not any(imports(name)) and hasattr(module, "__path__"):
+        return  # a folder that tells what is in it
     assert len(set(module.__all__)) == len(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
 
@@ -234,7 +209,7 @@ def test_public_names_are_listed_and_documented(name):
     own = {
         key
         for key, value in vars(module).items()
-        if getattr(value, "__module__", None) == name and not key.startswith("_")
+        if (getattr(value, "__module__", None) or "").startswith(name) and not key.startswith("_")
     }
     assert own - NOT_PUBLIC <= set(module.__all__)
 
@@ -249,12 +224,12 @@ def test_public_methods_are_documented(name):
             assert inspect.getdoc(member), key
 
 
-@pytest.mark.parametrize("stem", PYTHON)
-def test_examples_run(stem, capsys):
-    if stem == "display":
+@pytest.mark.parametrize("name", PYTHON)
+def test_examples_run(name, capsys):
+    if name == "display":
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")
-    module = skce if stem == "__init__" else importlib.import_module(f"skce.{stem}")
+    module = skce if name == "__init__" else importlib.import_module(f"skce.{name}")
     failed, _ = doctest.testmod(module)
     assert failed == 0, capsys.readouterr().out
 
@@ -276,9 +251,9 @@ def test_show_versions_prints_the_versions(capsys):
 
 
 def test_folder_to_include_has_what_cython_needs():
-    names = os.listdir(skce.get_include())
-    for name in ("_kernels.pxd", "_simd.pxd", "_simd.h", "_simd.inc", "_blas.pxd"):
-        assert name in names
+    folder = Path(skce.get_include(), "_kernels")
+    for name in ("__init__.pxd", "blocks.pxd", "simd.pxd", "c/skce_simd.h", "c/level.inc"):
+        assert (folder / name).is_file()
 
 
 EXTENSION = """

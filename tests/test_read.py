@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.model_selection import KFold, cross_val_score
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
-from skce._read import column_names, first_missing, read_array, read_targets
+from skce.losses._read import column_names, first_missing, read_array, read_targets
 from skce.metrics import (
     multilabel_log_loss,
     neg_multilabel_log_loss_scorer,

@@ -12,16 +12,12 @@ from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skce import (
-    MultiLabelLogistic,
-    MultinomialLogistic,
-    _linear,
-    _parallel,
-    _predict,
-    _problem,
-    _sgd,
-    losses,
-)
+from skce import MultiLabelLogistic, MultinomialLogistic, losses
+from skce._engine.data import Problem
+from skce._engine.products import Matrix
+from skce._engine.sgd import sgd_epoch
+from skce._estimators import predict
+from skce._kernels import arrays
 
 SOLVERS = ["auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"]
 RNG = np.random.default_rng(0)
@@ -216,15 +212,15 @@ def test_forked_child_computes_after_its_parent_had_threads():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: _linear.Matrix(np.zeros(4)),
-        lambda: _linear.Matrix(np.zeros((4, 0))),
-        lambda: _linear.Matrix(sparse.csc_array(np.eye(3))),
-        lambda: _problem.Problem.__new__(_problem.Problem),
-        lambda: _problem.Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
-        lambda: _problem.Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
-        lambda: _sgd.sgd_epoch(*[None] * 15),
-        lambda: _parallel.softmax_into(None, None, False, 1),
-        lambda: _parallel.loss_and_residuals(
+        lambda: Matrix(np.zeros(4)),
+        lambda: Matrix(np.zeros((4, 0))),
+        lambda: Matrix(sparse.csc_array(np.eye(3))),
+        lambda: Problem.__new__(Problem),
+        lambda: Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
+        lambda: Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
+        lambda: sgd_epoch(*[None] * 15),
+        lambda: arrays.softmax_into(None, None, False, 1),
+        lambda: arrays.loss_and_residuals(
             0, X, np.zeros(500, np.intc), None, 1.0, None, None, 1.0, 0.0, X.copy(), None, -1
         ),
     ],
@@ -281,7 +277,7 @@ def test_predictions_do_not_depend_on_the_blocks(block, storage, monkeypatch):
         "float32": A.astype(np.float32),
         "fortran": np.asfortranarray(A),
     }[storage]
-    monkeypatch.setattr(_predict, "BLOCK", block)
+    monkeypatch.setattr(predict, "BLOCK", block)
     logits = data @ model.coef_.T + 0.5
     assert_allclose(model.decision_function(data), logits, rtol=1e-12, atol=1e-12)
     assert_array_equal(model.predict(data), logits.argmax(axis=1))

@@ -11,8 +11,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize, sparse, special
 
-from skce._linear import Matrix
-from skce._sdca import sdca_epoch
+from skce._engine.products import Matrix
+from skce._engine.sdca import sdca_epoch
 
 TOLERANCE = 0.05
 N, P = 41, 13

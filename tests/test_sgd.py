@@ -12,7 +12,9 @@ from registry import INSTANCES, Instance
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from skce import _linear, _problem, _sgd
+from skce._engine.data import Problem
+from skce._engine.products import Matrix
+from skce._engine.sgd import Rule, sgd_epoch
 from skce._kernels import Loss
 
 KINDS = {
@@ -102,9 +104,9 @@ class Epoch:
         """Summed loss, W, state and average of skce."""
         W, state = self.W.copy(), self.state.copy()
         average = None if self.average is None else self.average.copy()
-        loss, _ = _sgd.sgd_epoch(
-            _problem.Problem(*arguments or self.arguments()), self.order, self.batch_size,
-            self.steps, W, self.mean, self.metric, self.alpha, _sgd.Rule[self.rule],
+        loss, _ = sgd_epoch(
+            Problem(*arguments or self.arguments()), self.order, self.batch_size,
+            self.steps, W, self.mean, self.metric, self.alpha, Rule[self.rule],
             self.momentum_rate, state, self.count, average, self.blends, self.lazy,
         )  # fmt: skip
         return loss, W, state, average
@@ -329,7 +331,7 @@ WRONG_MATRICES = {
 @pytest.mark.parametrize("parts", WRONG_MATRICES.values(), ids=WRONG_MATRICES)
 def test_wrong_csr_matrix_raises(parts):
     with pytest.raises(ValueError, match=r"indices|indptr"):
-        _linear.Matrix(broken(**parts))
+        Matrix(broken(**parts))
 
 
 def targets_with(value, dtype=np.int32):
@@ -358,7 +360,7 @@ def test_wrong_problem_raises(changes):
     for position, value in changes.items():
         arguments[position] = value
     with pytest.raises(ValueError, match=r"must|Buffer|Labels"):
-        _problem.Problem(*arguments)
+        Problem(*arguments)
 
 
 WRONG_EPOCHS = {

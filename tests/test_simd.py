@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from simd_probe import EXTENDED, LANES, TYPES, Simd, arguments, build, errors, slow_errors
 
-from skce._cpu import LEVELS
+from skce._kernels.cpu import LEVELS
 
 # `make level-test` runs one level at a time
 FORCED = os.environ.get("SKCE_CPU_LEVEL")
@@ -378,7 +378,7 @@ def test_soften(simd):
 
 
 def import_at(name):
-    code = "import skce; from skce import _cpu; print(_cpu.level)"
+    code = "import skce; from skce._kernels import cpu; print(cpu.level)"
     env = {**os.environ, "SKCE_CPU_LEVEL": name}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)

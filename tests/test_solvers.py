@@ -6,7 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skce import MultinomialLogistic, _kernels, _problem, _solvers
+from skce import MultinomialLogistic, _kernels
+from skce._engine.data import Problem
+from skce._solvers.sgd import SGD
 from skce.optim import cosine, inverse_scaling
 
 STORAGE = {"dense": np.asarray, "csr": sparse.csr_array}
@@ -49,7 +51,7 @@ def data(dtype=np.float64, n=56):
 @every_dtype
 def test_start_is_the_result_whatever_the_centre(dtype, stored, fit_intercept, params):
     X, _ = data(dtype)
-    sgd = _solvers.SGD({**PARAMS, **params, "fit_intercept": fit_intercept}, P, K, dtype)
+    sgd = SGD({**PARAMS, **params, "fit_intercept": fit_intercept}, P, K, dtype)
     rng = np.random.default_rng(0)
     coef, intercept = rng.standard_normal((K, P)), rng.standard_normal(K) * fit_intercept
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == np.float32 else {"rtol": 1e-10}
@@ -65,13 +67,13 @@ def test_start_is_the_result_whatever_the_centre(dtype, stored, fit_intercept, p
 
 
 def problem(X, y):
-    return _problem.Problem(_kernels.Loss.SOFTMAX, X, y, K, np.ones(len(y)), None, 0.0)
+    return Problem(_kernels.Loss.SOFTMAX, X, y, K, np.ones(len(y)), None, 0.0)
 
 
 @every_learner
 def test_pass_above_the_limit_is_kept_where_it_lowers_the_loss(params):
     X, y = data()
-    sgd = _solvers.SGD({**PARAMS, "alpha": 0.0, **params}, P, K, X.dtype)
+    sgd = SGD({**PARAMS, "alpha": 0.0, **params}, P, K, X.dtype)
     sgd.prepare(X, np.ones(len(X)), 0.25, np.random.default_rng(0))
     sgd.start_from(np.ones((K, P)) * np.arange(K)[:, None], np.ones(K))
     start = sgd.loss(problem(X, y), sgd.W)
@@ -81,7 +83,7 @@ def test_pass_above_the_limit_is_kept_where_it_lowers_the_loss(params):
 @every_learner
 def test_pass_from_a_hopeless_start_ends_at_zero(params):
     X, y = data()
-    sgd = _solvers.SGD({**PARAMS, **params, "learning_rate": 1e308}, P, K, X.dtype)
+    sgd = SGD({**PARAMS, **params, "learning_rate": 1e308}, P, K, X.dtype)
     sgd.start_from(np.ones((K, P)) * np.arange(K)[:, None], np.ones(K))
     with np.errstate(all="ignore"):
         assert sgd.run_pass(problem(X, y), np.arange(len(X)), 1e-3) == np.inf
@@ -94,7 +96,7 @@ def test_pass_from_a_hopeless_start_ends_at_zero(params):
 def test_pass_that_diverges_is_undone(params, learning_rate, limit):
     X, y = data()
     params = {**PARAMS, "alpha": 0.0, **params, "learning_rate": learning_rate}
-    sgd = _solvers.SGD(params, P, K, X.dtype)
+    sgd = SGD(params, P, K, X.dtype)
     sgd.prepare(X, np.ones(len(X)), 0.25, np.random.default_rng(0))
     sgd.start_from(np.ones((K, P)), np.ones(K))
     W, order = sgd.W.copy(), np.arange(len(X))

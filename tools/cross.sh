@@ -16,7 +16,7 @@ copy() {
     mkdir -p "build/cross/$1"
     cp -r setup.py pyproject.toml README.md LICENSE skce tests tools "build/cross/$1"
     cd "build/cross/$1"
-    rm -f skce/*.so
+    rm -f skce/*.so skce/*/*.so
     export PYTHONPATH=$PWD
 }
 
@@ -35,7 +35,7 @@ plain)
     export CFLAGS="-w -DSKCE_PLAIN"
     build
     # SKCE_PLAIN leaves one level; else this would not be the build it is meant to be
-    "$python" -c 'from skce._cpu import level; assert level == "baseline", level'
+    "$python" -c 'from skce._kernels.cpu import level; assert level == "baseline", level'
     "$python" -m pytest -q "${tests[@]}"
     ;;
 arm)
@@ -68,11 +68,10 @@ arm)
     CC=true LDSHARED=true "$python" setup.py --quiet build_ext > /dev/null
     "$python" setup.py --quiet egg_info
     export CC=aarch64-linux-gnu-gcc
-    for module in skce/*.pyx; do
-        name=$(basename "$module" .pyx)
+    for module in $(cd build/cython && find skce -name '*.c'); do
         "$CC" -w -shared -fPIC -O3 -DNDEBUG -fopenmp -fno-math-errno -fno-trapping-math \
-            -I"$system/root/usr/include" -I"$system/root/usr/include/python3.11" -Iskce \
-            "build/cython/skce/$name.c" -o "skce/$name.cpython-311-aarch64-linux-gnu.so" -lm &
+            -I"$system/root/usr/include" -I"$system/root/usr/include/python3.11" -Iskce/_kernels \
+            "build/cython/$module" -o "${module%.c}.cpython-311-aarch64-linux-gnu.so" -lm &
     done
     wait
     export PYTHONPATH=$PWD:$system/site

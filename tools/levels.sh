@@ -3,7 +3,7 @@
 #   tools/levels.sh python -m pytest -q tests/test_losses.py
 set -euo pipefail
 unset SKCE_CPU_LEVEL
-code='from skce._cpu import LEVELS, level; print(*LEVELS[: LEVELS.index(level) + 1])'
+code='from skce._kernels.cpu import LEVELS, level; print(*LEVELS[: LEVELS.index(level) + 1])'
 levels=$("$1" -c "$code")
 for level in $levels; do
     echo "== SKCE_CPU_LEVEL=$level =="

@@ -34,7 +34,7 @@ __all__ = ["cases", "main", "run"]
 
 # files of skce that choose and follow the way of solver="auto"; no fit was found that enters the
 # guard against an objective above that of the best constants
-AUTO = ("_optimum.py", "_lbfgs.py", "_metric.py")
+AUTO = ("_solvers/auto.py", "_solvers/lbfgs.py", "_solvers/preconditioners.py")
 SOLVERS = ("auto", "sdca", "lbfgs", "sgd", "adagrad", "adam")
 STORAGE = ("dense", "csr")
 TARGETS = (

@@ -1,0 +1,7 @@
+"""One pass over the rows of X, dense or CSR, in Cython without the GIL.
+
+`data` checks what a pass takes, `products` multiplies X with weights and residuals, `sgd` and
+`sdca` make one epoch each, `passes` sums over all rows: gradients, Hessian products, certificates.
+
+Imports `_kernels` only. `_solvers`, `_estimators` and `optim` may import it.
+"""

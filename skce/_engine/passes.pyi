@@ -1,0 +1,22 @@
+from enum import IntEnum
+
+import numpy as np
+
+from skce._engine.data import Problem
+
+class Kind(IntEnum):
+    LOSS = 0
+    PRODUCT = 1
+    DUAL = 2
+
+def full_pass(
+    kind: int,
+    problem: Problem,
+    W: np.ndarray,
+    mean: np.ndarray | None,
+    gradient: np.ndarray,
+    table: np.ndarray | None,
+    scale: np.ndarray | None,
+    shift: np.ndarray | None,
+    n_threads: int,
+) -> tuple[float, float]: ...

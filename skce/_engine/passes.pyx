@@ -1,0 +1,396 @@
+# Passes over all rows: the loss with its gradient, products with the Hessian, and the certificate of a
+# dual point.
+#
+# 1. Rows are split in a number of parts that depends on the shape only; each part sums its gradient on
+#    its own, few weights in double every FLUSH rows, and the parts are added in order: no result
+#    depends on the number of threads.
+# 2. The certificate is E4 of the project's equations: a table of probabilities (or those of the
+#    logits), mapped to pi' = scale * pi + shift * (mass given up), so that the intercept's constraint
+#    holds, gives the sum of the rows' Fenchel-Young losses and V' = sum weight * (pi' - tau) x, in
+#    double.
+
+import numpy as np
+
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, fabs, log, log1p
+from libc.string cimport memcpy, memset
+
+from skce._kernels import cpu
+from skce._engine.products import aligned_zeros
+
+from skce._kernels.cpu cimport threads_for
+from skce._kernels.blocks cimport Loss, softmax_rows, xent
+from skce._engine.products cimport (
+    BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
+from skce._engine.data cimport Problem
+from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
+
+skce_set_level(cpu.level_number)
+
+cdef enum:
+    ROWS = 256              # of a block that BLAS or CSR products work on
+    FLUSH = 2048            # rows whose gradient is summed in the dtype of X
+    MANY_PARTS = 1 << 18    # weights up to which there are 8 parts, else 2
+    THREADED = 1 << 20      # multiplications from which waking threads pays
+
+cpdef enum Kind:
+    LOSS = 0
+    PRODUCT = 1
+    DUAL = 2
+
+cdef double LEAST = 1e-300
+
+cdef struct Pass:
+    Kind kind
+    Rows x
+    Rows y
+    bint soft
+    Loss loss
+    Py_ssize_t n, k, rows, stride, flush
+    const int *labels
+    const double *weights
+    double smoothing
+    const double *scale     # of the certificate, else NULL
+    const double *shift
+
+
+def full_pass(
+    Kind kind, Problem problem not None, const floating[:, ::1] W not None, const floating[::1] mean,
+    double[:, ::1] gradient not None, floating[:, ::1] table, const double[::1] scale,
+    const double[::1] shift, int n_threads,
+):
+    """Run over all rows once.
+
+    Parameters
+    ----------
+    kind : Kind
+        LOSS: the gradient of the loss; table, unless None, gets the curvature of each row. PRODUCT:
+        the product of the Hessian, of that table, with W. DUAL: the certificate of the dual point pi'.
+        The last two are not for the 1/M softmax, and the targets of a softmax must sum to 1.
+    problem : Problem
+        Data and loss.
+    W : ndarray of shape (p + 1, K)
+        Weights, then the intercept of the columns less mean.
+    mean : ndarray of shape (p,) or None
+        Centre of the columns of a dense X.
+    gradient : ndarray of shape (p + 1, K)
+        Gets the gradient, the product or V'.
+    table : ndarray of shape (n, K) or None
+        Curvature: probabilities of a softmax; weight * p (1 - p) of a sigmoid. DUAL: the
+        probabilities pi; None takes those of the logits.
+    scale, shift : ndarray of shape (K,) or None
+        For DUAL. Softmax: pi'_c = scale_c pi_c + shift_c sum_j (1 - scale_j) pi_j in rows without a
+        missing entry, pi in others. Sigmoid: pi'_c = scale_c pi_c + shift_c.
+    n_threads : int
+        0 takes as many as OpenMP allows.
+
+    Returns
+    -------
+    total : float
+        Sum of the weighted losses, 0 for a product, or the sum of the weighted Fenchel-Young losses
+        of pi'.
+    loss : float
+        For DUAL the sum of the weighted losses.
+    """
+    cdef:
+        Pass a
+        Py_ssize_t n = problem.X.shape[0], p = problem.X.shape[1], k = problem.n_outputs
+        Py_ssize_t parts, part, size, columns, j, c
+        floating *packed_w = NULL
+        const floating *centre = NULL
+        const floating *positive = NULL
+        floating *pi = NULL
+        floating[:, ::1] packed, blocks, residuals, targets, sums
+        double[:, ::1] space
+        double[:, :, ::1] totals
+        double[:, ::1] values
+        const floating[::1] pos_weight
+        double total = 0, loss = 0
+    dtype = np.dtype(np.float32 if floating is float else np.float64)
+    if problem.X.dtype != dtype:
+        raise ValueError(f"W must have the dtype of X, {problem.X.dtype}, got {dtype}.")
+    if W.shape[0] != p + 1 or W.shape[1] != k or gradient.shape[0] != p + 1 or gradient.shape[1] != k:
+        raise ValueError(f"W and gradient must have shape ({p + 1}, {k}).")
+    if mean is not None and (problem.X.sparse or mean.shape[0] != p):
+        raise ValueError(f"mean must have {p} entries, for a dense X only.")
+    if n_threads < 0:
+        raise ValueError(f"n_threads must not be negative, got {n_threads}.")
+    if kind < LOSS or kind > DUAL or (kind != LOSS and problem.loss == Loss.MULTILABEL_SOFTMAX):
+        raise ValueError(f"kind must be a Kind and fit the loss, got {kind}.")
+    if (kind == PRODUCT and table is None) or (kind == DUAL) != (scale is not None and shift is not None):
+        raise ValueError("table must be given for a product, scale and shift for a dual point only.")
+    if kind == DUAL and (scale.shape[0] != k or shift.shape[0] != k):
+        raise ValueError(f"scale and shift must have {k} entries.")
+    if table is not None and (table.shape[0] != n or table.shape[1] != k):
+        raise ValueError(f"table must have shape ({n}, {k}).")
+    gradient[:] = 0
+    if n == 0:
+        return 0.0, 0.0
+    a.x = a.y = problem.X.rows
+    a.soft = problem.soft
+    if a.soft:
+        a.y = problem.Y.rows
+    else:
+        a.labels = &problem.labels[0]
+    a.kind, a.loss, a.n, a.k = kind, problem.loss, n, k
+    a.weights, a.smoothing = &problem.weights[0], problem.smoothing
+    a.scale = a.shift = NULL
+    if kind == DUAL:
+        a.scale, a.shift = &scale[0], &shift[0]
+    if table is not None:
+        pi = &table[0, 0]
+    if mean is not None:
+        centre = &mean[0]
+    if problem.pos_weight is not None:
+        pos_weight = problem.pos_weight
+        positive = &pos_weight[0]
+    a.rows, a.stride = ROWS, 0
+    if not problem.X.sparse:
+        a.stride = packed_stride(p, k, sizeof(floating))
+        if a.stride:
+            a.rows = BLOCK_ROWS
+            packed = aligned_zeros(k, a.stride, dtype)
+            packed_w = &packed[0, 0]
+            pack(&W[0, 0], p, k, a.stride, packed_w)
+        else:
+            a.stride = p
+    # parts of whole runs of FLUSH rows
+    a.flush = FLUSH if p * k <= MANY_PARTS and n > FLUSH else n
+    parts = min(8 if p * k <= MANY_PARTS else 2, (n + FLUSH - 1) // FLUSH)
+    size = ((n + parts - 1) // parts + ROWS - 1) // ROWS * ROWS
+    n_threads = threads_for(n_threads, (<double>problem.X.nnz if a.x.sparse else <double>n * p) * k,
+                            THREADED, parts)
+    blocks = aligned_zeros(n_threads * a.rows if a.stride else 1, max(a.stride, 1), dtype)
+    residuals = aligned_zeros(n_threads * a.rows, k, dtype)
+    targets = aligned_zeros(n_threads * a.rows, k, dtype)
+    columns = max(a.stride, p)
+    sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
+    space = aligned_zeros(n_threads, (k + max(a.rows, 4 * k) + 15) // 16 * 16, np.dtype(np.float64))
+    if n_threads > 1:
+        # pages that two threads are the first to write took up to 0.1 s in a fit of 0.16 s
+        sums[:] = 0
+    totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
+    values = np.zeros((parts, 2))
+    for part in prange(parts, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
+        _part(
+            &a, part * size, min((part + 1) * size, n), &W[0, 0], packed_w, centre, positive, pi,
+            &blocks[threadid() * a.rows if a.stride else 0, 0], &residuals[threadid() * a.rows, 0],
+            &targets[threadid() * a.rows, 0], &sums[(threadid() if a.flush < n else part) * k, 0],
+            &space[threadid(), 0], &totals[part, 0, 0], &values[part, 0])
+    if a.flush == n:
+        for j in prange(p, nogil=True, num_threads=n_threads, schedule="static"):
+            for part in range(parts):
+                add_sums(&a, packed_w != NULL, &sums[part * k, 0], j, j + 1, &gradient[0, 0])
+    for part in range(parts):
+        total += values[part, 0]
+        loss += values[part, 1]
+        for j in range(totals.shape[1]):
+            for c in range(k):
+                gradient[p + 1 - totals.shape[1] + j, c] += totals[part, j, c]
+    return total, loss
+
+
+cdef void _part(
+    const Pass *a, Py_ssize_t start, Py_ssize_t end, const floating *w, const floating *packed_w,
+    const floating *centre, const floating *positive, floating *table, floating *block,
+    floating *residuals, floating *targets, floating *sums, double *space, double *totals, double *values,
+) noexcept nogil:
+    """values <- total and loss of the rows start..end, totals (p + 1, k) <- their gradient.
+
+    Everything else is the thread's own: lines that two of them write cost a quarter of a pass.
+    """
+    cdef:
+        Py_ssize_t order[ROWS]
+        Py_ssize_t p = a.x.columns, k = a.k, first = start, flush, n, ahead, i, c
+        Py_ssize_t size = k * max(a.stride, p)
+        floating *packed_sums = sums if packed_w != NULL else NULL
+        const int *labels = NULL
+        floating *row_table = NULL
+        Py_ssize_t features = p if a.flush < a.n else 0  # of totals
+        double *intercept = space
+        double found[2]
+    # sums are written first: a page of zeros that is read before costs a second fault, and with two
+    # threads an interrupt of the other processor (2 ms a MB)
+    memset(totals, 0, features * k * sizeof(double))
+    memset(intercept, 0, k * sizeof(double))
+    found[0] = found[1] = 0
+    while first < end:
+        memset(sums, 0, size * sizeof(floating))
+        flush = min(first + a.flush, end)
+        while first < flush:
+            n = min(a.rows, flush - first)
+            ahead = min(n + BLOCK_ROWS, end - first) if packed_w != NULL else n
+            for i in range(ahead):
+                order[i] = first + i
+            batch_logits(a.x, order, n, ahead, k, w, centre, block, a.stride, packed_w, residuals)
+            if table != NULL:
+                row_table = table + first * k
+            if a.kind == PRODUCT:
+                for i in range(n):
+                    product_row(a, residuals + i * k, row_table + i * k, a.weights[first + i])
+            else:
+                if a.soft:
+                    load_sparse(a.y, order, n, targets)
+                else:
+                    labels = a.labels + first
+            if a.kind == LOSS:
+                if table != NULL:
+                    memcpy(row_table, residuals, n * k * sizeof(floating))
+                    store_curvature(a, row_table, targets, positive, a.weights + first, n)
+                found[0] += xent(a.loss, residuals, labels, targets, positive, a.weights + first,
+                                 a.smoothing, n, k, space + k)
+            elif a.kind == DUAL:
+                for i in range(n):
+                    if not a.soft:
+                        for c in range(k):
+                            targets[i * k + c] = labels[i] == c
+                    dual_row(a, residuals + i * k, targets + i * k, positive,
+                             row_table + i * k if table != NULL else NULL, a.weights[first + i],
+                             space + k, found)
+            for i in range(n):
+                for c in range(k):
+                    intercept[c] += residuals[i * k + c]
+            scatter_residuals(a.x, order, n, k, 1, <const floating *>NULL, block, a.stride, packed_sums,
+                              residuals, sums)
+            first += n
+        if a.flush < a.n:
+            add_sums(a, packed_w != NULL, sums, 0, p, totals)
+    memcpy(totals + features * k, intercept, k * sizeof(double))
+    memcpy(values, found, 2 * sizeof(double))
+
+
+cdef void add_sums(
+    const Pass *a, bint packed, const floating *sums, Py_ssize_t start, Py_ssize_t end, double *out,
+) noexcept nogil:
+    """Rows start..end of out (p, k) += sums, which are in class-major order if packed."""
+    cdef Py_ssize_t j, c
+    for j in range(start, end):
+        for c in range(a.k):
+            out[j * a.k + c] += sums[c * a.stride + j] if packed else sums[j * a.k + c]
+
+
+cdef void store_curvature(
+    const Pass *a, floating *s, const floating *t, const floating *positive, const double *weights,
+    Py_ssize_t n,
+) noexcept nogil:
+    """Replace the logits of n rows by what product_row takes."""
+    cdef:
+        Py_ssize_t k = a.k, i, c, e
+        floating keep, amount
+    if a.loss != Loss.SIGMOID:
+        if a.soft:
+            for e in range(n * k):
+                if t[e] != t[e]:
+                    s[e] = <floating>-INFINITY
+        softmax_rows(s, n, k)
+        for i in range(n):
+            if weights[i] == 0:
+                memset(s + i * k, 0, k * sizeof(floating))
+        return
+    logistic(s, n * k)
+    for i in range(n):
+        for c in range(k):
+            e = i * k + c
+            amount = 1
+            if positive != NULL:
+                keep = <floating>((1 - a.smoothing) * t[e] + a.smoothing / 2)
+                amount = 1 - keep + positive[c] * keep
+            s[e] = <floating>(weights[i] * amount * s[e] * (1 - s[e])) if t[e] == t[e] else 0
+
+
+cdef void product_row(const Pass *a, floating *s, const floating *table, double weight) noexcept nogil:
+    """s, the change of the logits of a row, <- their curvature times s."""
+    cdef:
+        Py_ssize_t k = a.k, c
+        floating mean = 0, w = <floating>weight
+    if a.loss == Loss.SIGMOID:
+        for c in range(k):
+            s[c] *= table[c]
+        return
+    if weight == 0:
+        memset(s, 0, k * sizeof(floating))
+        return
+    for c in range(k):
+        mean += table[c] * s[c]
+    for c in range(k):
+        s[c] = w * table[c] * (s[c] - mean)
+
+
+cdef void dual_row(
+    const Pass *a, floating *s, const floating *t, const floating *positive, const floating *table,
+    double weight, double *space, double *values,
+) noexcept nogil:
+    """values += weighted Fenchel-Young loss and loss of a row with logits s; s <- weight * (pi' - tau).
+
+    space has 4 k entries. Logarithms are taken of 1 / x >= 1, or of 1 + exp(-|s|).
+    """
+    cdef:
+        Py_ssize_t k = a.k, c, known = 0
+        double *pi = space
+        double *one = space + k
+        double *two = space + 2 * k
+        double *three = space + 3 * k
+        double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0
+        double lse, tau, amount
+    if weight == 0:
+        memset(s, 0, k * sizeof(floating))
+        return
+    if a.loss == Loss.SIGMOID:
+        for c in range(k):
+            one[c] = -fabs(s[c])
+        exp_rows(one, one, 1, k, 0, &total, &mass, &rest)
+        for c in range(k):
+            tau = (1 if s[c] > 0 else one[c]) / (1 + one[c]) if table == NULL else table[c]
+            pi[c] = min(max(a.scale[c] * tau + a.shift[c], 0.0), 1.0)
+            one[c] += 1
+            two[c] = 1 / max(pi[c], LEAST)
+            three[c] = 1 / max(1 - pi[c], LEAST)
+        vlog(one, 3 * k)
+        for c in range(k):
+            total = (1 - a.smoothing) * t[c] + a.smoothing / 2
+            tau = total if positive == NULL else positive[c] * total
+            amount = 1 - total + tau  # the mass of the entry
+            if not amount > 0:  # or missing
+                s[c] = 0
+                continue
+            one[c] += max(<double>s[c], 0.0)
+            loss += amount * one[c] - tau * s[c]
+            young += amount * (one[c] - pi[c] * (s[c] + two[c]) - (1 - pi[c]) * three[c])
+            s[c] = <floating>(weight * (amount * pi[c] - tau))
+        values[0] += weight * young
+        values[1] += weight * loss
+        return
+    for c in range(k):
+        one[c] = -INFINITY
+        if t[c] == t[c]:
+            one[c] = s[c]
+            known += 1
+            top = max(top, one[c])
+            mass += table[c] if table != NULL else 0
+    exp_rows(one, pi, 1, k, 0, &top, &total, &rest)
+    lse = log(total) if total >= 2 else log1p(rest)  # above the maximum, so that small losses keep
+    if table == NULL:
+        mass = total
+    for c in range(k):
+        if table != NULL:
+            pi[c] = table[c] if t[c] == t[c] else 0
+        pi[c] /= mass
+        given += (1 - a.scale[c]) * pi[c]
+    for c in range(k):
+        if known == k:
+            pi[c] = a.scale[c] * pi[c] + a.shift[c] * given
+        two[c] = 1 / max(pi[c], LEAST)
+    vlog(two, k)
+    for c in range(k):
+        if t[c] != t[c]:
+            s[c] = 0
+            continue
+        tau = (1 - a.smoothing) * t[c] + a.smoothing / known
+        if tau > 0:
+            loss += tau * (lse + (top - s[c]))
+        if pi[c] > 0:
+            young += pi[c] * (lse + (top - s[c]) - two[c])
+        s[c] = <floating>(weight * (pi[c] - tau))
+    values[0] += weight * young
+    values[1] += weight * loss

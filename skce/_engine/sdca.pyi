@@ -1,0 +1,20 @@
+import numpy as np
+
+from skce._engine.products import Matrix
+
+def sdca_epoch(
+    X: Matrix,
+    order: np.ndarray,
+    batch_size: int,
+    weights: np.ndarray,
+    leverage: np.ndarray,
+    W: np.ndarray,
+    mean: np.ndarray | None,
+    inverse: np.ndarray,
+    table: np.ndarray,
+    entropy: np.ndarray,
+    masses: np.ndarray | None,
+    sigmoid: bool,
+    Z: np.ndarray | None = None,
+    threshold: np.ndarray | None = None,
+) -> float: ...

@@ -1,0 +1,439 @@
+"""Multi-label logistic regression."""
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from scipy import sparse
+
+from skce import _kernels
+from skce._estimators.base import BaseCrossEntropy, Encoded
+from skce._estimators.predict import best_class
+from skce._estimators.validation import (
+    Interval,
+    StrOptions,
+    check_rows,
+    encode_labels,
+    is_label_column,
+    label_column,
+    label_counts,
+    label_rows,
+    multilabel_rows,
+    read_y,
+    same_classes,
+)
+from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
+from skce.losses._checks import float_array
+
+__all__ = ["MultiLabelLogistic"]
+
+
+class MultiLabelLogistic(BaseCrossEntropy):
+    """Logistic regression for several labels a row, one model and one pass over X for all.
+
+    Minimises Σ w_i loss_i / Σ w_i + alpha ((1 − l1_ratio)/2 ‖W‖² + l1_ratio ‖W‖₁), the intercept
+    not penalised. The loss of a row is the sigmoid cross-entropy summed over the labels ("bce": the
+    same optimum as one ``LogisticRegression(C=1 / (alpha · Σ w_i))`` for each label), or the
+    softmax cross-entropy of the targets divided by their number M ("softmax").
+
+    Parameters
+    ----------
+    loss : {"bce", "softmax"}, default="bce"
+        "bce" gives each label its own probability; "softmax" gives shares that sum to 1 over the
+        labels of a row: they rank labels and are not probabilities of a label.
+    pos_weight : float or array-like of shape (n_labels,), default=None
+        Weight of the positive entries of each label, for "bce".
+    threshold : float or array-like of shape (n_labels,), default=None
+        A label is on where its probability or share is above this, and off at it. None is 0.5 for
+        "bce"; for "softmax" a label is on where share · `mean_labels_` is above 0.5, since a share
+        is the probability of the label divided by the number of labels in such rows (see Notes).
+        A label that no training row shows, all NaN, is off. None where y has one dimension.
+    alpha : float, default=1e-4
+        Weight of the penalty.
+    l1_ratio : float, default=0.0
+        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto" and "sdca" alone.
+        Coefficients of 0 are exact.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    label_smoothing : float, default=0.0
+        ε in [0, 1]: targets become (1 − ε)·t + ε/2 ("bce"), or after the division
+        (1 − ε)·t + ε·T/K ("softmax"), T being the sum of the row and K its observed labels.
+    solver : {"auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"}, default="auto"
+        "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, with Newton's step near the
+        end) need no learning rate and tell how near the optimum is; the last three are stochastic
+        gradient descent. "auto" is "sdca" for an L1 penalty and, where the data suggest it, for
+        more than 256 columns; "sgd" where the probabilities of all rows would take more than 1 GiB
+        (no L1, not `certified`); else "lbfgs".
+    learning_rate : "auto", float or callable, default="auto"
+        Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
+        tuning nor scaled features: steps come from the smoothness of the loss in the scale of the
+        columns, halve when the loss stalls, and the iterates are averaged. A number or a schedule
+        of :mod:`skce.optim` is the textbook step on the features as they are.
+    momentum : float, default=0.0
+        Nesterov momentum of "sgd".
+    average : bool or "auto", default="auto"
+        Whether the result is the average of the iterates, later ones weighing more (like the cube
+        of the step); "auto" is True with ``learning_rate="auto"``.
+    batch_size : int or "auto", default="auto"
+        Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
+    max_iter : int, default=100
+        Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
+        included.
+    tol : float, default=1e-3
+        "sdca" and "lbfgs" stop within this share of the optimum, at a gap of at most
+        tol · max(F − H, √ε · F0): H is the entropy of the targets (0 for labels), F0 the objective
+        of the best intercept alone, ε of the dtype of X. The gap is the duality gap or, for
+        "lbfgs", an estimate, whichever is there first. 1e-10 solves to the last digits. With
+        alpha=0 "lbfgs" stops where the largest entry of the gradient, in standardised columns, is
+        this share of that at zero. "sgd", "adagrad" and "adam" stop after `n_iter_no_change`
+        passes without a training loss (averaged over the pass) lower by this share of its best
+        value.
+    certified : bool, default=False
+        Whether the duality gap alone ends a fit, which proves that `tol` holds. With a weak penalty
+        on dense data that may take several times as long. Not for "sgd", "adagrad", "adam" and
+        alpha=0.
+    n_iter_no_change : int, default=5
+        See `tol`.
+    warm_start : bool, default=False
+        Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
+        zero where that is better.
+    random_state : int, RandomState instance or None, default=None
+        Order of the rows, and samples of them.
+    verbose : int, default=0
+        1 prints a line for each pass or step.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Numbers of the labels; the labels where y has one dimension.
+    coef_ : ndarray of shape (n_labels, n_features)
+        Weights.
+    intercept_ : ndarray of shape (n_labels,)
+        Intercepts.
+    mean_labels_ : float
+        Mean number of labels of the training rows that have any, targets above 1 counting as 1; 0
+        if none has. Of rows with missing entries an estimate, see Notes.
+    objective_ : float
+        Objective of the last `fit`, penalty included; after `partial_fit` the last entry of
+        `loss_curve_`, NaN without one.
+    dual_gap_ : float
+        Bound of `objective_` − its minimum, however loose; NaN for "sgd", "adagrad", "adam", for
+        alpha=0 and after `partial_fit`.
+    gap_estimate_ : float
+        Estimate of the same, times 2 to be safe; of "sdca" the bound. NaN for "sgd", "adagrad",
+        "adam" and after `partial_fit`.
+    n_iter_ : int
+        Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
+    loss_curve_ : list of float
+        Objective after each pass or step: an estimate from the pass for "sdca", with the loss
+        averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
+        rows.
+    converged_ : bool
+        Whether the fit ended by `tol`; False after `partial_fit`.
+    certified_ : bool
+        Whether `dual_gap_` proves that `tol` holds.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, where X has them.
+    label_names_ : ndarray of shape (n_labels,)
+        Names of the columns of y, where it is a frame that has them; a frame of other names, or of
+        these in another order, is an error in `partial_fit` and `score`.
+
+    See Also
+    --------
+    MultinomialLogistic : One label a row.
+
+    Notes
+    -----
+    y of `fit` is an indicator (n, K), array or CSR matrix of any real dtype; for "bce" its values
+    may lie anywhere in [0, 1], for "softmax" at 0 or above, and NaN marks a missing entry. A
+    row without labels counts K negatives with "bce"; with "softmax" its loss is 0, and it counts as
+    a row of the mean. `predict` returns the container and dtype of y (int64 for fractional values
+    or NaN). One dense column is labels, but an indicator where it has NaN, fractions or a single
+    value.
+
+    The 1/M loss is least at shares of P(c on | x) · E[1/M | c on, x], in rows that have a label: it
+    sees no others. The mean of 1/M over all labels of the training rows, each once, is their number
+    of labelled rows divided by their number of labels, 1/`mean_labels_`, so share · `mean_labels_`
+    stands for the probability that the label is on in a row that has any. In a row with missing
+    entries M is its observed labels and, for each missing entry, the rate at which entries observed
+    beside a label are on. For F1 a lower `threshold` is often better: the best is half of the F1
+    that it reaches [8]_.
+
+    Labels (n,) are read one-vs-rest: `predict` gives the best label, `predict_proba` rows are
+    divided by their sum, two labels are one sigmoid.
+
+    "sdca" is after [1]_ and [2]_, "lbfgs" after [3]_ and [4]_; the duality gap is a sum of
+    Fenchel-Young losses [5]_. The estimate is Newton's decrement ½ g'H⁻¹g ([6]_, section 9.5), H⁻¹
+    being what steps and products with the Hessian have told. A solve that is cut short gives too
+    little: the decrement of the directions tried. So the rest of g counts with the least curvature
+    met, and the whole twice, which also covers that F is no quadratic while logits have little way
+    to go [7]_. It is no proof: where classes are nearly separable and alpha is tiny it may be too
+    low.
+
+    References
+    ----------
+    .. [1] S. Shalev-Shwartz and T. Zhang, "Stochastic dual coordinate ascent methods for
+       regularized loss minimization", JMLR 14, 2013.
+    .. [2] S. Shalev-Shwartz and T. Zhang, "Accelerated proximal stochastic dual coordinate ascent
+       for regularized loss minimization", Mathematical Programming 155, 2016.
+    .. [3] R. H. Byrd, J. Nocedal and R. B. Schnabel, "Representations of quasi-Newton matrices and
+       their use in limited memory methods", Mathematical Programming 63, 1994.
+    .. [4] J. L. Morales and J. Nocedal, "Enriched methods for large-scale unconstrained
+       optimization", Computational Optimization and Applications 21, 2002.
+    .. [5] M. Blondel, A. F. T. Martins and V. Niculae, "Learning with Fenchel-Young losses",
+       JMLR 21, 2020.
+    .. [6] S. Boyd and L. Vandenberghe, "Convex Optimization", Cambridge University Press, 2004.
+    .. [7] F. Bach, "Self-concordant analysis for logistic regression", Electronic Journal of
+       Statistics 4, 2010.
+    .. [8] Z. C. Lipton, C. Elkan and B. Naryanaswamy, "Optimal thresholding of classifiers to
+       maximize F1 measure", ECML PKDD, 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_multilabel_classification
+    >>> from skce import MultiLabelLogistic
+    >>> X, Y = make_multilabel_classification(random_state=0)
+    >>> model = MultiLabelLogistic(random_state=0).fit(X, Y)
+    >>> model.predict_proba(X).shape
+    (100, 5)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCrossEntropy._parameter_constraints,
+        "loss": [StrOptions({"bce", "softmax"})],
+        "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", None],
+        "threshold": [Interval(Real, None, None, closed="neither"), "array-like", None],
+    }
+
+    def __init__(
+        self,
+        *,
+        loss="bce",
+        pos_weight=None,
+        threshold=None,
+        alpha=1e-4,
+        l1_ratio=0.0,
+        fit_intercept=True,
+        label_smoothing=0.0,
+        solver="auto",
+        learning_rate="auto",
+        momentum=0.0,
+        average="auto",
+        batch_size="auto",
+        max_iter=100,
+        tol=1e-3,
+        certified=False,
+        n_iter_no_change=5,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.loss = loss
+        self.pos_weight = pos_weight
+        self.threshold = threshold
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.label_smoothing = label_smoothing
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.average = average
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.certified = certified
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _encode(self, X, y, weights, known, seen):
+        container = None
+        if sparse.issparse(y):
+            container = type(y) if y.format == "csr" else sparse.csr_array
+        names = self._column_names(y, reset=known is None)
+        y = read_y(y)
+        check_rows(X, y)
+        form = None if known is None else getattr(self, "_form", None)
+        if form is None and is_label_column(y):
+            y = label_column(y)
+        if y.ndim == 1:
+            names = None
+            classes, labels = encode_labels(y, known)
+            k = 1 if len(classes) == 2 else len(classes)
+            targets, form = label_rows(labels, k, X.dtype), None
+            if self.threshold is not None:
+                raise ValueError("threshold must be None where y has one dimension.")
+        else:
+            targets = multilabel_rows(y, self.loss, X.dtype)
+            k = targets.shape[1]
+            classes = np.arange(k)
+            if known is not None and not same_classes(known, classes):
+                raise ValueError(f"y must have a column for each label {known}, got {k}.")
+            values = y.data if sparse.issparse(y) else y
+            whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
+            form = (values.dtype if whole else np.dtype(np.int64), container)
+        if known is not None and hasattr(self, "_form") and (self._form is None) != (form is None):
+            raise ValueError("y must have the form of the first call, labels or an indicator.")
+        kind = _kernels.Loss.MULTILABEL_SOFTMAX if self._shared(k, form) else _kernels.Loss.SIGMOID
+        counts = label_counts(targets, weights, seen)
+        attributes = {
+            "classes_": classes,
+            "label_names_": names,
+            "mean_labels_": float(counts[2] / (counts[3] or 1.0)),
+            "_observed": counts[4:] > 0,
+            "_form": form,
+        }
+        pos_weight = self._vector("pos_weight", k, X.dtype)
+        if pos_weight is not None and self.loss == "softmax":
+            raise ValueError('pos_weight must be None for loss="softmax".')
+        self._vector("threshold", k, X.dtype)
+        return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight)
+
+    def _vector(self, name, k, dtype):
+        """Return a parameter that is None, a number or one number for each label, as an array."""
+        value = getattr(self, name)
+        if value is None:
+            return None
+        value = float_array(name, value)
+        if value.shape not in ((), (k,)):
+            raise ValueError(f"{name} must be a number or {k} of them, got {value}.")
+        value = value.astype(dtype)
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} must be finite, got {value}.")
+        if name == "pos_weight" and (value < 0).any():
+            raise ValueError(f"pos_weight must not be negative, got {value.min()}.")
+        return np.array(np.broadcast_to(value, (k,)))
+
+    def _shared(self, k, form):
+        """Tell whether k outputs share one softmax; two labels of one dimension are a sigmoid."""
+        return self.loss == "softmax" and (form is not None or k > 1)
+
+    def _shares(self, logits):
+        """Return the probabilities or shares (n, k)."""
+        if self._shared(logits.shape[1], self._form):
+            return softmax(logits)
+        limits = np.finfo(logits.dtype)
+        return np.clip(sigmoid(logits), limits.tiny, 1 - limits.epsneg)
+
+    def _labels(self, logits):
+        """Return the best label (n,), or for a fitted indicator that of the labels (n, k)."""
+        if self._form is None:
+            return best_class(logits)
+        threshold = self._vector("threshold", logits.shape[1], logits.dtype)
+        if threshold is not None:
+            on = self._shares(logits) > threshold
+        elif self.loss == "bce":
+            on = logits > 0
+        else:
+            on = self._shares(logits) * self.mean_labels_ > 0.5
+        return on & self._observed
+
+    def _is_right(self, predicted, y):
+        if self._form is None:
+            return super()._is_right(predicted, y)
+        if y.ndim != 2 or y.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"y must be an indicator of {len(self.classes_)} labels, got shape {y.shape}."
+            )
+        rows = multilabel_rows(y, self.loss, np.float64)
+        wrong = np.flatnonzero(rows.data != 1)
+        if len(wrong):
+            row = np.searchsorted(rows.indptr, wrong[0], "right") - 1
+            raise ValueError(
+                f"y must hold 0 and 1 alone in score, got {rows.data[wrong[0]]} in row {row}."
+            )
+        return (rows != sparse.csr_array(predicted, dtype=np.float64)).sum(axis=1) == 0
+
+    def decision_function(self, X):
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples, n_labels) or (n_samples,)
+            (n_samples,) if fitted on two labels of one dimension.
+        """
+        logits = self._map_logits(X, np.asarray)
+        return logits.ravel() if self._form is None and logits.shape[1] == 1 else logits
+
+    def predict(self, X):
+        """Return the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        y : {ndarray, CSR matrix} of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
+            Indicator in the form of the fitted y, or the best label.
+        """
+        labels = self._map_logits(X, self._labels)
+        if self._form is None:
+            return self.classes_[labels]
+        dtype, container = self._form
+        labels = labels.astype(dtype)
+        return labels if container is None else container(labels)
+
+    def predict_proba(self, X):
+        """Return the probabilities ("bce") or shares ("softmax") of the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_labels)
+            For "bce" strictly between 0 and 1 (clipped there), each label by itself; for "softmax"
+            rows sum to 1, which makes them no probabilities of a label. Labels of one dimension:
+            rows sum to 1.
+        """
+        return self._map_logits(X, self._proba)
+
+    def _proba(self, logits):
+        if self._form is None and logits.shape[1] == 1:
+            return np.hstack([self._shares(-logits), self._shares(logits)])
+        shares = self._shares(logits)
+        if self._form is not None or self.loss == "softmax":
+            return shares
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of `predict_proba`, from the logits: never −inf.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_labels)
+            In nats.
+        """
+        return self._map_logits(X, self._log_proba)
+
+    def _log_proba(self, logits):
+        if self._shared(logits.shape[1], self._form):
+            return log_softmax(logits)
+        if self._form is not None:
+            return log_sigmoid(logits)
+        if logits.shape[1] == 1:
+            return log_sigmoid(logits * np.array([-1, 1], logits.dtype))
+        return log_softmax(log_sigmoid(logits))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

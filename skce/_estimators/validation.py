@@ -1,0 +1,393 @@
+"""X, y, weights and classes as the solvers take them.
+
+The one file that uses scikit-learn's private names.
+
+Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, class weights as
+part of the row weights.
+"""
+
+import os
+from contextlib import contextmanager
+from numbers import Number
+from threading import Lock
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import _fit_context
+from sklearn.linear_model._base import SparseCoefMixin
+from sklearn.metrics._scorer import _Scorer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.parallel import _get_threadpool_controller
+from sklearn.utils.validation import validate_data
+
+from skce.losses._checks import check_weight, contiguous
+from skce.losses._read import HINT, NUMBERS, column_names, first_missing, read_array, read_targets
+
+__all__ = [
+    "Interval",
+    "SparseCoefMixin",
+    "StrOptions",
+    "_Scorer",
+    "_fit_context",
+    "check_X",
+    "check_rows",
+    "check_sum",
+    "check_weights",
+    "class_numbers",
+    "class_weights",
+    "classes_of",
+    "column_names",
+    "encode_labels",
+    "is_label_column",
+    "label_column",
+    "label_counts",
+    "label_rows",
+    "multilabel_rows",
+    "one_blas_thread",
+    "probability_rows",
+    "read_classes",
+    "read_y",
+    "same_classes",
+    "times",
+]
+
+
+class _BlasLimit:
+    """One BLAS thread for all fits under way in the process, whichever Python thread is last.
+
+    threadpoolctl >= 3.8 lets only the thread that set a limit change it; the first fit to begin
+    and the last to end take that right over.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        """Forget all fits, as a forked child must."""
+        self.lock = Lock()
+        self.fits = 0
+        self.limiter = None
+
+    def enter(self):
+        """Set the limit, for the first of the fits that overlap."""
+        with self.lock:
+            if self.fits == 0:
+                self._release()
+                self.limiter = _get_threadpool_controller().limit(limits=1, user_api="blas")
+            self.fits += 1
+
+    def leave(self):
+        """Restore what was before, for the last of them."""
+        with self.lock:
+            self.fits -= 1
+            if self.fits == 0:
+                self._release()
+                self.limiter.restore_original_limits()
+                self._release()
+
+    def _release(self):
+        for library in _get_threadpool_controller().lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
+
+_blas_limit = _BlasLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_blas_limit.reset)
+
+
+@contextmanager
+def one_blas_thread():
+    """Keep BLAS on one thread, until the last of the fits that overlap has ended."""
+    _blas_limit.enter()
+    try:
+        yield
+    finally:
+        _blas_limit.leave()
+
+
+def check_X(estimator, X, reset):
+    """Return X as a C-contiguous array or canonical CSR matrix of float32 or float64."""
+    if sparse.issparse(X):
+        X = _detached(X)
+    elif not hasattr(X, "columns"):  # the frames are scikit-learn's to read
+        X = read_array("X", X)
+    if (X.__class__ is np.ndarray or sparse.issparse(X)) and not X.dtype.isnative:
+        X = X.astype(X.dtype.newbyteorder("="), copy=False)
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        accept_large_sparse=True,
+        dtype=[np.float64, np.float32],
+        order="C",
+    )
+    if sparse.issparse(X):
+        X.check_format(full_check=True)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+    return contiguous(X)
+
+
+def _detached(X):
+    """Return CSR as another object on the same arrays: SciPy's checks set attributes."""
+    if X.format != "csr":
+        return X
+    return type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+
+
+def check_weights(sample_weight, n, relative=True, allow_all_zero=False):
+    """Return the row weights in float64, where they are relative by a power of two below 1."""
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n, sample_weight)
+    weights = check_weight("sample_weight", sample_weight, n)
+    if not (allow_all_zero or weights.any()):
+        raise ValueError("sample_weight must leave a row with weight, got zeros alone.")
+    if relative:
+        return np.ldexp(weights, -np.frexp(weights.max())[1])
+    check_sum("sample_weight", weights)
+    return weights
+
+
+def check_sum(name, weights):
+    """Raise unless the square of the sum of absolute weights is finite and, but for 0, normal."""
+    with np.errstate(over="ignore", under="ignore"):
+        total = weights.sum()
+        if weights.any() and not np.finfo(float).tiny <= total * total < np.inf:
+            raise ValueError(
+                f"{name} must have a finite sum in partial_fit, from 1.5e-154 to 1.3e154, got "
+                f"{total:.3g}."
+            )
+
+
+def times(weights, factors):
+    """Return weights · factors / 2**exponent, below 1, and the exponent: nothing overflows."""
+    (m, e), (f, g) = np.frexp(weights), np.frexp(factors)
+    product, exponents = m * f, e + g
+    top = exponents[product > 0].max() if product.any() else 0
+    return np.ldexp(product, exponents - top), top
+
+
+def read_y(y):
+    """Return y as a 1-d array of labels, a 2-d array or a canonical CSR matrix, all our own."""
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    y = read_targets("y", y)
+    if y.dtype.kind == "c" or y.ndim > 2:
+        raise ValueError(
+            f"y must be real and have one or two dimensions, got dtype {y.dtype} and shape "
+            f"{y.shape}."
+        )
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError(f"y must have at least one column, got shape {y.shape}.")
+    if sparse.issparse(y):
+        y = sparse.csr_array(y, copy=True)  # encoding works in place
+        y.check_format(full_check=True)
+        y.sum_duplicates()
+    return y
+
+
+def is_label_column(y):
+    """Return whether y (n, 1) can be class labels: none missing, no fraction, not all the same."""
+    if sparse.issparse(y) or y.shape[1:] != (1,):
+        return False
+    if y.dtype.kind not in NUMBERS:
+        return True
+    whole = y.dtype.kind != "f" or (y == np.floor(y)).all()
+    return bool(whole and (y != y[:1]).any())
+
+
+def label_column(y):
+    """Return y (n, 1) as labels (n,), with scikit-learn's warning."""
+    if sparse.issparse(y) or y.shape[1] > 1:
+        kind = "a sparse matrix" if sparse.issparse(y) else "an array"
+        raise ValueError(f"y must be labels (n,), got {kind} of shape {y.shape}.")
+    return column_or_1d(y, warn=True)
+
+
+def check_rows(X, y):
+    """Raise where X and y differ in length."""
+    if X.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"y must have as many rows as X: Found input variables with inconsistent numbers of "
+            f"samples: [{X.shape[0]}, {y.shape[0]}]."
+        )
+
+
+def encode_labels(y, classes=None):
+    """Return the classes of labels y (n,) and the class number of each row."""
+    found = classes_of(y)
+    classes = found if classes is None else classes
+    if len(classes) < 2:
+        got = f"one class, {classes[0]!r}" if len(classes) else "none"
+        raise ValueError(f"y must have at least 2 classes, got {got}.")
+    numbers = class_numbers(y, classes)
+    if (numbers < 0).any():
+        unseen = np.unique(y[numbers < 0])[:5].tolist()
+        raise ValueError(f"y must hold classes of the first call only, got {unseen}.")
+    return classes, numbers
+
+
+def classes_of(y, name="y"):
+    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing."""
+    row = first_missing(y)
+    if row is not None:
+        raise ValueError(f"{name} must hold labels, got a missing value (NaN) in row {row}.")
+    kinds = set(map(type, y)) if y.dtype == object else set()
+    if not all(issubclass(kind, str) for kind in kinds):
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"{name} must hold labels of one dtype, got objects of type {names}.")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"{name} must hold labels, got infinity.")
+    classes, whole = np.unique(y), y.dtype.kind in "biuUO"
+    if y.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = (classes == classes.astype(np.int64)).all()
+    if not whole or 2 * len(classes) > len(y):  # else it neither raises nor warns
+        check_classification_targets(y)
+    return classes
+
+
+def _alike(y, classes):
+    return (y.dtype.kind in NUMBERS) == (classes.dtype.kind in NUMBERS)
+
+
+def class_numbers(y, classes):
+    """Return the number in the sorted classes of each label, −1 for others.
+
+    Labels of another dtype are the same where their values are, compared without rounding.
+    """
+    same = np.ones(len(y), bool)
+    if not _alike(y, classes):
+        raise ValueError(
+            f"y must hold labels like the classes, of dtype {classes.dtype}, got {y.dtype}."
+        )
+    if y.dtype.kind in NUMBERS and y.dtype != classes.dtype:
+        with np.errstate(invalid="ignore"):
+            cast = y.astype(classes.dtype)
+            same = (cast.astype(y.dtype) == y) & ((cast < 0) == (y < 0))
+        y = cast
+    numbers = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    return np.where(same & (classes[numbers] == y), numbers, -1).astype(np.int32)
+
+
+def read_classes(classes):
+    """Return the sorted classes that partial_fit is told of, None for none."""
+    if classes is None:
+        return None
+    classes = read_targets("classes", classes)
+    if classes.ndim != 1:
+        raise ValueError(f"classes must have shape (n_classes,), got {classes.shape}.")
+    return classes_of(classes, "classes")
+
+
+def same_classes(classes, others):
+    """Return whether two arrays of sorted classes are equal."""
+    if len(classes) != len(others) or not _alike(classes, others):
+        return False
+    return np.array_equal(class_numbers(classes, others), np.arange(len(others)))
+
+
+def _real(y):
+    values = y.data if sparse.issparse(y) else y
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"y of two dimensions must hold numbers, got dtype {values.dtype}{HINT}.")
+    return values
+
+
+def probability_rows(y):
+    """Return y (n, K), one-hot or probabilities, as CSR in float64 with rows summing to 1."""
+    values = _real(y)
+    if y.shape[1] < 2:
+        raise ValueError("y must have at least 2 columns, one for each class, got one.")
+    rows = sparse.csr_array(y, dtype=np.float64)
+    if not np.isfinite(rows.data).all():
+        raise ValueError("y must hold finite probabilities, got NaN or infinity.")
+    if (rows.data < 0).any():
+        raise ValueError(f"y must hold probabilities, got the negative value {rows.data.min()}.")
+    with np.errstate(over="ignore"):
+        total = rows.sum(axis=1)
+    if values.dtype.kind in "biu" and (values.max(initial=0) > 1 or (total > 1).any()):
+        raise ValueError(
+            "y of integers must be one-hot, got rows with several ones or other values; "
+            "for several labels a row use MultiLabelLogistic."
+        )
+    if (np.abs(total - 1) > 1e-3).any():
+        wrong = int(np.argmax(np.abs(total - 1) > 1e-3))
+        raise ValueError(
+            f"y must have rows that sum to 1 within 1e-3, got {total[wrong]:.6g} in row {wrong}."
+        )
+    rows.data /= np.repeat(total, np.diff(rows.indptr))
+    rows.eliminate_zeros()
+    return rows
+
+
+def multilabel_rows(y, loss, dtype):
+    """Return y (n, K), an indicator, weights or NaN for missing, as a CSR matrix of dtype."""
+    _real(y)
+    rows = sparse.csr_array(y, dtype=dtype)
+    rows.eliminate_zeros()
+    low, high = np.nanmin(rows.data, initial=0), np.nanmax(rows.data, initial=0)
+    if low < 0 or not np.isfinite(high):
+        raise ValueError(f"y must hold finite values >= 0 or NaN, got values from {low} to {high}.")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.nansum(rows.data, dtype=np.float64)):
+            raise ValueError(f"y must have a finite sum, got an overflow of values up to {high}.")
+    if loss == "bce" and high > 1:
+        raise ValueError(f'y must lie in [0, 1] for loss="bce", got the value {high}.')
+    return rows
+
+
+def label_counts(targets, weights, seen):
+    """Return weighted sums over the rows of CSR targets and those `seen` before.
+
+    Of a row with a labels in o observed entries: pairs of labels, a (a − 1), and pairs of a label
+    and an entry, a (o − 1), whose ratio is the rate at which entries beside a label are on; then a,
+    and a / M, M being a and that rate of the missing entries. A target above 1 counts as 1. Then,
+    for each label, the rows with a weight in which it was observed.
+    """
+    n, k = targets.shape
+    rows, live = np.repeat(np.arange(n), np.diff(targets.indptr)), weights > 0
+    on, gone = np.minimum(np.nan_to_num(targets.data), 1), np.isnan(targets.data)
+    labels, squares, holes = (np.bincount(rows, entry, n) for entry in (on, on**2, gone))
+    sums = np.zeros(4 + k) + seen
+    sums[0] += weights @ (labels**2 - squares)
+    sums[1] += weights @ (labels * (k - 1 - holes))
+    total = labels + holes * (sums[0] / (sums[1] or 1))
+    sums[2] += weights @ labels
+    sums[3] += weights @ np.divide(labels, total, out=np.zeros(n), where=labels > 0)
+    sums[4:] += live.sum() - np.bincount(targets.indices, gone & live[rows], k)
+    return sums
+
+
+def label_rows(labels, k, dtype):
+    """Return labels (n,) as a one-hot CSR matrix (n, K); k = 1 marks the rows of class 1."""
+    n = len(labels)
+    indptr = np.arange(n + 1) if k > 1 else np.append(0, np.cumsum(labels))
+    columns = labels if k > 1 else np.zeros(indptr[-1], np.int32)
+    return sparse.csr_array((np.ones(indptr[-1], dtype), columns, indptr), shape=(n, k))
+
+
+def class_weights(class_weight, classes, counts):
+    """Return the weight of each class; unseen ones get 1 from "balanced"."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str):
+        seen = counts > 0
+        with np.errstate(over="ignore"):
+            balanced = counts.sum() / (seen.sum() * np.where(seen, counts, 1))
+        if not np.isfinite(balanced).all():
+            raise ValueError('sample_weight must not vanish in a class for "balanced", got ~0.')
+        return np.where(seen, balanced, 1.0)
+    names = classes.tolist()
+    unknown = [c for c in class_weight if c not in names]
+    if unknown and any(c not in class_weight for c in names):
+        raise ValueError(f"class_weight must name classes of y, got {unknown}.")
+    return check_weight("class_weight", [class_weight.get(c, 1.0) for c in names], len(names))

@@ -1,0 +1,103 @@
+"""The vector primitives of skce_simd.h.
+
+Each is a macro that picks the instance for the CPU level and for the type of its first array, float or
+double; the other arrays (void here) are of that type too, as the C compiler checks.
+"""
+
+cdef extern from "c/skce_simd.h" nogil:
+    enum:
+        SKCE_LANES
+        SKCE_VECTOR_TYPES
+
+    int skce_highest_level()
+    void skce_set_level(int level)
+
+    # tiles: x (n, k), class-major where stride is not 0
+    void pack "skce_pack"(const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, void *tile)
+    void unpack "skce_unpack"(const void *tile, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, void *x)
+    void row_max "skce_row_max"(
+        const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, void *top_n)
+    void row_sums "skce_row_sums"(
+        const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *shift_n, double *sum_n)
+    void tally "skce_tally"(
+        const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
+        int divide, int pass_nan, double *sum_n, double *keep_n, double *dot_n)
+    void hide "skce_hide"(void *x, Py_ssize_t n, const void *t)
+    void dots "skce_dots"(
+        const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
+        const double *keep_n, const double *spread_n, double *dot_n)
+    void exp_rows "skce_exp_rows"(
+        const void *source, void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *top_n,
+        double *sum_n, double *rest_n)
+    void scale_rows "skce_scale_rows"(
+        void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *scale_n, const void *shift_n)
+    void lower_rows "skce_lower_rows"(
+        const void *source, void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *top_n,
+        const double *shift_n)
+    void residuals "skce_residuals"(
+        void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *scale_n,
+        const void *keep_n, const void *spread_n)
+
+    # runs
+    void extent "skce_extent"(const void *x, Py_ssize_t n, double *low, double *high)
+    void softplus_mix "skce_softplus_mix"(
+        const void *x, void *r, Py_ssize_t n, const void *t, const void *positive_n, double keep,
+        double spread, double scale, void *l)
+    void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
+    void logistic "skce_logistic"(void *x, Py_ssize_t n)
+    void logistic_to "skce_logistic_to"(const void *x, Py_ssize_t n, void *out)
+    void log_logistic_to "skce_log_logistic_to"(const void *x, Py_ssize_t n, void *out)
+    void minus_log "skce_minus_log"(void *x, Py_ssize_t n)
+    bint certain "skce_certain"(const void *x, Py_ssize_t n)
+    bint outside "skce_outside"(const void *x, Py_ssize_t n)
+    void proba_losses "skce_proba_losses"(
+        const void *p, Py_ssize_t n, const void *t, int binary, void *l)
+    void vlog "skce_vlog"(double *x, Py_ssize_t n)
+    void log_sums "skce_log_sums"(double *total_n, Py_ssize_t n, const double *rest_n)
+    void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)
+    void ratios "skce_ratios"(
+        void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)
+    void weigh "skce_weigh"(double *loss_n, Py_ssize_t n, const double *weight_n, const double *total_n)
+    void axpy "skce_axpy"(void *w, Py_ssize_t n, double scale, const void *x)
+    void blend "skce_blend"(void *average, Py_ssize_t n, double weight, const void *w)
+
+    # products
+    void packed_forward "skce_packed_forward"(
+        const void *x, Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t stride, Py_ssize_t k, const void *w,
+        const void *ahead_n, void *out)
+    void packed_backward "skce_packed_backward"(
+        const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *r, void *g)
+    void csr_gather "skce_csr_gather"(
+        const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
+        const long long *indptr, const void *indices, int wide, const void *values, void *out)
+    void csr_gather_ahead "skce_csr_gather_ahead"(
+        const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, Py_ssize_t known, const Py_ssize_t *order,
+        const long long *indptr, const void *indices, int wide, const void *values, void *out)
+    void csr_scatter "skce_csr_scatter"(
+        void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
+        const long long *indptr, const void *indices, int wide, const void *values, double scale,
+        const void *metric, const void *r)
+
+    # steps of dual ascent: masses or mask and table (k); moved may be s
+    double softmax_prox "skce_softmax_prox"(
+        const void *s, Py_ssize_t k, double q, double scale, const void *mask, void *table,
+        double *entropy, void *moved, void *scratch)
+    double sigmoid_prox "skce_sigmoid_prox"(
+        const void *s, Py_ssize_t k, double q, double scale, const void *masses, void *table,
+        double *entropy, void *moved)
+
+    # updates of w (p, k)
+    void soften "skce_soften"(void *w, Py_ssize_t n, double threshold, const void *z)
+    void gradient "skce_gradient"(
+        void *g, Py_ssize_t p, Py_ssize_t k, double scale, double penalty, const void *metric,
+        const void *w)
+    void shrink "skce_shrink"(
+        void *w, Py_ssize_t p, Py_ssize_t k, double step, const void *metric, void *average, double weight)
+    void momentum "skce_momentum"(
+        void *w, Py_ssize_t n, double step, double momentum, const void *g, void *v)
+    void adagrad "skce_adagrad"(
+        void *w, Py_ssize_t p, Py_ssize_t k, double step, double tiny, const void *metric, const void *g,
+        void *h)
+    void adam "skce_adam"(
+        void *w, Py_ssize_t p, Py_ssize_t k, double step, double root, double beta1, double beta2,
+        double tiny, const void *metric, const void *g, void *m, void *v)

@@ -1,0 +1,174 @@
+"""The bound of how far an objective is above its minimum."""
+
+import numpy as np
+from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, cg
+
+from skce._engine.passes import Kind
+from skce._solvers.problem import pieces
+
+__all__ = ["certificate", "intercept_step"]
+
+MOST_STEP = 5.0  # of an intercept
+LEAST = 1e-150  # of a curvature
+MOST_STEPS = 20  # of the intercepts, to probabilities of the sums that are wanted
+MOST_MOVES = 4  # of a table: what rounding leaves of one is less than 1e-6 of it
+MATRIX_CLASSES = 300  # up to which a step solves with a matrix, whose cost grows with the cube
+MOST_PRODUCTS = 100  # of a step with more classes
+
+
+def certificate(problem, W, table=None, sums=None):
+    """Return the objective at W (p + 1, k), and a bound of how far above its minimum that is.
+
+    Parameters
+    ----------
+    problem : Canonical
+        With alpha > 0.
+    W : ndarray of shape (p + 1, k)
+        Weights and intercept of the centred columns.
+    table : ndarray of shape (n, k), default=None
+        The dual point, any probabilities; None takes those at W.
+    sums : ndarray of shape (k,), default=None
+        Their weighted sums over the rows, for a fitted intercept; those of a softmax with missing
+        entries are not used.
+
+    Notes
+    -----
+    The table is first mapped to one whose sums are those of the targets, as the intercept asks; the
+    bound is the sum of Fenchel-Young losses and of the distance of the weights from those that
+    belong to the table: every term is positive, so nothing cancels. Where no table of rows with
+    missing entries is found, the bound is that of the targets, the objective less their entropy.
+    """
+    k = problem.k
+    scale, shift = np.ones(k), np.zeros(k)
+    wanted, total, _ = problem.masses
+    if problem.fit_intercept:
+        if not problem.sigmoid and problem.missing.any():
+            table = _balanced(problem, W, table)
+            if table is None:
+                value = problem.objective(W)
+                return value, max(value - problem.masses[2], 0.0)
+        elif problem.sigmoid:
+            # labels that rounding lets exceed their total stay below it
+            sums = np.clip(sums, 0, total)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                lower = np.where(sums > wanted, wanted / sums, 1.0)
+                raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
+            scale, shift = lower * raised, 1 - raised
+        else:
+            excess, lack = np.maximum(sums - wanted, 0.0), np.maximum(wanted - sums, 0.0)
+            scale = 1 - np.divide(excess, sums, out=np.zeros(k), where=sums > 0)
+            if lack.sum() > 0:
+                shift = lack / lack.sum()
+            else:
+                scale = np.ones(k)
+    V = np.empty(W.shape)
+    young, loss = problem.full_pass(Kind.DUAL, W, V, table, scale, shift)
+    return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
+
+
+def _smallest_bound(problem, W, V, young, loss):
+    """Return the least bound of dual points between the targets (theta = 0) and the table (1).
+
+    The Fenchel-Young losses are convex in the dual point, so theta * young + (1 - theta) * (loss -
+    entropy) bounds them; theta * V belongs to the point.
+    """
+    excess = loss - problem.masses[2]
+    product = float(np.einsum("ij,ij->i", V, W[:-1], dtype=np.float64).sum())
+    penalty, conjugate = problem.penalty(W), problem.conjugate(V)
+    theta = 1.0
+    if problem.l1_ratio == 1:
+        theta = min(1.0, problem.alpha / max(float(np.abs(V).max(initial=0)), 1e-300))
+    elif problem.l1_ratio == 0 and conjugate > 0:
+        theta = float(np.clip((excess - young - product) / (2 * conjugate), 0, 1))
+    if theta == 1 and problem.l1_ratio == 0:  # one sum of squares, where nothing cancels
+        V += problem.alpha * W[:-1]
+        rest = problem.conjugate(V)
+    else:
+        rest = penalty + theta * product + theta**2 * conjugate
+    bound = theta * young + (1 - theta) * excess + rest
+    rounding = float(np.finfo(problem.X.dtype).eps) * (loss + penalty)
+    return max(float(np.fmin(bound, excess + penalty)), rounding)  # nan where squares overflow
+
+
+def _balanced(problem, W, table):
+    """Return probabilities whose sums are those of the targets, in rows with missing entries too.
+
+    They are near those of the table, else near those at W with better intercepts; None where
+    neither is near enough. Steps of the intercepts are damped as self-concordance asks: where they
+    move logits by at most r, log(1 + r) / r of one lowers the loss (Bach, 2010, "Self-concordant
+    analysis for logistic regression").
+    """
+    if table is not None:
+        balanced, _ = _balance(problem, table)
+        if balanced is not None:
+            return balanced
+    W = np.array(W, dtype=np.float64)
+    table = np.empty((problem.X.shape[0], problem.k), problem.X.dtype)
+    for _ in range(MOST_STEPS):
+        problem.full_pass(Kind.LOSS, W, np.empty(W.shape), table)
+        balanced, step = _balance(problem, table)
+        if balanced is not None or not np.isfinite(step).all():
+            return balanced
+        reach = max(float(np.ptp(step)), 1e-300)
+        W[-1] -= step * np.log1p(reach) / reach
+    return None
+
+
+def _balance(problem, table):
+    """Return the table moved to the sums of the targets, or None; and the step of the intercepts.
+
+    The step of Newton's method for the intercepts changes the probabilities to first order by just
+    what their sums lack; that is a table as long as none gets below 0. Classes without targets are
+    left first, as a step of any length would leave something of them.
+    """
+    wanted, accuracy = problem.masses[0], np.finfo(table.dtype)
+    table = np.where(wanted > 0, table, 0)
+    table /= np.maximum(table.sum(axis=1, keepdims=True), accuracy.tiny)
+    near = 8 * float(accuracy.eps) * wanted.sum()
+    total = np.zeros(problem.k)
+    for _ in range(MOST_MOVES):
+        excess = problem.weigh(problem.weights, table) - wanted
+        if np.abs(excess).max(initial=0) <= near:
+            return table, total
+        step = intercept_step(problem, table, excess)
+        total = total + step
+        if not np.ptp(step[wanted > 0]) < 1:
+            break
+        for rows in pieces(len(table), problem.k):
+            part = table[rows].astype(np.float64)
+            table[rows] = part * (1 + part @ step[:, None] - step)
+    return None, total
+
+
+def intercept_step(problem, table, gradient):
+    """Return the Newton step of the intercepts, from their gradient and the curvature table."""
+    if problem.sigmoid:  # bounded, as the curvature of a label that is always there vanishes
+        step = gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
+        return np.clip(step, -MOST_STEP, MOST_STEP)
+    diagonal = np.zeros(problem.k)
+    for rows in pieces(len(table), problem.k):
+        proba = table[rows].astype(np.float64)
+        diagonal += problem.weights[rows] @ (proba * (1 - proba))
+    unit = np.where(diagonal > LEAST, 1 / np.sqrt(np.maximum(diagonal, LEAST)), 0.0)
+
+    if problem.k > MATRIX_CLASSES:
+
+        def product(v):
+            out = np.zeros(problem.k)
+            for rows in pieces(len(table), problem.k):
+                proba = table[rows].astype(np.float64)
+                change = proba * (unit * v)
+                change -= proba * change.sum(axis=1, keepdims=True)
+                out += problem.weights[rows] @ change
+            return unit * out
+
+        shape = (problem.k, problem.k)
+        H = LinearOperator(shape, matvec=product, dtype=np.float64)
+        return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
+    H = np.zeros((problem.k, problem.k))
+    for rows in pieces(len(table), problem.k):
+        proba = table[rows].astype(np.float64)
+        H -= proba.T @ (problem.weights[rows, None] * proba)
+    H[np.diag_indices_from(H)] -= H.sum(axis=1)
+    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=1e-13)[0]

@@ -1,0 +1,89 @@
+"""The objective with its derivatives at W."""
+
+from functools import cached_property
+
+import numpy as np
+
+from skce._engine.passes import Kind
+from skce._solvers.certificate import certificate
+
+__all__ = ["Objective"]
+
+SUMMING = 1e-12  # relative error of sums in double
+LEAST_CURVATURE = 0.75  # power of the rounding below which a row counts as flat by rounding alone
+
+
+class Objective:
+    """The objective of a problem with its derivatives at the last W that was evaluated."""
+
+    def __init__(self, problem):
+        self.problem, self.passes = problem, 0
+        self.n = problem.X.shape[0]
+        self.decay = np.append(np.full(problem.X.shape[1], problem.alpha), 0.0)[:, None]
+        self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
+        self.table = None
+        self.rounding = float(np.finfo(problem.X.dtype).eps)
+
+    def value_and_gradient(self, W, remember=True):
+        """Return the objective and its gradient at W; remember the curvature there."""
+        gradient = np.empty(W.shape)
+        if remember and self.table is None:
+            self.table = np.empty((self.n, self.problem.k), self.problem.X.dtype)
+        table = self.table if remember else None
+        loss, _ = self.problem.full_pass(Kind.LOSS, W, gradient, table)
+        self.passes += 1
+        value = loss + self.problem.penalty(W)
+        return value if np.isfinite(value) else np.inf, gradient * self.fitted + self.decay * W
+
+    def noise(self, value):
+        """Return what rounding may change of an objective."""
+        return max(4 * self.rounding, SUMMING) * abs(value)
+
+    def product(self, v):
+        """Return the Hessian, at the last W that was remembered, times v."""
+        out = np.empty(v.shape)
+        self.problem.full_pass(Kind.PRODUCT, v, out, self.table)
+        self.passes += 1
+        return out * self.fitted + self.decay * v
+
+    def bound(self, gradient):
+        """Return what bounds the gap where the intercepts are best."""
+        alpha = self.problem.alpha
+        return np.inf if alpha == 0 else float(np.sum(gradient[:-1] ** 2)) / (2 * alpha)
+
+    def certified(self, W, gradient=None):
+        """Return W as it rounds to the dtype of X, the objective there and the bound of the gap.
+
+        The gradient at W, if it is given, saves a pass. The bound is loose where the intercepts
+        are not the best for the weights.
+        """
+        W = W.astype(self.problem.X.dtype).astype(np.float64)
+        if self.problem.alpha == 0:
+            return W, self.problem.objective(W), np.nan
+        if gradient is None:
+            _, gradient = self.value_and_gradient(W, remember=False)
+        return W, *certificate(self.problem, W, None, self.sums(gradient))
+
+    def steepest(self, gradient):
+        """Return the largest entry of the gradient, in standardised columns."""
+        return float(np.abs(gradient * self.unit).max())
+
+    def sums(self, gradient):
+        """Return the weighted sums of the probabilities, as `certificate` takes them."""
+        return self.problem.masses[0] + gradient[-1]
+
+    def curvature(self, rows):
+        """Return the weight * curvature (m, k) of the logits of some rows, with a least one."""
+        table, weights = self.table[rows].astype(np.float64), self.problem.weights[rows, None]
+        least = weights * self.rounding**LEAST_CURVATURE
+        return np.maximum(table if self.problem.sigmoid else weights * table * (1 - table), least)
+
+    def mean_curvature(self, rows):
+        """Return its mean (m, 1) over the classes."""
+        return self.curvature(rows).mean(axis=1, keepdims=True)
+
+    @cached_property
+    def unit(self):
+        """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
+        square = self.problem.column_squares / self.problem.weights.sum() + 4 * self.problem.alpha
+        return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]

@@ -1,0 +1,292 @@
+"""The metric of L-BFGS: what stands in for the Hessian at zero weights, or at an iterate."""
+
+import numpy as np
+from scipy import linalg, sparse
+
+from skce._solvers.problem import in_threads, pieces, summable
+
+__all__ = ["Metric", "draw_rows", "has_matrices"]
+
+MOST_COLUMNS = 4000  # of a matrix
+MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
+SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
+ROUNDING = 1e-15  # of a pivot, for each column, or that of the columns squared
+SUSPECT = 1e-5  # square of a pivot that float32 makes no better
+
+
+class Metric:
+    """Second moments of the columns and the constant times a curvature, plus the penalty, factored.
+
+    Coordinates U are those where it is the identity. With a curvature for each class it is a
+    matrix for each, the diagonal blocks of the Hessian; beyond MOST_COLUMNS columns it is their
+    diagonals.
+
+    Parameters
+    ----------
+    problem : Canonical
+        Gives columns, weights and the penalty.
+    drawn : tuple
+        The rows it is made of, of `draw_rows`.
+    curvature : callable, default=None
+        Returns the weight * curvature (m, k) or (m, 1) of some rows; None is that of the best
+        constants.
+    flat : list, default=None
+        The flat directions of another metric of these columns; None looks for them.
+    """
+
+    def __init__(self, problem, drawn, curvature=None, flat=None):
+        shares = np.ones(1)
+        if curvature is None:
+            curvature, shares = _at_constants(problem)
+        columns = len(shares) * curvature(slice(0, 1)).shape[1]
+        self.shifts = columns > 1 and not problem.sigmoid
+        self.flat, dtype = [] if flat is None else flat, problem.X.dtype
+        if problem.X.shape[1] > MOST_COLUMNS:
+            D = np.zeros((problem.X.shape[1] + 1, columns))
+            for rows, squares in problem.squares():
+                each = curvature(rows) * shares
+                D[:-1] += squares.T @ each
+                D[-1] += each.sum(axis=0)
+            D[:-1] += problem.alpha
+            self.C = 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
+            return
+        made = problem, drawn, curvature, shares
+        if self._factor(*made, dtype, flat is None) and dtype == np.float32:
+            del self.C  # one at a time
+            self._factor(*made, np.float64, flat is None)
+
+    def _factor(self, problem, drawn, curvature, shares, dtype, at_constants):
+        """Set C and flat, from products in dtype; tell whether these are too coarse."""
+        moments, suspect, found = _second_moments(problem, drawn, curvature, dtype), False, []
+        if len(shares) > 1:
+            moments = shares[:, None, None] * moments
+        for c, A in enumerate(moments):  # in place
+            scale, flat, least = _inverse_root(A, problem)
+            if flat is not None:
+                found.append((c, flat / scale[:, None], flat * scale[:, None]))
+            suspect |= least < SUSPECT
+        self.C = moments
+        if at_constants:
+            self.flat = found
+        return suspect
+
+    def _times(self, U, turned):
+        """Return each matrix, or its transpose, times its columns of U, or one times all."""
+        if self.C.ndim == 2:
+            return U * self.C
+        C = self.C.transpose(0, 2, 1) if turned else self.C
+        if len(C) == 1:
+            return C[0] @ U
+        if U.ndim == 2:
+            return (C @ U.T[:, :, None])[:, :, 0].T
+        return (C @ U.transpose(2, 1, 0)).transpose(2, 1, 0)
+
+    def to_weights(self, U):
+        """Return W (p + 1, k) of its coordinates, without what shifts all classes alike.
+
+        Of a stack (m, p + 1, k) a stack, as `to_gradient` does.
+        """
+        return self._centred(self._times(U, False))
+
+    def to_gradient(self, gradient):
+        """Return the gradient in the coordinates U."""
+        gradient = self._centred(gradient)
+        if self.flat:
+            gradient = gradient.copy()
+        for c, N, scaled in self.flat:  # where only rounding is left of it
+            column = gradient if len(self.C) == 1 else gradient[..., c : c + 1]
+            column -= N @ (scaled.T @ column)
+        return self._times(gradient, True)
+
+    def _centred(self, W):
+        return W - W.sum(axis=-1, keepdims=True) / W.shape[-1] if self.shifts else W
+
+    def to_coordinates(self, W):
+        """Return the coordinates of each W of a stack (m, p + 1, k)."""
+        return self._solve(W, 0)
+
+    def from_gradient(self, U):
+        """Return the gradients of a stack (m, p + 1, k) of those in the coordinates U."""
+        return self._solve(U, 1)
+
+    def _solve(self, stack, turned):
+        if self.C.ndim == 2:
+            return stack / self.C
+        out, one = np.empty_like(stack), len(self.C) == 1
+        for c in range(stack.shape[2]):
+            C = self.C[0 if one else c].T  # lower, as LAPACK has it
+            column, _ = linalg.lapack.dtrtrs(C, stack[:, :, c].T, lower=1, trans=1 - turned)
+            out[:, :, c] = column.T
+        return out
+
+
+def has_matrices(problem):
+    """Tell whether each class may have a matrix of its own."""
+    return problem.k * problem.X.shape[1] ** 2 <= MATRICES_SIZE
+
+
+def _at_constants(problem):
+    """Return the curvature of each row at the best constants, and shares to multiply it by."""
+    sums, total, _ = problem.masses
+    shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
+    shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
+    masses = problem.entry_masses
+    if masses is None:
+        shares = shares if has_matrices(problem) else shares.mean(keepdims=True)
+        return lambda rows: problem.weights[rows, None], shares
+
+    def curvature(rows):
+        each = problem.weights[rows, None] * masses[rows] * shares
+        return each if has_matrices(problem) else each.mean(axis=1, keepdims=True)
+
+    return curvature, np.ones(1)
+
+
+def draw_rows(problem, most, rng):
+    """Draw about so many rows by their share of the second moments, in columns of one scale.
+
+    Return them and what each row stands for (n,); None for both are all rows. Rows that hold much
+    of what few rows know are certain.
+    """
+    if len(problem.rows) <= most:
+        return None, None
+    share = problem.weights * problem.leverages
+    ordered = np.sort(share)[::-1]
+    rest = np.maximum(np.cumsum(ordered[::-1])[::-1], 1e-300)  # of a row and those after it
+    left = np.maximum(most - np.arange(len(share)), 1)
+    certain = int(np.argmax(left * ordered <= rest))
+    chance = np.minimum(left[certain] / rest[certain] * share, 1.0)
+    times = np.zeros(len(share))
+    rows = np.flatnonzero(rng.random_sample(len(share)) < chance)
+    times[rows] = 1 / chance[rows]
+    return rows, times
+
+
+def _inverse_root(A, problem):
+    """Replace A plus the penalty by C with C C' its inverse, but for flat directions.
+
+    Return the scale of its diagonal, a basis of those directions or None, and the least pivot.
+    """
+    p = len(A) - 1
+    A[np.arange(p), np.arange(p)] += problem.alpha
+    A[p, p] = max(A[p, p], 1e-300)
+    if not np.isfinite(A.diagonal()).all():
+        largest = abs(problem.X).max()
+        raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
+    scale = to_unit(A)
+    L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
+    linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
+    for j in range(p):
+        A[j + 1 :, j] = 0
+    A *= scale[:, None]
+    return scale, flat, least
+
+
+def _second_moments(problem, drawn, curvature, dtype):
+    """Return the matrix of each curvature (k, p + 1, p + 1), from products in dtype."""
+    X, p = problem.X, problem.X.shape[1]
+    rows, times = drawn
+    k = curvature(slice(0, 1)).shape[1]
+
+    def weigh(part):
+        return curvature(part) if times is None else curvature(part) * times[part, None]
+
+    A = np.zeros((k, p + 1, p + 1))
+    if sparse.issparse(X):
+        Z = sparse.csr_array(X if rows is None else X[rows]).astype(dtype, copy=False)
+        weights = weigh(slice(None) if rows is None else rows)
+        for some in pieces(p, p):
+            columns = Z[:, some]
+            for c in range(k):
+                by_row = sparse.diags_array(weights[:, c])
+                A[c, some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
+        A[:, p, :p], A[:, p, p] = weights.T @ Z, weights.sum(axis=0)
+    else:
+
+        def moments(part):
+            Z, weight = X[part] - problem.centre_in_dtype, weigh(part)
+            Z, sums = summable(Z, dtype), np.empty((k, p + 1))
+            sums[:, :p], sums[:, p] = weight.T @ Z, weight.sum(axis=0)
+            return [weighted_gram(Z, weight[:, c]) for c in range(k)], sums
+
+        each = k * p * p * np.dtype(dtype).itemsize
+        for grams, sums in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
+            for c in range(k):
+                A[c, :p, :p] += grams[c]
+            A[:, p] += sums
+            grams = None  # before the next ones are made
+    for c in range(k):
+        A[c, p, :p] *= problem.fit_intercept
+        A[c, :p, p] = A[c, p, :p]
+        if rows is not None:
+            _shrink(A[c], len(rows))
+    return A
+
+
+def weighted_gram(X, weight):
+    """Return X.T @ diag(weight) @ X."""
+    Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
+    return Z.T @ Z
+
+
+def _shrink(A, rows):
+    """Shrink a matrix of few rows to its diagonal."""
+    diagonal = A.diagonal().copy()
+    A *= 1 - 0.5 * len(A) / (rows + len(A))
+    A[np.diag_indices_from(A)] = diagonal
+
+
+def to_unit(A):
+    """Scale A, in place, to a diagonal of 1; return the scale."""
+    diagonal = A.diagonal()
+    d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    A *= d[:, None]
+    A *= d
+    return d
+
+
+def cholesky(A, rounding):
+    """Factor A, of unit diagonal, in place: return L, its lower triangle holds the factor.
+
+    Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
+    where it would be rounding divided by rounding. Also returned: a basis of them, or None, and
+    the least square of a pivot.
+    """
+    ridge, N, least, diagonal = 1e-14, None, 0.0, 1.0
+    L, every = A.T, np.diag_indices_from(A)  # LAPACK leaves the upper triangle of L as it is
+    while True:
+        L[every] = diagonal + ridge
+        _, failed = linalg.lapack.dpotrf(L, lower=1, clean=0, overwrite_a=1)
+        if N is None:
+            least = 0.0 if failed else float(L[every].min()) ** 2
+            if least > SINGULAR:
+                return L, None, least
+            _mirror(L)
+            L[every] = 1.0
+            N = singular_directions(L, rounding)
+            L += N @ N.T
+            diagonal = L[every]
+        elif failed:
+            _mirror(L)
+            ridge *= 100
+        else:
+            return L, N, least
+
+
+def _mirror(L):
+    """Copy the upper triangle of L to the lower one."""
+    for j in range(len(L)):
+        L[j + 1 :, j] = L[j, j + 1 :]
+
+
+def singular_directions(A, rounding):
+    """Return an orthonormal basis (p, m) of the null space of A, of unit diagonal, to rounding."""
+    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=rounding * len(A), lower=1)
+    if rank == len(A):
+        return np.zeros((len(A), 0))
+    rest = linalg.solve_triangular(
+        c[:rank, :rank], c[rank:, :rank].T, lower=True, trans="T", check_finite=False
+    )
+    N = np.empty((len(A), len(A) - rank))
+    N[order - 1] = np.vstack([-rest, np.eye(len(A) - rank)])
+    return linalg.qr(N, mode="economic", check_finite=False)[0]

@@ -1,0 +1,466 @@
+"""The canonical form of a problem, which the solvers of the optimum see.
+
+Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * cross-entropy with targets
+tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are means.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse, special
+
+from skce import _kernels
+from skce._engine import passes, products
+from skce._engine.data import Problem
+from skce._kernels import cpu
+from skce.losses._checks import check_threads
+
+__all__ = ["Canonical", "canonical", "in_threads", "pieces", "summable", "thread_count"]
+
+SAMPLE = 4096  # rows from which the centre is estimated, at most
+SAMPLE_SIZE = 1 << 21  # and their entries
+MOST_WAITING = 1 << 25  # bytes of results that threads may hold
+SOME_ROWS = 1000  # from which the size of logits is told
+SHORT = 50.0  # up to which a bound of it is good enough
+HUGE = 1e15  # whose squares float32 does not sum
+UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
+PIECE = 1 << 19  # entries of the rows made dense, or copied, together
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Data, penalty, centre; targets are labels (n,) or CSR (n, k), NaN for a missing entry."""
+
+    X: Any
+    kind: int
+    targets: Any
+    k: int
+    weights: np.ndarray
+    pos_weight: np.ndarray | None
+    smoothing: float
+    alpha: float
+    l1_ratio: float
+    fit_intercept: bool
+    centre: np.ndarray | None  # of the columns of a dense X
+
+    @cached_property
+    def problem(self):
+        """The same for the passes in C."""
+        return Problem(
+            *(self.kind, self.X, self.targets, self.k),
+            *(self.weights, self.pos_weight, self.smoothing),
+        )
+
+    @property
+    def sigmoid(self):
+        """Whether each output has its own probability."""
+        return self.kind == _kernels.Loss.SIGMOID
+
+    @cached_property
+    def rows(self):
+        """Rows with a weight."""
+        return np.flatnonzero(self.weights).astype(np.intp)
+
+    def sample(self, size, rng):
+        """Draw at most `size` rows with a weight: return them, their number, what each stands for.
+
+        None, for all rows, saves their copies.
+        """
+        rows = draw(self.rows, size, rng)
+        grow = len(self.rows) / len(rows) if len(rows) else 1.0
+        return rows if len(rows) < self.X.shape[0] else None, len(rows), grow
+
+    @cached_property
+    def missing(self):
+        """Rows with a missing entry."""
+        rows = np.zeros(self.X.shape[0], bool)
+        if sparse.issparse(self.targets):
+            gaps = np.flatnonzero(np.isnan(self.targets.data))
+            rows[np.searchsorted(self.targets.indptr, gaps, "right") - 1] = True
+        return rows
+
+    @cached_property
+    def masses(self):
+        """Weighted sums over the rows of tau (k,), of its total (k,), and the weighted entropy."""
+        if not sparse.issparse(self.targets):
+            counts = np.bincount(self.targets, self.weights, self.k)
+            total, off = counts.sum(), self.smoothing / self.k
+            row = [1 - self.smoothing + off, *[off] * (self.k - 1)]
+            entropy = total * float(special.entr(row).sum())
+            return (1 - self.smoothing) * counts + off * total, np.full(self.k, total), entropy
+        if self.plain:
+            sums, entropies = self._plain_sums
+            total = np.full(self.k, self.weights.sum())
+            return np.minimum(sums, total), total, float(self.weights @ entropies)
+        sums, total, entropy = np.zeros(self.k), np.zeros(self.k), 0.0
+        for rows, tau, mass in self.dense_targets():
+            sums += self.weights[rows] @ (mass * tau)
+            total += self.weights[rows] @ (mass if self.sigmoid else np.ones_like(mass))
+            entropy += float(self.weights[rows] @ self._entropies(tau, mass))
+        return np.minimum(sums, total), total, entropy  # rounding may exceed it
+
+    @cached_property
+    def plain(self):
+        """Whether CSR targets are tau: no smoothing, positive weights or missing entries."""
+        return not (self.smoothing or self.pos_weight is not None or self.missing.any())
+
+    @cached_property
+    def _plain_sums(self):
+        """The weighted sums (k,) of tau over the rows, and the entropy of each row."""
+        n, ends, sums = self.X.shape[0], self.targets.indptr, np.zeros(self.k)
+        entropies = np.empty(n)
+        for rows in pieces(n, self.targets.nnz // n + 1):
+            part = slice(ends[rows.start], ends[rows.stop])
+            numbers = np.repeat(
+                np.arange(rows.start, rows.stop), np.diff(ends[rows.start : rows.stop + 1])
+            )
+            tau = self.targets.data[part].astype(np.float64)
+            sums += np.bincount(self.targets.indices[part], self.weights[numbers] * tau, self.k)
+            numbers -= rows.start
+            entropies[rows] = np.bincount(numbers, self._entropy(tau), rows.stop - rows.start)
+        return sums, entropies
+
+    def dense_targets(self):
+        """Yield, for blocks of rows, tau and the weights of the entries within their row."""
+        for rows in pieces(self.X.shape[0], self.k):
+            t = self.targets[rows].toarray().astype(np.float64)
+            observed = np.isfinite(t)
+            if self.sigmoid:
+                t = (1 - self.smoothing) * t + self.smoothing / 2
+                positive = t if self.pos_weight is None else t * self.pos_weight.astype(np.float64)
+                mass = np.where(observed, 1 - t + positive, 0.0)
+                tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
+            else:
+                known = np.maximum(observed.sum(axis=1, keepdims=True), 1)
+                mass = observed.astype(np.float64)
+                tau = np.where(observed, (1 - self.smoothing) * t + self.smoothing / known, 0.0)
+            yield rows, tau, mass
+
+    def _entropy(self, tau):
+        return special.entr(tau) + (special.entr(1 - tau) if self.sigmoid else 0)
+
+    def _entropies(self, tau, mass):
+        return (mass * self._entropy(tau)).sum(axis=1)
+
+    @cached_property
+    def entry_masses(self):
+        """Weights (n, k) of the entries within their row, 0 for missing ones; None for all 1."""
+        if not self.missing.any() and self.pos_weight is None:
+            return None
+        masses = np.empty((self.X.shape[0], self.k), self.X.dtype)
+        for rows, _, mass in self.dense_targets():
+            masses[rows] = mass
+        return masses
+
+    def entry_weights(self):
+        """Yield parts of the rows and the weights of their entries, (rows, k) or (rows, 1)."""
+        for rows in pieces(self.X.shape[0], self.k):
+            weights = self.weights[rows, None]
+            if self.sigmoid and self.entry_masses is not None:
+                weights = weights * self.entry_masses[rows]
+            yield rows, weights
+
+    def hefts(self, visits=1):
+        """Return the mean weight of each output's entries, weighted by itself, in one of visits."""
+        sums, squares = np.zeros(self.k), np.zeros(self.k)
+        visits = np.broadcast_to(visits, self.weights.shape)
+        for rows, weights in self.entry_weights():
+            sums += weights.sum(axis=0)
+            squares += (1 / visits[rows]) @ np.square(weights)
+        return squares / np.maximum(sums, 1e-300)
+
+    @property
+    def start_table(self):
+        """The targets tau (n, k), where a dual solver begins, and their negentropies (n,)."""
+        n, dtype = self.X.shape[0], self.X.dtype
+        if not sparse.issparse(self.targets):
+            off = self.smoothing / self.k
+            table = np.full((n, self.k), off, dtype)
+            table[np.arange(n), self.targets] = 1 - self.smoothing + off
+            entropy = special.entr(table[:1].astype(np.float64)).sum()
+            return table, np.full(n, -float(entropy))
+        if self.plain:
+            return self.targets.toarray(), -self._plain_sums[1]
+        table, negentropy = np.empty((n, self.k), dtype), np.empty(n)
+        for rows, tau, mass in self.dense_targets():
+            table[rows], negentropy[rows] = tau, -self._entropies(tau, mass)
+        return table, negentropy
+
+    def pieces(self, rows=None, copies=1):
+        """Yield parts of some rows, None for all, of each of which `copies` are made dense."""
+        n = self.X.shape[0] if rows is None else len(rows)
+        for part in pieces(n, copies * self.X.shape[1]):
+            yield part if rows is None else rows[part]
+
+    def squares(self):
+        """Yield parts of the rows and the squares of their centred entries."""
+        X = self.X
+        if not sparse.issparse(X):
+            for rows in self.pieces():
+                Z = summable(X[rows] - self.centre_in_dtype, X.dtype)
+                yield rows, np.square(Z, out=Z)
+            return
+        for rows in pieces(X.shape[0], X.nnz // X.shape[0] + self.k):
+            Z = X[rows]
+            squares = np.square(Z.data, dtype=np.float64)
+            yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+
+    @cached_property
+    def column_squares(self):
+        """Weighted sums of the squares of the centred columns (p,)."""
+        total = np.zeros(self.X.shape[1])
+        for rows, squares in self.squares():
+            total += self.weights[rows].astype(squares.dtype) @ squares
+        return total
+
+    @cached_property
+    def leverages(self):
+        """Squared lengths (n,) of the rows with the constant, in columns of one scale."""
+        inverse = 1 / np.where(self.column_squares > 0, self.column_squares, np.inf)
+        if sparse.issparse(self.X):
+            return 1 + products.row_squares(self.problem.X, inverse)
+        lengths = np.empty(self.X.shape[0])
+        for rows, squares in self.squares():
+            lengths[rows] = 1 + squares @ inverse.astype(squares.dtype)
+        return lengths
+
+    def weigh(self, weights, table):
+        """Return the weighted sums (k,) over the rows of a table, in double."""
+        sums = np.zeros(self.k)
+        for rows in pieces(len(weights), self.k):
+            sums += weights[rows] @ table[rows].astype(np.float64)
+        return sums
+
+    @cached_property
+    def sums_of_squares(self):
+        """Of CSR: in its columns, the numbers of the non-zeros there, and in its rows."""
+        return products.squares(self.problem.X, self.weights)
+
+    @cached_property
+    def nonzeros(self):
+        """Mean square and number of the non-zeros in each column of CSR; whether all are like."""
+        columns, count, _ = self.sums_of_squares
+        scale = columns / np.maximum(count, 1)
+        seen = scale[scale > 0]
+        return scale, count, len(seen) > 0 and seen.max() <= UNLIKE * seen.min()
+
+    def beats_zero(self, value):
+        """Tell whether zero coefficients have no lower objective, but for rounding."""
+        slack = 64 * float(np.finfo(self.X.dtype).eps) * abs(self.at_zero)
+        return value <= self.at_zero + slack
+
+    def beats_constants(self, value):
+        """Tell the same of the best constants, of zero coefficients where those are not known."""
+        least = min(self.at_zero, self.at_best_intercept) if self.knows_constants else self.at_zero
+        return self.beats_zero(value + self.at_zero - least)
+
+    @property
+    def knows_constants(self):
+        """Whether the best intercepts of zero coefficients are those of the targets' shares."""
+        return self.fit_intercept and (self.sigmoid or not self.missing.any())
+
+    def constants(self):
+        """Return weights (p + 1, k) of 0 with the intercepts that the targets' shares ask for.
+
+        These are the best, but where missing entries of a softmax leave 0.
+        """
+        W = np.zeros((self.X.shape[1] + 1, self.k))
+        if self.knows_constants:
+            sums, total, _ = self.masses
+            least = np.finfo(float).eps  # a label that is never there
+            on, off = np.maximum(sums, least * total), np.maximum(total - sums, least * total)
+            if self.sigmoid:
+                W[-1] = np.where(total > 0, np.log(on / np.where(total > 0, off, 1)), 0)
+            else:
+                W[-1] = np.log(on / on.sum())
+                W[-1] -= W[-1].mean()
+        return W
+
+    @cached_property
+    def at_zero(self):
+        """The objective of zero coefficients."""
+        sums, total, _ = self.masses
+        if self.sigmoid:
+            return np.log(2) * float(total.sum())
+        if not self.missing.any():
+            return np.log(self.k) * float(sums.sum())
+        return self.objective(np.zeros((self.X.shape[1] + 1, self.k)))
+
+    @cached_property
+    def at_best_intercept(self):
+        """The objective of zero weights with the best intercept, or without one."""
+        sums, total, _ = self.masses
+        if not self.fit_intercept:
+            return self.at_zero
+        if self.sigmoid:
+            share = np.divide(sums, total, out=np.zeros(self.k), where=total > 0)
+            return float(total @ (special.entr(share) + special.entr(1 - share)))
+        share = sums / max(sums.sum(), np.finfo(float).tiny)
+        return float(sums.sum() * special.entr(share).sum())
+
+    def goal(self, value, tol):
+        """The gap within which `value` of the objective counts as the optimum."""
+        floor = np.sqrt(np.finfo(self.X.dtype).eps) * self.at_best_intercept
+        least = np.finfo(float).eps * self.at_zero
+        return max(tol * max(value - self.masses[2], floor), least)
+
+    def is_within(self, gap, value, tol):
+        """Tell whether the gap, if there is one, is within the goal."""
+        return gap < np.inf and gap <= self.goal(value, tol)
+
+    def reach(self, W):
+        """Return the largest sum of the sizes of a logit's terms, a mean over some rows.
+
+        Or a simple bound of it, where that is small.
+        """
+        X = self.X[:: max(1, self.X.shape[0] // SOME_ROWS)]
+        terms = abs(X) if sparse.issparse(X) else np.abs(X - self.centre_in_dtype)
+        squares = terms.power(2) if sparse.issparse(X) else np.square(terms)
+        length = np.sqrt(squares.sum(axis=1, dtype=np.float64)).mean()
+        bound = float(length * np.sqrt(np.einsum("ij,ij->j", W[:-1], W[:-1]).max(initial=0)))
+        if bound < SHORT:
+            return bound
+        return float((terms @ np.abs(W[:-1])).mean(axis=0).max(initial=0))
+
+    def in_double(self):
+        """The same with X, and what has its dtype, in double."""
+        soft, q = sparse.issparse(self.targets), self.pos_weight
+        return replace(
+            self,
+            X=self.X.astype(np.float64),
+            targets=self.targets.astype(np.float64) if soft else self.targets,
+            pos_weight=None if q is None else q.astype(np.float64),
+        )
+
+    def subset(self, rows):
+        """The problem of some rows, their weights raised to the same sum."""
+        weights = self.weights[rows]
+        weights = weights * (self.weights.sum() / max(weights.sum(), np.finfo(float).tiny))
+        return replace(self, X=self.X[rows], targets=self.targets[rows], weights=weights)
+
+    def labels(self, group):
+        """The problem of some labels of a sigmoid."""
+        pos_weight = None if self.pos_weight is None else self.pos_weight[group]
+        targets = sparse.csr_array(self.targets[:, group])
+        targets.sort_indices()
+        return replace(self, targets=targets, k=len(group), pos_weight=pos_weight)
+
+    @cached_property
+    def centre_in_dtype(self):
+        """The centre in the dtype of X, zeros without one."""
+        if self.centre is None:
+            return np.zeros(self.X.shape[1], self.X.dtype)
+        return self.centre.astype(self.X.dtype)
+
+    def full_pass(self, kind, W, out, table=None, scale=None, shift=None):
+        """`passes.full_pass` at W (p + 1, k) of any dtype."""
+        dtype = self.X.dtype
+        centre = None if self.centre is None else self.centre_in_dtype
+        W = np.ascontiguousarray(W, dtype)
+        threads = check_threads(None)
+        return passes.full_pass(kind, self.problem, W, centre, out, table, scale, shift, threads)
+
+    def objective(self, W):
+        """The objective at W (p + 1, k)."""
+        loss, _ = self.full_pass(passes.Kind.LOSS, W, np.empty(W.shape))
+        return loss + self.penalty(W)
+
+    def penalty(self, W):
+        """The penalty at W (p + 1, k)."""
+        squares = np.einsum("ij,ij->i", W[:-1], W[:-1]).sum(dtype=np.float64)
+        value = (1 - self.l1_ratio) / 2 * float(squares)
+        if self.l1_ratio:
+            value += self.l1_ratio * float(np.abs(W[:-1]).sum(dtype=np.float64))
+        return self.alpha * value
+
+    def conjugate(self, V):
+        """The conjugate of the penalty at V (p, k); of the pure L1, 0."""
+        ridge = self.alpha * (1 - self.l1_ratio)
+        if ridge == 0:
+            return 0.0
+        if self.l1_ratio:
+            V = np.maximum(np.abs(V) - self.alpha * self.l1_ratio, 0)
+        return float(np.einsum("ij,ij->i", V, V).sum(dtype=np.float64)) / (2 * ridge)
+
+    def to_centred(self, coef, intercept):
+        """Return W (p + 1, k) in double of coef (k, p) and intercept (k,)."""
+        shift = 0 if self.centre is None else coef.astype(np.float64) @ self.centre
+        return np.vstack([coef.T, intercept + shift]).astype(np.float64)
+
+    def from_centred(self, W):
+        """Return coef and intercept in double."""
+        coef = np.ascontiguousarray(W[:-1].T, dtype=np.float64)
+        shift = 0 if self.centre is None else coef @ self.centre
+        return coef, W[-1] - shift
+
+
+def draw(rows, most, rng):
+    """Return at most so many of the rows, in order."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def pieces(n, columns):
+    """Yield slices that cover n rows, of at most PIECE entries each."""
+    size = max(1, PIECE // columns)
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))
+
+
+def summable(X, dtype):
+    """Return X in dtype, in double where float32 does not hold sums of its squares."""
+    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
+    return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
+
+
+def thread_count():
+    """The threads that a pass may take."""
+    return check_threads(None) or cpu.max_threads() or 1
+
+
+def in_threads(function, parts, size):
+    """Yield function(part), of `size` bytes, for each part in order, made by several threads."""
+    parts, threads = list(parts), min(thread_count(), MOST_WAITING // max(size, 1))
+    if min(threads, len(parts)) < 2:
+        yield from map(function, parts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(parts), threads):
+            yield from pool.map(function, parts[first : first + threads])
+
+
+def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
+    """Return the canonical form of Encoded data.
+
+    The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that sum
+    over M.
+    """
+    total = data.weights.sum()
+    kind, targets, weights = data.kind, data.targets, data.weights / total
+    if kind == _kernels.Loss.MULTILABEL_SOFTMAX:
+        targets = sparse.csr_array(targets, copy=True)
+        known = np.where(np.isnan(targets.data), 0, targets.data)
+        marks = sparse.csr_array((known, targets.indices, targets.indptr), targets.shape)
+        mass = marks.sum(axis=1, dtype=np.float64)
+        count = np.add.reduceat(np.append(known != 0, 0), targets.indptr[:-1]) * (
+            np.diff(targets.indptr) > 0
+        )
+        targets.data /= np.repeat(np.where(mass > 0, mass, 1), np.diff(targets.indptr)).astype(
+            targets.dtype
+        )
+        kind, weights = _kernels.Loss.SOFTMAX, weights * mass / np.maximum(count, 1)
+    centre = None
+    if fit_intercept and not sparse.issparse(data.X):
+        most = max(min(SAMPLE, SAMPLE_SIZE // data.X.shape[1]), 2)
+        rows = draw(np.flatnonzero(weights), most, rng)
+        if len(rows):
+            sample = data.X[rows].astype(np.float64)
+            low = sample.min(axis=0)  # a constant column has no rounding to be centred with
+            mean = np.average(sample, axis=0, weights=weights[rows])
+            centre = np.where(low == sample.max(axis=0), low, mean)
+            centre = centre.astype(data.X.dtype).astype(np.float64)  # just what passes subtract
+    return Canonical(
+        *(data.X, kind, targets, data.k, weights, data.pos_weight),
+        *(smoothing, alpha, l1_ratio, fit_intercept, centre),
+    )

@@ -1,0 +1,38 @@
+"""Cross-entropies of logits, fused with their gradients, and of probabilities.
+
+Names, formulas and what other libraries call them: the page "Which cross-entropy is which".
+In all of them rows are samples, a loss is summed over the classes or labels of a row, and
+``reduction="mean"`` divides by the sum of the row weights. Targets may be sparse or frames, too.
+"""
+
+from skce.losses._logits import (
+    multilabel_softmax_cross_entropy,
+    multilabel_softmax_cross_entropy_value_and_grad,
+    sigmoid_cross_entropy,
+    sigmoid_cross_entropy_value_and_grad,
+    softmax_cross_entropy,
+    softmax_cross_entropy_value_and_grad,
+)
+from skce.losses._proba import (
+    binary_cross_entropy,
+    cross_entropy,
+    log_sigmoid,
+    log_softmax,
+    sigmoid,
+    softmax,
+)
+
+__all__ = [
+    "binary_cross_entropy",
+    "cross_entropy",
+    "log_sigmoid",
+    "log_softmax",
+    "multilabel_softmax_cross_entropy",
+    "multilabel_softmax_cross_entropy_value_and_grad",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_value_and_grad",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_value_and_grad",
+]
