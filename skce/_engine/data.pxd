@@ -1,5 +1,5 @@
-from skce._kernels.blocks cimport Loss
 from skce._engine.products cimport Matrix
+from skce._kernels.blocks cimport Loss
 
 cdef class Problem:
     cdef:

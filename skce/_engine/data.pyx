@@ -2,8 +2,8 @@
 
 from scipy.sparse import issparse
 
-from skce._kernels.blocks cimport Loss
 from skce._engine.products cimport Matrix
+from skce._kernels.blocks cimport Loss
 
 
 cdef class Problem:

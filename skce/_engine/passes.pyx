@@ -16,14 +16,14 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, fabs, log, log1p
 from libc.string cimport memcpy, memset
 
-from skce._kernels import cpu
 from skce._engine.products import aligned_zeros
+from skce._kernels import cpu
 
-from skce._kernels.cpu cimport threads_for
-from skce._kernels.blocks cimport Loss, softmax_rows, xent
+from skce._engine.data cimport Problem
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
-from skce._engine.data cimport Problem
+from skce._kernels.blocks cimport Loss, softmax_rows, xent
+from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
 
 skce_set_level(cpu.level_number)

@@ -19,8 +19,8 @@ from libc.string cimport memcpy, memset
 from skce._kernels import cpu
 
 from skce._kernels.blas cimport gemm
-from skce._kernels.cpu cimport threads_for
 from skce._kernels.blocks cimport softmax_rows
+from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport (
     SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, skce_set_level, packed_backward,
     packed_forward, subtract)

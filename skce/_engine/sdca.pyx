@@ -14,8 +14,8 @@ import numpy as np
 from cython cimport floating
 from libc.string cimport memcpy, memset
 
-from skce._kernels import cpu
 from skce._engine.products import aligned_zeros
+from skce._kernels import cpu
 
 from skce._engine.products cimport (
     BLOCK_ROWS, Matrix, Rows, batch_logits, packed_stride, scatter_residuals)

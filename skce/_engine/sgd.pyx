@@ -20,13 +20,13 @@ from cython cimport floating
 from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
-from skce._kernels import cpu
 from skce._engine.products import aligned_zeros
+from skce._kernels import cpu
 
-from skce._kernels.blocks cimport xent
+from skce._engine.data cimport Problem
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
-from skce._engine.data cimport Problem
+from skce._kernels.blocks cimport xent
 from skce._kernels.simd cimport (
     adagrad, adam, axpy, blend, gradient, momentum, pack, shrink, skce_set_level, unpack)
 

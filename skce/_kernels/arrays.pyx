@@ -11,11 +11,12 @@ import numpy as np
 
 from skce._kernels import cpu
 
-from skce._kernels.cpu cimport threads_for
 from skce._kernels.blocks cimport (
-    CHUNK, Loss, log_softmax_into as log_softmax, proba_xent, softmax_into as softmax, tile_rows, xent_into)
+    Loss, log_softmax_into as log_softmax, proba_xent, softmax_into as softmax, xent_into)
+from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport (
     extent as extent_of, log_logistic_to, logistic_to, minus_log, outside, prefetch, skce_set_level)
+from skce._kernels.tiles cimport CHUNK, tile_rows
 
 skce_set_level(cpu.level_number)
 

@@ -9,12 +9,6 @@ to nothing but logits_nk and loss_n, so they may run in any number of threads.
 
 from cython cimport floating
 
-from skce._kernels.simd cimport SKCE_LANES
-
-cdef enum:
-    CHUNK = 1024    # logits of a tile, half of it with class-major ones, which are copied
-    SMALL = 31      # classes up to which a tile is class-major
-
 cpdef enum Loss:
     SOFTMAX = 0             # labels_n, or targets_nk of any mass
     MULTILABEL_SOFTMAX = 1  # targets_nk divided by the row's number of observed non-zeros
@@ -58,14 +52,3 @@ cdef void log_softmax_into(
 cdef void proba_xent(
     bint binary, const floating *proba_nk, const floating *targets_nk, Py_ssize_t n, Py_ssize_t k,
     double *loss_n) noexcept nogil
-
-
-cdef inline Py_ssize_t tile_rows(Py_ssize_t k) noexcept nogil:
-    if k <= SMALL:
-        return CHUNK // 2 // k // SKCE_LANES * SKCE_LANES
-    return max(CHUNK // k, 1)
-
-
-cdef inline Py_ssize_t tile_stride(Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    """Stride of a class-major tile of n rows, 0 for a row-major one."""
-    return (n + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES if k <= SMALL else 0

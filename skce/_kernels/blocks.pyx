@@ -23,6 +23,7 @@ from skce._kernels import cpu
 from skce._kernels.simd cimport (
     certain, dots, exp_rows, hide, log_sums, lower_rows, pack, proba_losses, ratios, residuals, row_max,
     row_sums, scale_rows, skce_set_level, softplus_mix, tally, unpack, weigh)
+from skce._kernels.tiles cimport CHUNK, tile_rows, tile_stride
 
 skce_set_level(cpu.level_number)
 
