@@ -67,11 +67,16 @@ def test_objective_is_plain_numpy(name, seed):
         objective.bound(gradient), np.sum(expected[:-1] ** 2) / (2 * plain.alpha), rtol=1e-8
     )
     curvature = plain.proba(W) * (1 - plain.proba(W)) * plain.omega
+    weights = case.problem.weights[:, None]
     rows = np.arange(len(plain.Z))[::-2]
-    found = objective.curvature(rows)
-    assert_allclose(found, curvature[rows], rtol=1e-9, atol=1e-11)
-    assert_allclose(objective.mean_curvature(rows), found.mean(axis=1, keepdims=True))
-    assert (found[case.problem.weights[rows] > 0] > 0).all()
+    for share in 0.0, 0.01:
+        least = share * curvature.sum(axis=0) / weights.sum()
+        expected = np.maximum(curvature, least * weights)[rows]
+        found = objective.curvature(True, share)(rows)
+        assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+        mean = objective.curvature(False, share)(rows)
+        assert_allclose(mean, found.mean(axis=1, keepdims=True))
+        assert (found[case.problem.weights[rows] > 0] > 0).all()
 
 
 @many_seeds
@@ -213,7 +218,7 @@ def test_another_metric_keeps_what_the_pairs_tell(name):
     for _ in range(4):
         engine.step(remember=True)
     W, value, pairs, old = engine.W, engine.value, engine.pairs, engine.metric
-    engine.renew(Metric(case.problem, ALL_ROWS, engine.objective.curvature))
+    engine.renew(Metric(case.problem, ALL_ROWS, engine.objective.curvature(True, 0.0)))
     assert engine.W is W
     assert engine.value == value
     assert len(engine.pairs.order) == len(pairs.order)

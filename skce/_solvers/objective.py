@@ -6,11 +6,12 @@ import numpy as np
 
 from skce._engine.passes import Kind
 from skce._solvers.certificate import certificate
+from skce._solvers.problem import pieces
 
 __all__ = ["Objective"]
 
 SUMMING = 1e-12  # relative error of sums in double
-LEAST_CURVATURE = 0.75  # power of the rounding below which a row counts as flat by rounding alone
+FLAT_BY_ROUNDING = 0.75  # power of the rounding: the least curvature of a row
 
 
 class Objective:
@@ -72,15 +73,27 @@ class Objective:
         """Return the weighted sums of the probabilities, as `certificate` takes them."""
         return self.problem.masses[0] + gradient[-1]
 
-    def curvature(self, rows):
-        """Return the weight * curvature (m, k) of the logits of some rows, with a least one."""
-        table, weights = self.table[rows].astype(np.float64), self.problem.weights[rows, None]
-        least = weights * self.rounding**LEAST_CURVATURE
-        return np.maximum(table if self.problem.sigmoid else weights * table * (1 - table), least)
+    def curvature(self, each, share):
+        """Return a function of rows: the weight * curvature (m, k) of their logits.
 
-    def mean_curvature(self, rows):
-        """Return its mean (m, 1) over the classes."""
-        return self.curvature(rows).mean(axis=1, keepdims=True)
+        Or, unless it is to be for each class, its mean (m, 1). A row has at least a share of the
+        mean of its class: a step may bring it to where it bends again.
+        """
+        problem = self.problem
+
+        def known(rows):
+            table = self.table[rows].astype(np.float64)
+            return table if problem.sigmoid else problem.weights[rows, None] * table * (1 - table)
+
+        n, k = self.table.shape
+        total = sum(known(rows).sum(axis=0) for rows in pieces(n, k))
+        least = np.maximum(share * total / problem.weights.sum(), self.rounding**FLAT_BY_ROUNDING)
+
+        def bounded(rows):
+            curvature = np.maximum(known(rows), least * problem.weights[rows, None])
+            return curvature if each else curvature.mean(axis=1, keepdims=True)
+
+        return bounded
 
     @cached_property
     def unit(self):
