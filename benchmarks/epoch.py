@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from timing import interleaved_medians, markdown_table
 
 from skce import MultinomialLogistic
-from skce._engine.data import Problem
+from skce._engine.data import EpochData
 from skce._engine.sgd import Rule, sgd_epoch
 from skce._kernels import Loss
 
@@ -40,7 +40,7 @@ LAZY = 6  # steps between sweeps over W, as the estimator chooses for such batch
 def skce_epoch(X, y, n_classes, batch, lazy=1):
     """Return a callable that does one plain SGD epoch with L2 over shuffled batches of X."""
     n, p = X.shape
-    problem = Problem(Loss.SOFTMAX, X, y.astype(np.int32), n_classes, np.ones(n), None, 0.0)
+    problem = EpochData(Loss.SOFTMAX, X, y.astype(np.int32), n_classes, np.ones(n), None, 0.0)
     rng = np.random.default_rng(0)
     W, metric = np.zeros((p + 1, n_classes), X.dtype), np.ones(p + 1, X.dtype)
     steps = np.full(-(-n // batch), 0.1)

@@ -33,7 +33,7 @@ MODULES = (
         CANONICAL,
         "skce._solvers.certificate",
     ),
-    *(BASE, "skce._solvers.sgd", "skce.optim"),
+    *(BASE, "skce._solvers.sgd", "skce._solvers.columns"),
 )
 NEVER = 10**18
 

@@ -7,7 +7,7 @@ from plain import KINDS, NUMBERS, Plain, draw_targets, stored_targets
 from registry import then_long
 from scipy import sparse
 
-from skce._engine.data import Problem
+from skce._engine.data import EpochData
 from skce._engine.passes import Kind, full_pass
 
 N, P, K = 137, 7, 5
@@ -52,7 +52,7 @@ class Data:
             pos_weight = rng.uniform(0.3, 4, k).astype(dtype)
         smoothing = 0.1 * options
         targets = stored_targets(loss, kind, T, dtype)
-        self.problem = Problem(NUMBERS[loss], X, targets, k, weights, pos_weight, smoothing)
+        self.problem = EpochData(NUMBERS[loss], X, targets, k, weights, pos_weight, smoothing)
         self.plain = Plain(
             *(loss, X, T, weights),
             **{"pos_weight": pos_weight, "smoothing": smoothing, "centre": self.mean, "divisor": 1},
@@ -187,7 +187,7 @@ def test_fenchel_young_losses_do_not_cancel(dtype):
     X = (np.linspace(20, 80, 40) * np.resize([1, -1], 40)).astype(dtype)[:, None]
     T = (X > 0).astype(dtype)
     ones = np.ones(40)
-    problem = Problem(NUMBERS["sigmoid"], X, sparse.csr_array(T), 1, ones, None, 0.0)
+    problem = EpochData(NUMBERS["sigmoid"], X, sparse.csr_array(T), 1, ones, None, 0.0)
     W = np.array([[1], [0]], dtype)
     table, out = T.copy(), np.empty((2, 1))
     young, loss = full_pass(Kind.DUAL, problem, W, None, out, table, np.ones(1), np.zeros(1), 1)
@@ -231,7 +231,7 @@ def test_curvature_table():
 
 
 def test_no_rows():
-    problem = Problem(0, np.zeros((0, 3)), np.zeros(0, np.intc), 2, np.zeros(0), None, 0.0)
+    problem = EpochData(0, np.zeros((0, 3)), np.zeros(0, np.intc), 2, np.zeros(0), None, 0.0)
     out = np.ones((4, 2))
     assert full_pass(Kind.LOSS, problem, np.ones((4, 2)), None, out, None, None, None, 1) == (0, 0)
     assert not out.any()
@@ -260,7 +260,7 @@ WRONG = {
 def test_arguments_are_checked(message):
     arguments = {
         "kind": Kind.LOSS,
-        "problem": Data("labels").problem,
+        "data": Data("labels").problem,
         "W": np.zeros((P + 1, K)),
         "mean": None,
         "gradient": np.zeros((P + 1, K)),

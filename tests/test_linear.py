@@ -5,7 +5,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skce._engine.products import Matrix, row_squares, squares
+from skce._engine.data import Matrix
+from skce._engine.products import row_squares, squares
 
 
 def matrix(dtype, index):

@@ -13,8 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
-from skce._engine.data import Problem
-from skce._engine.products import Matrix
+from skce._engine.data import EpochData, Matrix
 from skce._engine.sgd import sgd_epoch
 from skce._estimators import predict
 from skce._kernels import arrays
@@ -215,9 +214,9 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: Matrix(np.zeros(4)),
         lambda: Matrix(np.zeros((4, 0))),
         lambda: Matrix(sparse.csc_array(np.eye(3))),
-        lambda: Problem.__new__(Problem),
-        lambda: Problem(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
-        lambda: Problem(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
+        lambda: EpochData.__new__(EpochData),
+        lambda: EpochData(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
+        lambda: EpochData(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
         lambda: sgd_epoch(*[None] * 15),
         lambda: arrays.softmax_into(None, None, False, 1),
         lambda: arrays.loss_and_residuals(

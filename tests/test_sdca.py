@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize, sparse, special
 
-from skce._engine.products import Matrix
+from skce._engine.data import Matrix
 from skce._engine.sdca import sdca_epoch
 
 TOLERANCE = 0.05

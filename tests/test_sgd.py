@@ -12,8 +12,8 @@ from registry import INSTANCES, Instance
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from skce._engine.data import Problem
-from skce._engine.products import Matrix
+from skce._engine.data import EpochData as Problem
+from skce._engine.data import Matrix
 from skce._engine.sgd import Rule, sgd_epoch
 from skce._kernels import Loss
 

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skce import MultinomialLogistic, _kernels
-from skce._engine.data import Problem
+from skce._engine.data import EpochData
 from skce._solvers.sgd import SGD
 from skce.optim import cosine, inverse_scaling
 
@@ -67,7 +67,7 @@ def test_start_is_the_result_whatever_the_centre(dtype, stored, fit_intercept, p
 
 
 def problem(X, y):
-    return Problem(_kernels.Loss.SOFTMAX, X, y, K, np.ones(len(y)), None, 0.0)
+    return EpochData(_kernels.Loss.SOFTMAX, X, y, K, np.ones(len(y)), None, 0.0)
 
 
 @every_learner

@@ -1,7 +1,26 @@
-from skce._engine.products cimport Matrix
 from skce._kernels.blocks cimport Loss
 
-cdef class Problem:
+cdef struct Rows:
+    # A dense or CSR matrix of floats or doubles.
+    bint sparse
+    Py_ssize_t columns
+    const void *values      # of a dense matrix row after row
+    const void *indices
+    const long long *indptr
+    int wide                # indices are 64 bits wide
+
+cdef class Matrix:
+    cdef:
+        Rows rows
+        readonly object dtype
+        readonly tuple shape
+        readonly bint sparse
+        readonly Py_ssize_t nnz
+        object buffers
+
+cdef const void *address(array) except? NULL
+
+cdef class EpochData:
     cdef:
         readonly Matrix X
         readonly Matrix Y

@@ -3,10 +3,16 @@ from typing import Any
 import numpy as np
 from typing_extensions import disjoint_base
 
-from skce._engine.products import Matrix
+@disjoint_base
+class Matrix:
+    dtype: np.dtype
+    shape: tuple[int, int]
+    sparse: bool
+    nnz: int
+    def __new__(cls, matrix: Any) -> Matrix: ...
 
 @disjoint_base
-class Problem:
+class EpochData:
     X: Matrix
     Y: Matrix
     soft: bool
@@ -21,4 +27,4 @@ class Problem:
         weights: np.ndarray,
         pos_weight: np.ndarray | None,
         smoothing: float,
-    ) -> Problem: ...
+    ) -> EpochData: ...

@@ -1,13 +1,60 @@
-# What a solver fits.
+# What an epoch or a pass takes, checked once: a matrix, and data with a loss.
 
+import numpy as np
 from scipy.sparse import issparse
 
-from skce._engine.products cimport Matrix
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from skce._kernels.blocks cimport Loss
 
 
-cdef class Problem:
-    """What an epoch fits: X, targets, weights and the loss; all checked here, once.
+cdef class Matrix:
+    """A dense (C-contiguous) or CSR matrix of float32 or float64, checked once."""
+
+    def __cinit__(self, matrix):
+        cdef:
+            const long long[::1] indptr
+            Py_ssize_t i, nnz
+        if len(matrix.shape) != 2 or matrix.shape[1] < 1:
+            raise ValueError(f"A matrix must have two dimensions and a column, got shape {matrix.shape}.")
+        self.shape = matrix.shape
+        self.dtype = matrix.dtype
+        self.rows.columns = matrix.shape[1]
+        self.sparse = self.rows.sparse = issparse(matrix)
+        values = np.ascontiguousarray(matrix.data if self.rows.sparse else matrix)
+        self.rows.values = address(values)
+        self.buffers = (values,)
+        if not self.rows.sparse:
+            return
+        if matrix.format != "csr":
+            raise ValueError(f"A sparse matrix must be CSR, got {matrix.format}.")
+        nnz = self.nnz = matrix.indices.shape[0]
+        indptr = matrix.indptr.astype(np.int64)
+        if matrix.data.shape[0] != nnz or indptr.shape[0] != matrix.shape[0] + 1 or indptr[0] != 0:
+            raise ValueError("indptr and indices of the CSR matrix must fit its shape and data.")
+        for i in range(matrix.shape[0]):
+            if not indptr[i] <= indptr[i + 1] <= nnz:
+                raise ValueError("indptr of the CSR matrix must not decrease or exceed its data.")
+        if matrix.indices.dtype not in (np.int32, np.int64):
+            raise ValueError(f"indices of the CSR matrix must be int32 or int64, got {matrix.indices.dtype}.")
+        if nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
+            raise ValueError(f"indices of the CSR matrix must lie in 0..{matrix.shape[1] - 1}.")
+        indices = np.ascontiguousarray(matrix.indices)
+        self.rows.indices = address(indices)
+        self.rows.indptr = &indptr[0]
+        self.rows.wide = matrix.indices.dtype.itemsize == 8
+        self.buffers = (values, indices, indptr)
+
+
+cdef const void *address(array) except? NULL:
+    """Return where the entries of a C-contiguous array begin; the caller keeps the array."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
+cdef class EpochData:
+    """Data and loss of an epoch: X, targets and weights, all checked here, once.
 
     Parameters
     ----------

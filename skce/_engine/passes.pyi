@@ -2,7 +2,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from skce._engine.data import Problem
+from skce._engine.data import EpochData
 
 class Kind(IntEnum):
     LOSS = 0
@@ -11,7 +11,7 @@ class Kind(IntEnum):
 
 def full_pass(
     kind: int,
-    problem: Problem,
+    data: EpochData,
     W: np.ndarray,
     mean: np.ndarray | None,
     gradient: np.ndarray,

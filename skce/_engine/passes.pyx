@@ -19,9 +19,9 @@ from libc.string cimport memcpy, memset
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
 
-from skce._engine.data cimport Problem
+from skce._engine.data cimport EpochData, Rows
 from skce._engine.products cimport (
-    BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
+    BLOCK_ROWS, batch_logits, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport Loss, softmax_rows, xent
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
@@ -56,7 +56,7 @@ cdef struct Pass:
 
 
 def full_pass(
-    Kind kind, Problem problem not None, const floating[:, ::1] W not None, const floating[::1] mean,
+    Kind kind, EpochData data not None, const floating[:, ::1] W not None, const floating[::1] mean,
     double[:, ::1] gradient not None, floating[:, ::1] table, const double[::1] scale,
     const double[::1] shift, int n_threads,
 ):
@@ -68,7 +68,7 @@ def full_pass(
         LOSS: the gradient of the loss; table, unless None, gets the curvature of each row. PRODUCT:
         the product of the Hessian, of that table, with W. DUAL: the certificate of the dual point pi'.
         The last two are not for the 1/M softmax, and the targets of a softmax must sum to 1.
-    problem : Problem
+    data : EpochData
         Data and loss.
     W : ndarray of shape (p + 1, K)
         Weights, then the intercept of the columns less mean.
@@ -95,7 +95,7 @@ def full_pass(
     """
     cdef:
         Pass a
-        Py_ssize_t n = problem.X.shape[0], p = problem.X.shape[1], k = problem.n_outputs
+        Py_ssize_t n = data.X.shape[0], p = data.X.shape[1], k = data.n_outputs
         Py_ssize_t parts, part, size, columns, j, c
         floating *packed_w = NULL
         const floating *centre = NULL
@@ -108,15 +108,15 @@ def full_pass(
         const floating[::1] pos_weight
         double total = 0, loss = 0
     dtype = np.dtype(np.float32 if floating is float else np.float64)
-    if problem.X.dtype != dtype:
-        raise ValueError(f"W must have the dtype of X, {problem.X.dtype}, got {dtype}.")
+    if data.X.dtype != dtype:
+        raise ValueError(f"W must have the dtype of X, {data.X.dtype}, got {dtype}.")
     if W.shape[0] != p + 1 or W.shape[1] != k or gradient.shape[0] != p + 1 or gradient.shape[1] != k:
         raise ValueError(f"W and gradient must have shape ({p + 1}, {k}).")
-    if mean is not None and (problem.X.sparse or mean.shape[0] != p):
+    if mean is not None and (data.X.sparse or mean.shape[0] != p):
         raise ValueError(f"mean must have {p} entries, for a dense X only.")
     if n_threads < 0:
         raise ValueError(f"n_threads must not be negative, got {n_threads}.")
-    if kind < LOSS or kind > DUAL or (kind != LOSS and problem.loss == Loss.MULTILABEL_SOFTMAX):
+    if kind < LOSS or kind > DUAL or (kind != LOSS and data.loss == Loss.MULTILABEL_SOFTMAX):
         raise ValueError(f"kind must be a Kind and fit the loss, got {kind}.")
     if (kind == PRODUCT and table is None) or (kind == DUAL) != (scale is not None and shift is not None):
         raise ValueError("table must be given for a product, scale and shift for a dual point only.")
@@ -127,14 +127,14 @@ def full_pass(
     gradient[:] = 0
     if n == 0:
         return 0.0, 0.0
-    a.x = a.y = problem.X.rows
-    a.soft = problem.soft
+    a.x = a.y = data.X.rows
+    a.soft = data.soft
     if a.soft:
-        a.y = problem.Y.rows
+        a.y = data.Y.rows
     else:
-        a.labels = &problem.labels[0]
-    a.kind, a.loss, a.n, a.k = kind, problem.loss, n, k
-    a.weights, a.smoothing = &problem.weights[0], problem.smoothing
+        a.labels = &data.labels[0]
+    a.kind, a.loss, a.n, a.k = kind, data.loss, n, k
+    a.weights, a.smoothing = &data.weights[0], data.smoothing
     a.scale = a.shift = NULL
     if kind == DUAL:
         a.scale, a.shift = &scale[0], &shift[0]
@@ -142,11 +142,11 @@ def full_pass(
         pi = &table[0, 0]
     if mean is not None:
         centre = &mean[0]
-    if problem.pos_weight is not None:
-        pos_weight = problem.pos_weight
+    if data.pos_weight is not None:
+        pos_weight = data.pos_weight
         positive = &pos_weight[0]
     a.rows, a.stride = ROWS, 0
-    if not problem.X.sparse:
+    if not data.X.sparse:
         a.stride = packed_stride(p, k, sizeof(floating))
         if a.stride:
             a.rows = BLOCK_ROWS
@@ -159,7 +159,7 @@ def full_pass(
     a.flush = FLUSH if p * k <= MANY_PARTS and n > FLUSH else n
     parts = min(8 if p * k <= MANY_PARTS else 2, (n + FLUSH - 1) // FLUSH)
     size = ((n + parts - 1) // parts + ROWS - 1) // ROWS * ROWS
-    n_threads = threads_for(n_threads, (<double>problem.X.nnz if a.x.sparse else <double>n * p) * k,
+    n_threads = threads_for(n_threads, (<double>data.X.nnz if a.x.sparse else <double>n * p) * k,
                             THREADED, parts)
     blocks = aligned_zeros(n_threads * a.rows if a.stride else 1, max(a.stride, 1), dtype)
     residuals = aligned_zeros(n_threads * a.rows, k, dtype)

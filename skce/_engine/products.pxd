@@ -1,25 +1,9 @@
 from cython cimport floating
 
+from skce._engine.data cimport Matrix, Rows
+
 cdef enum:
     BLOCK_ROWS = 32  # of a packed dense block: they stay in the second-level cache
-
-cdef struct Rows:
-    # A dense or CSR matrix of floats or doubles.
-    bint sparse
-    Py_ssize_t columns
-    const void *values      # of a dense matrix row after row
-    const void *indices
-    const long long *indptr
-    int wide                # indices are 64 bits wide
-
-cdef class Matrix:
-    cdef:
-        Rows rows
-        readonly object dtype
-        readonly tuple shape
-        readonly bint sparse
-        readonly Py_ssize_t nnz
-        object buffers
 
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil
 

@@ -1,15 +1,6 @@
-from typing import Any
-
 import numpy as np
-from typing_extensions import disjoint_base
 
-@disjoint_base
-class Matrix:
-    dtype: np.dtype
-    shape: tuple[int, int]
-    sparse: bool
-    nnz: int
-    def __new__(cls, matrix: Any) -> Matrix: ...
+from skce._engine.data import Matrix
 
 def uses_blas(X: Matrix, k: int) -> bool: ...
 def aligned_zeros(rows: int, columns: int, dtype: np.dtype) -> np.ndarray: ...

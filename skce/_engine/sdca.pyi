@@ -1,6 +1,6 @@
 import numpy as np
 
-from skce._engine.products import Matrix
+from skce._engine.data import Matrix
 
 def sdca_epoch(
     X: Matrix,

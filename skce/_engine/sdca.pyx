@@ -17,8 +17,9 @@ from libc.string cimport memcpy, memset
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
 
+from skce._engine.data cimport Matrix, Rows
 from skce._engine.products cimport (
-    BLOCK_ROWS, Matrix, Rows, batch_logits, packed_stride, scatter_residuals)
+    BLOCK_ROWS, batch_logits, packed_stride, scatter_residuals)
 from skce._kernels.simd cimport (
     SKCE_LANES, axpy, csr_gather_ahead, gradient, pack, prefetch, sigmoid_prox, skce_set_level, soften,
     softmax_prox, unpack)

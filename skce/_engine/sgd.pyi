@@ -2,7 +2,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from skce._engine.data import Problem
+from skce._engine.data import EpochData as Problem
 
 class Rule(IntEnum):
     SGD = 0

@@ -23,7 +23,7 @@ from libc.string cimport memcpy, memset
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
 
-from skce._engine.data cimport Problem
+from skce._engine.data cimport EpochData as Problem
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport xent

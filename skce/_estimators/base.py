@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
-from skce._engine.data import Problem
+from skce._engine.data import EpochData
 from skce._estimators.predict import dense_rows, map_logits
 from skce._estimators.targets import TargetsMixin
 from skce._estimators.validation import (
@@ -26,8 +26,8 @@ from skce._estimators.validation import (
     check_sum,
     check_weights,
     check_X,
-    one_blas_thread,
 )
+from skce._kernels.threads import one_blas_thread
 from skce._solvers.auto import find_optimum, in_double
 from skce._solvers.problem import canonical
 from skce._solvers.sgd import SGD, rounded_intercept, run_epochs
@@ -257,7 +257,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             raise
 
     def _problem(self, data, weights):
-        return Problem(
+        return EpochData(
             data.kind, data.X, data.targets, data.k, weights, data.pos_weight, self.label_smoothing
         )
 

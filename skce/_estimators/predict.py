@@ -6,8 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from skce._engine import products
-from skce._estimators.validation import one_blas_thread
-from skce.losses._checks import check_threads
+from skce._engine.data import Matrix
+from skce._kernels.threads import check_threads, one_blas_thread
 
 __all__ = ["best_class", "dense_rows", "map_logits"]
 
@@ -32,7 +32,7 @@ def map_logits(X, coef, intercept, function, softmax):
     work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)
     for first in range(0, n, size):
         rows = X if size >= n else X[first : first + size]
-        rows = products.Matrix(rows.astype(dtype, copy=False))
+        rows = Matrix(rows.astype(dtype, copy=False))
         logits = work[: rows.shape[0]]
         with one_blas_thread() if products.uses_blas(rows, k) else nullcontext():
             products.decision(rows, coef, intercept, logits, softmax and k > 1, threads)

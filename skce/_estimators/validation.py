@@ -6,10 +6,7 @@ Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, c
 part of the row weights.
 """
 
-import os
-from contextlib import contextmanager
 from numbers import Number
-from threading import Lock
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +16,6 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.parallel import _get_threadpool_controller
 from sklearn.utils.validation import validate_data
 
 from skce.losses._checks import check_weight, contiguous
@@ -45,67 +41,12 @@ __all__ = [
     "label_counts",
     "label_rows",
     "multilabel_rows",
-    "one_blas_thread",
     "probability_rows",
     "read_classes",
     "read_y",
     "same_classes",
     "times",
 ]
-
-
-class _BlasLimit:
-    """One BLAS thread for all fits under way in the process, whichever Python thread is last.
-
-    threadpoolctl >= 3.8 lets only the thread that set a limit change it; the first fit to begin
-    and the last to end take that right over.
-    """
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self):
-        """Forget all fits, as a forked child must."""
-        self.lock = Lock()
-        self.fits = 0
-        self.limiter = None
-
-    def enter(self):
-        """Set the limit, for the first of the fits that overlap."""
-        with self.lock:
-            if self.fits == 0:
-                self._release()
-                self.limiter = _get_threadpool_controller().limit(limits=1, user_api="blas")
-            self.fits += 1
-
-    def leave(self):
-        """Restore what was before, for the last of them."""
-        with self.lock:
-            self.fits -= 1
-            if self.fits == 0:
-                self._release()
-                self.limiter.restore_original_limits()
-                self._release()
-
-    def _release(self):
-        for library in _get_threadpool_controller().lib_controllers:
-            if hasattr(library, "clear_controlling_thread"):
-                library.clear_controlling_thread(force=True)
-
-
-_blas_limit = _BlasLimit()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_blas_limit.reset)
-
-
-@contextmanager
-def one_blas_thread():
-    """Keep BLAS on one thread, until the last of the fits that overlap has ended."""
-    _blas_limit.enter()
-    try:
-        yield
-    finally:
-        _blas_limit.leave()
 
 
 def check_X(estimator, X, reset):

@@ -5,7 +5,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Kind
-from skce._solvers.problem import pieces
+from skce._solvers.columns import pieces
 
 __all__ = ["certificate", "intercept_step"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from skce._engine.passes import Kind
 from skce._solvers.certificate import certificate
-from skce._solvers.problem import pieces
+from skce._solvers.columns import pieces
 
 __all__ = ["Objective"]
 

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._solvers.problem import in_threads, pieces, summable
+from skce._kernels.threads import in_threads
+from skce._solvers.columns import pieces, summable
 
 __all__ = ["Metric", "draw_rows", "has_matrices"]
 

@@ -4,7 +4,6 @@ Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * cross-e
 tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are means.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,20 +13,15 @@ from scipy import sparse, special
 
 from skce import _kernels
 from skce._engine import passes, products
-from skce._engine.data import Problem
-from skce._kernels import cpu
-from skce.losses._checks import check_threads
+from skce._engine.data import EpochData
+from skce._kernels.threads import check_threads
+from skce._solvers.columns import centre_of, centred_squares, draw, pieces
 
-__all__ = ["Canonical", "canonical", "in_threads", "pieces", "summable", "thread_count"]
+__all__ = ["Canonical", "canonical"]
 
-SAMPLE = 4096  # rows from which the centre is estimated, at most
-SAMPLE_SIZE = 1 << 21  # and their entries
-MOST_WAITING = 1 << 25  # bytes of results that threads may hold
 SOME_ROWS = 1000  # from which the size of logits is told
 SHORT = 50.0  # up to which a bound of it is good enough
-HUGE = 1e15  # whose squares float32 does not sum
 UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
-PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Canonical:
     @cached_property
     def problem(self):
         """The same for the passes in C."""
-        return Problem(
+        return EpochData(
             *(self.kind, self.X, self.targets, self.k),
             *(self.weights, self.pos_weight, self.smoothing),
         )
@@ -197,16 +191,7 @@ class Canonical:
 
     def squares(self):
         """Yield parts of the rows and the squares of their centred entries."""
-        X = self.X
-        if not sparse.issparse(X):
-            for rows in self.pieces():
-                Z = summable(X[rows] - self.centre_in_dtype, X.dtype)
-                yield rows, np.square(Z, out=Z)
-            return
-        for rows in pieces(X.shape[0], X.nnz // X.shape[0] + self.k):
-            Z = X[rows]
-            squares = np.square(Z.data, dtype=np.float64)
-            yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+        return centred_squares(self.X, self.centre_in_dtype, self.k)
 
     @cached_property
     def column_squares(self):
@@ -397,39 +382,6 @@ class Canonical:
         return coef, W[-1] - shift
 
 
-def draw(rows, most, rng):
-    """Return at most so many of the rows, in order."""
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def pieces(n, columns):
-    """Yield slices that cover n rows, of at most PIECE entries each."""
-    size = max(1, PIECE // columns)
-    return (slice(first, min(first + size, n)) for first in range(0, n, size))
-
-
-def summable(X, dtype):
-    """Return X in dtype, in double where float32 does not hold sums of its squares."""
-    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
-
-
-def thread_count():
-    """The threads that a pass may take."""
-    return check_threads(None) or cpu.max_threads() or 1
-
-
-def in_threads(function, parts, size):
-    """Yield function(part), of `size` bytes, for each part in order, made by several threads."""
-    parts, threads = list(parts), min(thread_count(), MOST_WAITING // max(size, 1))
-    if min(threads, len(parts)) < 2:
-        yield from map(function, parts)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(parts), threads):
-            yield from pool.map(function, parts[first : first + threads])
-
-
 def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
     """Return the canonical form of Encoded data.
 
@@ -452,14 +404,7 @@ def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
         kind, weights = _kernels.Loss.SOFTMAX, weights * mass / np.maximum(count, 1)
     centre = None
     if fit_intercept and not sparse.issparse(data.X):
-        most = max(min(SAMPLE, SAMPLE_SIZE // data.X.shape[1]), 2)
-        rows = draw(np.flatnonzero(weights), most, rng)
-        if len(rows):
-            sample = data.X[rows].astype(np.float64)
-            low = sample.min(axis=0)  # a constant column has no rounding to be centred with
-            mean = np.average(sample, axis=0, weights=weights[rows])
-            centre = np.where(low == sample.max(axis=0), low, mean)
-            centre = centre.astype(data.X.dtype).astype(np.float64)  # just what passes subtract
+        centre = centre_of(data.X, weights, rng)
     return Canonical(
         *(data.X, kind, targets, data.k, weights, data.pos_weight),
         *(smoothing, alpha, l1_ratio, fit_intercept, centre),

@@ -14,8 +14,9 @@ from scipy import sparse, special
 from skce._engine.passes import Kind
 from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
+from skce._kernels.threads import thread_count
 from skce._solvers.certificate import certificate
-from skce._solvers.problem import pieces, thread_count
+from skce._solvers.columns import pieces
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA", "SplitSDCA"]

@@ -8,7 +8,8 @@ from scipy import sparse
 
 from skce._engine.passes import Kind, full_pass
 from skce._engine.sgd import Rule, sgd_epoch
-from skce.optim import Moments, constant, smoothness
+from skce._solvers.columns import Moments, smoothness
+from skce.optim import constant
 
 __all__ = ["SGD", "rounded_intercept", "run_epochs"]
 

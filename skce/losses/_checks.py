@@ -1,12 +1,12 @@
 """Checks of the arrays that public functions are given, and their way through a kernel."""
 
-import os
 from numbers import Real
 
 import numpy as np
 from scipy import sparse
 
 from skce._kernels import arrays
+from skce._kernels.threads import check_threads
 from skce.losses._read import read_array, read_targets
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "check_row_weight",
     "check_smoothing",
     "check_targets",
-    "check_threads",
     "check_weight",
     "class_weighted",
     "contiguous",
@@ -183,28 +182,6 @@ def check_apart(out, **inputs):
         given = isinstance(out, np.ndarray) and values is not None
         if given and np.shares_memory(out, np.asarray(values)):
             raise ValueError(f"out must not share memory with {name}.")
-
-
-CPUS = os.cpu_count() or 1
-_forked = False  # GNU OpenMP hangs in a forked child whose parent had threads
-
-
-def _after_fork():
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def check_threads(n_threads):
-    """Return the number of threads in OpenMP's terms: 0 is as many as it allows."""
-    if n_threads is None or _forked:
-        return int(_forked)
-    if not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
-        raise ValueError(f"n_threads must be None or a positive integer, got {n_threads!r}.")
-    return min(int(n_threads), CPUS)
 
 
 def check_proba(proba, name="proba"):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skce._kernels import arrays
+from skce._kernels.threads import check_threads
 from skce.losses._checks import (
     FINITE,
     check_logits,
@@ -11,7 +12,6 @@ from skce.losses._checks import (
     check_reduction,
     check_row_weight,
     check_targets,
-    check_threads,
     contiguous,
     float_array,
     raise_labels,

@@ -1,0 +1,111 @@
+"""Who may run on how many threads: OpenMP's, BLAS's, and those of Python."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from threading import Lock
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from skce._kernels import cpu
+
+__all__ = ["check_threads", "in_threads", "one_blas_thread", "thread_count"]
+
+MOST_WAITING = 1 << 25  # bytes of results that threads may hold
+CPUS = os.cpu_count() or 1
+_forked = False  # GNU OpenMP hangs in a forked child whose parent had threads
+
+
+def check_threads(n_threads):
+    """Return the number of threads in OpenMP's terms: 0 is as many as it allows."""
+    if n_threads is None or _forked:
+        return int(_forked)
+    if not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
+        raise ValueError(f"n_threads must be None or a positive integer, got {n_threads!r}.")
+    return min(int(n_threads), CPUS)
+
+
+def thread_count():
+    """Return the threads that a pass may take."""
+    return check_threads(None) or cpu.max_threads() or 1
+
+
+def in_threads(function, parts, size):
+    """Yield function(part), of `size` bytes, for each part in order, made by several threads."""
+    parts, threads = list(parts), min(thread_count(), MOST_WAITING // max(size, 1))
+    if min(threads, len(parts)) < 2:
+        yield from map(function, parts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(parts), threads):
+            yield from pool.map(function, parts[first : first + threads])
+
+
+class _BlasLimit:
+    """One BLAS thread for all fits under way in the process, whichever Python thread is last.
+
+    threadpoolctl >= 3.8 lets only the thread that set a limit change it; the first fit to begin
+    and the last to end take that right over.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        """Forget all fits, as a forked child must."""
+        self.lock = Lock()
+        self.fits = 0
+        self.limiter = None
+
+    def enter(self):
+        """Set the limit, for the first of the fits that overlap."""
+        with self.lock:
+            if self.fits == 0:
+                self._release()
+                self.limiter = _libraries().limit(limits=1, user_api="blas")
+            self.fits += 1
+
+    def leave(self):
+        """Restore what was before, for the last of them."""
+        with self.lock:
+            self.fits -= 1
+            if self.fits == 0:
+                self._release()
+                self.limiter.restore_original_limits()
+                self._release()
+
+    def _release(self):
+        for library in _libraries().lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
+
+@cache
+def _libraries():
+    """Return the controller of the libraries loaded at the first fit: to look for them is slow."""
+    return ThreadpoolController()
+
+
+_blas_limit = _BlasLimit()
+
+
+@contextmanager
+def one_blas_thread():
+    """Keep BLAS on one thread, until the last of the fits that overlap has ended."""
+    _blas_limit.enter()
+    try:
+        yield
+    finally:
+        _blas_limit.leave()
+
+
+def _after_fork():
+    global _forked
+    _forked = True
+    _blas_limit.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
