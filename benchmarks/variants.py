@@ -16,31 +16,28 @@ from unittest import mock
 import numpy as np
 
 import skce
-import skce._solvers.lbfgs
+from skce._solvers.lbfgs import LBFGS
 
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
 
-OPTIMUM, LBFGS, DUAL = "skce._solvers.auto", "skce._solvers.lbfgs", "skce._solvers.sdca"
-METRIC, CANONICAL = "skce._solvers.preconditioners", "skce._solvers.problem"
-BASE = "skce._estimators.base"
+SOLVERS = "skce._solvers."
+CHOICE, STEPS, SDCA, METRIC, PROBLEM, SPAN, PAIRS, REFRESH = (
+    SOLVERS + name
+    for name in ("auto", "lbfgs", "sdca", "preconditioners", "problem", "span", "pairs", "refresh")
+)
 MODULES = (
-    *(
-        OPTIMUM,
-        LBFGS,
-        METRIC,
-        "skce._solvers.objective",
-        DUAL,
-        CANONICAL,
-        "skce._solvers.certificate",
-    ),
-    *(BASE, "skce._solvers.sgd", "skce._solvers.columns"),
+    *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, SOLVERS + "stopping", METRIC, SOLVERS + "objective"),
+    *(SDCA, PROBLEM, SOLVERS + "columns", SOLVERS + "certificate", SOLVERS + "sgd"),
+    "skce._estimators.base",
 )
 NEVER = 10**18
 
 
 def _uniform_rows(problem, most, rng):
-    rows, _, each = problem.sample(most, rng)
-    return (None, None) if rows is None else (rows, np.full(len(problem.weights), each))
+    rows, size = problem.sample(most, rng)
+    if rows is None:
+        return None, None
+    return rows, np.full(len(problem.weights), len(problem.rows) / size)
 
 
 def _step_without_products(self, goal):
@@ -49,19 +46,19 @@ def _step_without_products(self, goal):
     return moved
 
 
-def _renew_without_pairs(self, metric, keep=True, renew=skce._solvers.lbfgs.LBFGS.renew):
+def _renew_without_pairs(self, metric, keep=True, renew=LBFGS.renew):
     renew(self, metric, keep=False)
 
 
 # what a heuristic becomes when it is off: {(module, name or Class.name): value}
 SWITCHES = {
     "start at zero": {
-        (CANONICAL, "Canonical.constants"): lambda self: np.zeros((self.X.shape[1] + 1, self.k))
+        (PROBLEM, "Problem.constants"): lambda self: np.zeros((self.X.shape[1] + 1, self.k))
     },
-    "no samples": {(LBFGS, "FIRST_ROWS"): NEVER},
-    "no refresh": {(LBFGS, "_Refresh.is_due"): lambda self, passes: False},
-    "metric at zero only": {(LBFGS, "_Refresh.renew"): lambda self, *args, **kwargs: None},
-    "pairs not taken along": {(LBFGS, "LBFGS.renew"): _renew_without_pairs},
+    "no samples": {(STEPS, "FIRST_ROWS"): NEVER},
+    "no refresh": {(REFRESH, "Refresh.is_due"): lambda self, passes: False},
+    "metric at zero only": {(REFRESH, "Refresh.renew"): lambda self, *args, **kwargs: None},
+    "pairs not taken along": {(STEPS, "LBFGS.renew"): _renew_without_pairs},
     "one matrix for all classes": {(METRIC, "MATRICES_SIZE"): 0},
     "metric of diagonals": {(METRIC, "MOST_COLUMNS"): 0},
     "metric of all rows": {(METRIC, "draw_rows"): lambda problem, most, rng: (None, None)},
@@ -70,26 +67,26 @@ SWITCHES = {
     "singular directions not told": {
         (METRIC, "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))
     },
-    "no Newton step": {(LBFGS, "LBFGS.newton_step"): _step_without_products},
+    "no Newton step": {(STEPS, "LBFGS.newton_step"): _step_without_products},
     "estimate without caution": {
-        (LBFGS, "Pairs.estimate"): lambda self, product, unmet, scale=0.0: product / 2
+        (PAIRS, "Pairs.estimate"): lambda self, product, unmet, scale=0.0: product / 2
     },
-    "no outliers": {(LBFGS, "OUTLIERS"): 0.0},
-    "no span": {(OPTIMUM, "_is_wide"): lambda problem: False},
-    "never again in double": {(BASE, "MOST_ROUNDED"): np.inf, (BASE, "LEAST_GOAL"): 0.0},
-    "no sdca": {(OPTIMUM, "_suits_sdca"): lambda problem, solver: False},
+    "no outliers": {(PAIRS, "OUTLIERS"): 0.0},
+    "no span": {(SPAN, "is_wide"): lambda problem: False},
+    "never again in double": {(CHOICE, "MOST_ROUNDED"): np.inf, (CHOICE, "LEAST_GOAL"): 0.0},
+    "no sdca": {(CHOICE, "_prefers_sdca"): lambda problem, solver: False},
     "sdca always": {
-        (OPTIMUM, "_suits_sdca"): lambda problem, solver: problem.alpha > 0,
-        (OPTIMUM, "MOST_LEVERAGE"): NEVER,
+        (CHOICE, "_prefers_sdca"): lambda problem, solver: problem.alpha > 0,
+        (SDCA, "MOST_LEVERAGE"): NEVER,
     },
-    "sdca never slow": {(OPTIMUM, "_is_slow"): lambda running, goal: False},
-    "q never adapted": {(DUAL, "SDCA._control"): lambda self, gap, move: None},
-    "certificate after each pass": {(DUAL, "CANDIDATE"): NEVER},
-    "best iterate not kept": {(DUAL, "KEEP"): NEVER},
-    "labels in one group": {(DUAL, "GROUP"): NEVER},
-    "dense rows one by one": {(DUAL, "BATCH"): 1},
-    "columns always alike": {(CANONICAL, "UNLIKE"): NEVER},
-    "columns never alike": {(CANONICAL, "UNLIKE"): 0.0},
+    "sdca never slow": {(SDCA, "_is_slow"): lambda running, goal: False},
+    "q never adapted": {(SDCA, "SDCA._control"): lambda self, gap, move: None},
+    "certificate after each pass": {(SDCA, "CANDIDATE"): NEVER},
+    "best iterate not kept": {(SDCA, "KEEP"): NEVER},
+    "labels in one group": {(SDCA, "GROUP"): NEVER},
+    "dense rows one by one": {(SDCA, "BATCH"): 1},
+    "columns always alike": {(PROBLEM, "UNLIKE"): NEVER},
+    "columns never alike": {(PROBLEM, "UNLIKE"): 0.0},
 }
 
 

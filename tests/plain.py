@@ -10,7 +10,7 @@ from scipy import sparse, special
 
 from skce import _kernels
 from skce._estimators.base import Encoded
-from skce._solvers.problem import canonical
+from skce._solvers.problem import Problem
 
 __all__ = ["KINDS", "NUMBERS", "Case", "Plain", "draw_targets", "random_case", "stored_targets"]
 
@@ -241,7 +241,7 @@ def random_case(
         alpha = 10.0 ** rng.uniform(-2, 2) / n
     targets = stored_targets(loss, kind, T, dtype)
     encoded = Encoded(X, NUMBERS[loss], targets, k, weights, None, {}, pos_weight)
-    problem = canonical(encoded, smoothing, alpha, 0.0, fit_intercept, np.random.RandomState(seed))
+    problem = Problem.of(encoded, smoothing, alpha, 0.0, fit_intercept, np.random.RandomState(seed))
     plain = Plain(
         loss, X, T, weights, pos_weight=pos_weight, smoothing=smoothing, alpha=alpha,
         fit_intercept=fit_intercept,

@@ -10,7 +10,7 @@ from scipy import optimize, sparse, special
 from skce._estimators.base import Encoded
 from skce._kernels import Loss
 from skce._solvers.certificate import certificate
-from skce._solvers.problem import canonical
+from skce._solvers.problem import Problem
 
 EPS = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-12}
 
@@ -31,11 +31,11 @@ def tolerance(case):
 @every_kind
 def test_masses_are_the_sums_of_the_targets(name, seed):
     case = case_of(name, seed)
-    sums, total, entropy = case.problem.masses
+    problem = case.problem
     plain, rtol = case.plain, tolerance(case)
-    assert_allclose(sums, plain.B.sum(axis=0), rtol=rtol, atol=rtol)
-    assert_allclose(total, plain.omega.sum(axis=0), rtol=rtol, atol=rtol)
-    assert_allclose(entropy, plain.entropy(), rtol=rtol, atol=10 * rtol)
+    assert_allclose(problem.target_sums, plain.B.sum(axis=0), rtol=rtol, atol=rtol)
+    assert_allclose(problem.label_weights, plain.omega.sum(axis=0), rtol=rtol, atol=rtol)
+    assert_allclose(problem.entropy, plain.entropy(), rtol=rtol, atol=10 * rtol)
 
 
 @many_seeds
@@ -62,7 +62,7 @@ def test_objective_at_zero(name, seed):
     for tol in (1e-1, 1e-5):
         for excess in (0.0, 0.5 * floor, value):
             assert_allclose(
-                case.problem.goal(case.problem.masses[2] + excess, tol),
+                case.problem.goal(case.problem.entropy + excess, tol),
                 tol * max(excess, floor),
                 rtol=1e-6,
                 atol=1e-15,
@@ -189,7 +189,7 @@ def test_certificate_with_l1_is_a_bound(name, l1_ratio):
         plain = case.plain
         alpha = plain.alpha
         plain.decay = plain.decay * (1 - l1_ratio)
-        problem = canonical(
+        problem = Problem.of(
             *(case.encoded, case.problem.smoothing, alpha, l1_ratio),
             *(plain.fit_intercept, np.random.RandomState(0)),
         )
@@ -235,7 +235,7 @@ def test_unprojected_table_would_be_no_bound():
     """The example of EQUATIONS 7a: 95 to 5, zero weights, their table: the truth is 0.5036."""
     y = (np.arange(200) % 20 == 0).astype(np.intc)
     encoded = Encoded(np.zeros((200, 1)), Loss.SOFTMAX, y, 2, np.ones(200), None, {})
-    problem = canonical(encoded, 0.0, 1e-3, 0.0, True, np.random.RandomState(0))
+    problem = Problem.of(encoded, 0.0, 1e-3, 0.0, True, np.random.RandomState(0))
     value, gap = certificate(problem, np.zeros((2, 2)), None, np.full(2, 0.5))
     excess = np.log(2) - special.entr([0.05, 0.95]).sum()
     assert_allclose(value, np.log(2))
@@ -246,7 +246,7 @@ def test_one_over_m_is_softmax_with_row_weights():
     T = np.array([[1.0, 0, 3], [0, 0, 0], [0, 2, 0], [np.nan, 1, 1], [np.nan] * 3])
     targets = sparse.csr_array(T)
     encoded = Encoded(np.eye(5), Loss.MULTILABEL_SOFTMAX, targets, 3, np.full(5, 2.0), None, {})
-    problem = canonical(encoded, 0.0, 1.0, 0.0, False, np.random.RandomState(0))
+    problem = Problem.of(encoded, 0.0, 1.0, 0.0, False, np.random.RandomState(0))
     assert problem.kind == Loss.SOFTMAX
     assert_allclose(problem.weights, [0.4, 0, 0.4, 0.2, 0])
     expected = [[0.25, 0, 0.75], [0, 0, 0], [0, 1, 0], [np.nan, 0.5, 0.5], [np.nan] * 3]
@@ -270,7 +270,7 @@ def test_gap_with_missing_entries_is_a_bound_far_from_any_optimum(k, dtype):
             *(np.ones(5), None, {}),
         )
         smoothing = 0.1 * (seed % 2)
-        problem = canonical(encoded, smoothing, 1e-3, 0.0, True, np.random.RandomState(0))
+        problem = Problem.of(encoded, smoothing, 1e-3, 0.0, True, np.random.RandomState(0))
         plain = Plain(
             *("1/M", X, T, np.ones(5)),
             **{"smoothing": smoothing, "alpha": 1e-3, "centre": problem.centre},

@@ -10,7 +10,7 @@ from test_base import SOLVERS, WEIGHT, X, every_problem, every_solver, model_and
 
 from skce import MultinomialLogistic
 from skce._estimators import base
-from skce._solvers import auto, lbfgs
+from skce._solvers import lbfgs, sdca
 from skce._solvers.sgd import SGD
 
 BAD_CALLS = {
@@ -49,9 +49,9 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
 @pytest.mark.parametrize(
     ("solver", "owner", "name"),
     [
-        *((solver, base, "find_optimum") for solver in ("auto", "sdca", "lbfgs")),
+        *((solver, base, "minimize") for solver in ("auto", "sdca", "lbfgs")),
         ("auto", lbfgs.LBFGS, "newton_step"),
-        ("sdca", auto.SDCA, "step"),
+        ("sdca", sdca.SDCA, "step"),
         ("lbfgs", lbfgs.LBFGS, "step"),
         ("sgd", SGD, "run_pass"),
         ("sgd", SGD, "prepare"),

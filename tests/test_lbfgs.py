@@ -11,9 +11,11 @@ from scipy import sparse
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 from skce._solvers import preconditioners
-from skce._solvers.lbfgs import LBFGS, Pairs, minimize
+from skce._solvers.lbfgs import LBFGS, PASSES, minimize
 from skce._solvers.objective import Objective
+from skce._solvers.pairs import Pairs
 from skce._solvers.preconditioners import Metric, draw_rows
+from skce._solvers.result import Limits
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 many_seeds = pytest.mark.parametrize("seed", then_long(range(3)))
@@ -132,7 +134,7 @@ def test_metric_of_the_constants_is_the_hessian_there(name):
     metric, objective = Metric(problem, ALL_ROWS), Objective(problem)
     objective.value_and_gradient(W)
     for c in range(problem.k):
-        if plain.sigmoid and problem.masses[1][c] > 0:
+        if plain.sigmoid and problem.label_weights[c] > 0:
             V = np.zeros(plain.shape)
             V[:, c] = case.rng.standard_normal(len(V))
             V[-1] *= plain.fit_intercept
@@ -230,15 +232,12 @@ def test_another_metric_keeps_what_the_pairs_tell(name):
     assert len(engine.pairs.order) == 0
 
 
-def run(case, tol, certified=False, most=2000, W=None):
-    curve, reported = [], []
-    found = minimize(
-        *(case.problem, np.zeros(case.plain.shape) if W is None else W, np.random.RandomState(0)),
-        **{"tol": tol, "certified": certified, "most_passes": most, "curve": curve},
-        report=lambda engine: reported.append(engine.value),
-    )
-    assert found.curve is curve
-    assert len(reported) == len(curve)
+def run(case, tol, certified=False, max_iter=200, W=None):
+    reported = []
+    limits = Limits(tol, max_iter, certified, lambda *told: reported.append(told[2]))
+    W = np.zeros(case.plain.shape) if W is None else W
+    found = minimize(case.problem, W, np.random.RandomState(0), limits)
+    assert found.curve == reported
     return found
 
 
@@ -263,9 +262,9 @@ def test_an_end_is_within_tol_and_a_certified_one_has_the_proof(name, seed):
 @every_kind
 def test_a_bound_of_passes_ends_with_its_reason(name):
     case = case_of(name, 0, alpha=1e-6)
-    found = run(case, 1e-12, most=5)
-    assert "5 passes" in found.ended
-    assert 5 <= found.passes <= 40  # a step is finished
+    found = run(case, 1e-12, max_iter=1)
+    assert f"{PASSES} passes" in found.ended
+    assert PASSES <= found.passes <= PASSES + 35  # a step is finished
 
 
 @every_kind

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
 from skce._solvers.auto import find_optimum
+from skce._solvers.result import Limits
 
 SOLVERS = ["auto", "sdca", "lbfgs"]
 TOLS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
@@ -28,9 +29,7 @@ def solve(case, solver, tol, max_iter=100, W=None, certified=False):
     """find_optimum of a new copy: sdca writes to the cached start of its problem."""
     W = np.zeros(case.plain.shape) if W is None else W
     random = np.random.RandomState(0)
-    limits = {"tol": tol, "max_iter": max_iter, "certified": certified}
-    limits["report"] = lambda engine: None
-    return find_optimum(replace(case.problem), solver, W, random, **limits)
+    return find_optimum(replace(case.problem), W, random, Limits(tol, max_iter, certified), solver)
 
 
 @pytest.mark.filterwarnings("error")

@@ -34,7 +34,10 @@ __all__ = ["cases", "main", "run"]
 
 # files of skce that choose and follow the way of solver="auto"; no fit was found that enters the
 # guard against an objective above that of the best constants
-AUTO = ("_solvers/auto.py", "_solvers/lbfgs.py", "_solvers/preconditioners.py")
+AUTO = tuple(
+    f"_solvers/{name}.py"
+    for name in ("auto", "span", "lbfgs", "pairs", "refresh", "stopping", "preconditioners")
+)
 SOLVERS = ("auto", "sdca", "lbfgs", "sgd", "adagrad", "adam")
 STORAGE = ("dense", "csr")
 TARGETS = (

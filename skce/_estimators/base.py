@@ -28,8 +28,9 @@ from skce._estimators.validation import (
     check_X,
 )
 from skce._kernels.threads import one_blas_thread
-from skce._solvers.auto import find_optimum, in_double
-from skce._solvers.problem import canonical
+from skce._solvers.auto import minimize
+from skce._solvers.problem import Problem
+from skce._solvers.result import Limits
 from skce._solvers.sgd import SGD, rounded_intercept, run_epochs
 
 __all__ = ["BaseCrossEntropy", "Encoded"]
@@ -37,8 +38,6 @@ __all__ = ["BaseCrossEntropy", "Encoded"]
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
-MOST_ROUNDED = 1e-5  # of the logits, by the dtype of X: from there the objective is told in double
-LEAST_GOAL = 100.0  # roundings of the objective by that dtype: below it solvers work in double
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 
 
@@ -301,8 +300,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
 
     def _optimise(self, data, start, rng):
         """Find the optimum."""
-        dtype = data.X.dtype
-        problem = canonical(
+        problem = Problem.of(
             *(data, self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept, rng)
         )
         W = np.zeros((data.X.shape[1] + 1, data.k))
@@ -310,38 +308,23 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             W = problem.to_centred(*start)
         began = time.perf_counter()
 
-        def report(engine):
+        def report(name, passes, value, W):
             if self._observe is not None:
-                self._observe(*problem.from_centred(engine.W))
+                self._observe(*problem.from_centred(W()))
             if self.verbose:
                 seconds = time.perf_counter() - began
-                print(
-                    f"{engine.name}, pass {engine.passes:.0f}: "
-                    f"loss {engine.value:.6g}, {seconds:.3g} s"
-                )
+                print(f"{name}, pass {passes:.0f}: loss {value:.6g}, {seconds:.3g} s")
 
+        limits = Limits(self.tol, self.max_iter, self.certified, report)
         with np.errstate(all="ignore"):  # what overflows is never the best
-            limits = {"tol": self.tol, "max_iter": self.max_iter, "certified": self.certified}
-            found = find_optimum(problem, self.solver, W, rng, report=report, **limits)
-            if dtype != np.float64 and self._is_rough(problem, found):
-                found = in_double(problem, found, self.solver, rng, report=report, **limits)
-        W = found.W.astype(np.float64)  # the intercept belongs to rounded coefficients
-        W[:-1] = W[:-1].astype(dtype)
+            found = minimize(problem, W, rng, limits, self.solver)
         if found.ended:
             warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
-        return problem.from_centred(W)
-
-    def _is_rough(self, problem, found):
-        """Tell whether the dtype of X is too coarse for the logits, or for tol."""
-        eps = np.finfo(problem.X.dtype).eps
-        goal = problem.goal(found.objective, self.tol)
-        if self.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
-            return True
-        return eps * problem.reach(found.W) > MOST_ROUNDED
+        return problem.from_centred(found.W)
 
     def _descend(self, data, params, start, rng):
         """Run stochastic gradient descent."""

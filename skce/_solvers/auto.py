@@ -1,179 +1,77 @@
-"""The way to the optimum: which solver, and what is published of what it found."""
+"""The way to the optimum: which solvers, in which order.
 
-from dataclasses import dataclass, replace
-from typing import Any
+1. The start is that of a warm start, or zero where that is better.
+2. SDCA, where it suits the data; it may give up where L-BFGS is faster.
+3. L-BFGS goes on from there, in the span of the rows where these are few.
+4. Zero or the best constants, where these are no worse than what was found.
+5. The same once more in double, where the dtype of X is too coarse for the logits or for tol.
+"""
+
+from dataclasses import replace
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
-from skce._solvers.lbfgs import Found, minimize
+from skce._solvers import lbfgs, sdca
 from skce._solvers.objective import Objective
-from skce._solvers.sdca import SDCA, SplitSDCA
+from skce._solvers.preconditioners import MOST_COLUMNS
+from skce._solvers.result import Result
+from skce._solvers.span import Span, is_wide
 
-__all__ = ["find_optimum", "in_double"]
+__all__ = ["find_optimum", "minimize"]
 
 FEW_COLUMNS = 256  # of which L-BFGS makes matrices sooner than sdca its passes
-MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
 SAMPLE = 1000  # rows from which their length is told
-MATRIX_SIZE = 4000  # columns of CSR beyond which sdca is faster in any case
-PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
-FEW_ROWS = 300  # up to which, and as many as columns, weights are sought in the rows' span
-WIDE_ROWS = 2000  # the same of half as many rows as columns
-LOOK_BACK = 6  # passes from which the rate of sdca is told
-MOST_PASSES = 60  # that it may need at that rate
-LBFGS_PASSES = 10  # times max_iter
+MOST_ROUNDED = 1e-5  # of the logits, by the dtype of X: from there the objective is told in double
+LEAST_GOAL = 100.0  # roundings of the objective by that dtype: below it solvers work in double
 
 
-def find_optimum(problem, solver, W, rng, *, tol, max_iter, report, certified=False):
-    """Minimise a Canonical problem.
+def minimize(problem, start, rng, limits, solver):
+    """Minimise a Problem, in the dtype of X or where that is too coarse in double.
 
     Parameters
     ----------
-    problem : Canonical
-        In the dtype of X.
-    solver : {"auto", "sdca", "lbfgs"}
-        What is allowed.
-    W : ndarray of shape (p + 1, k)
-        Where to begin; zero if that is better.
+    problem : Problem
+        What to minimise.
+    start : ndarray of shape (p + 1, k)
+        Where to begin, in the centred columns.
     rng : RandomState
         For samples and the order of rows.
-    tol : float
-        See `Canonical.goal`.
-    max_iter : int
-        Most passes of sdca; L-BFGS may make ten times as many.
-    report : callable
-        Called with the engine after each step.
-    certified : bool, default=False
-        Whether the duality gap alone ends L-BFGS, and not the estimate.
+    limits : Limits
+        When to end.
+    solver : {"auto", "sdca", "lbfgs"}
+        What is allowed.
 
     Returns
     -------
-    found : Found
-        The best W seen.
+    result : Result
+        The best W seen, whose coefficients, but for the intercepts, are as they round to the dtype
+        of X.
     """
-    if not problem.weights.any():  # no row has a target
-        return Found(np.zeros_like(W), 0.0, 0.0, 0.0, [0.0], 0, None)
-    if W.any():
-        value, _ = Objective(problem).value_and_gradient(W, remember=False)
-        W = W if problem.beats_zero(value) else np.zeros_like(W)
-    curve: list[float] = []
-    if _suits_sdca(problem, solver):
-        several = len(SplitSDCA.groups(problem)) > 1
-        engine = SplitSDCA(problem, W, rng) if several else SDCA(problem, W, rng)
-        must = solver == "sdca" or engine.sparse or engine.Z is not None
-        if must or engine.alone() <= MOST_LEVERAGE:
-            found = _ascend(engine, solver, tol, max_iter, report, curve)
-            if found is not None:
-                return _settled(problem, found, tol)
-            W = engine.best().astype(np.float64)
-        del engine  # and its table
-    limits = {"tol": tol, "certified": certified, "curve": curve, "report": report}
-    return _settled(problem, _minimised(problem, W, rng, max_iter, **limits), tol)
-
-
-def _minimised(problem, W, rng, max_iter, *, report, curve, **limits):
-    """Run L-BFGS, in the span of the rows where they are few."""
-    before = len(curve)  # passes of sdca
-    limits |= {"most_passes": LBFGS_PASSES * max_iter, "curve": curve}
-    if _is_wide(problem):
-        span = _Span(problem)
-
-        def tell(engine):
-            report(_Outside(engine, span))
-
-        found = minimize(span.problem, span.inside(W), rng, report=tell, **limits)
-        W, value, gap = Objective(problem).certified(span.outside(found.W))
-        found = replace(found, W=W, objective=value, gap=gap)
-    else:
-        found = minimize(problem, W, rng, report=report, **limits)
-    return replace(found, passes=int(np.ceil(found.passes + before)))
-
-
-def in_double(problem, found, solver, rng, **limits):
-    """Judge what was found in double, and go on from there if the solver is not sdca.
-
-    Return it with its coefficients, but for the intercept, as they round.
-    """
-    dtype, problem = problem.X.dtype, problem.in_double()
-    if solver != "sdca" and not problem.l1_ratio:
-        found = _minimised(problem, found.W, rng, curve=found.curve, **limits)
-    proven = solver == "sdca" or problem.l1_ratio > 0 or limits["certified"]
-    W, estimate, ended = found.W.astype(np.float64), found.estimate, found.ended
-    W[:-1] = W[:-1].astype(dtype)
-    objective = Objective(problem)
-    W, value, gap = objective.certified(W)
-    estimate = gap if proven else estimate + max(value - found.objective, 0.0)
-    near = max(problem.goal(value, limits["tol"]), objective.noise(value))
-    if problem.alpha and not estimate <= near:
-        ended = ended or f"rounding of the coefficients left a gap of about {estimate:.1g}"
-    found = replace(found, W=W, objective=value, gap=gap, estimate=estimate, ended=ended)
-    return _settled(problem, found, limits["tol"])
-
-
-def _is_wide(problem):
-    """Tell whether weights are found in the span of the rows: few rows of many columns."""
-    n, p = len(problem.rows), problem.X.shape[1]
-    few = n <= min(p, FEW_ROWS) or n <= min(p // 2, WIDE_ROWS)
-    return few and not (sparse.issparse(problem.X) and p > MATRIX_SIZE)
-
-
-class _Span:
-    """The problem in coordinates of an orthonormal basis of the rows, where the optimum is.
-
-    Neither losses nor the squared norm change.
-    """
-
-    def __init__(self, problem):
-        X = problem.X
-        Z = X.toarray() if sparse.issparse(X) else X - problem.centre_in_dtype
-        Q, R = linalg.qr(Z[problem.rows].T, mode="economic", check_finite=False)
-        turn, R, _ = linalg.qr(R, pivoting=True, check_finite=False)
-        size = np.abs(R.diagonal())  # of rows that depend on others but for rounding, nothing
-        rank = int((size > len(size) * np.finfo(R.dtype).eps * size[0]).sum())
-        self.Q = Q @ turn[:, : max(rank, 1)]
-        self.problem = replace(problem, X=np.ascontiguousarray(Z @ self.Q), centre=None)
-
-    def inside(self, W):
-        """Return the coordinates of W."""
-        return np.vstack([self.Q.T @ W[:-1], W[-1:]])
-
-    def outside(self, W):
-        """Return W of its coordinates."""
-        return np.vstack([self.Q @ W[:-1], W[-1:]])
-
-
-@dataclass
-class _Outside:
-    """What a report is told of an engine that works in a span."""
-
-    engine: Any
-    span: _Span
-
-    @property
-    def W(self):
-        return self.span.outside(self.engine.W)
-
-    def __getattr__(self, name):
-        return getattr(self.engine, name)
-
-
-def _settled(problem, found, tol):
-    """Return what was found, or the constants that are as good; a certificate is convergence."""
-    if not problem.beats_zero(found.objective):
-        above = found.objective - problem.at_zero
-        zero = {"W": np.zeros_like(found.W), "objective": problem.at_zero}
-        gap, estimate = max(found.gap - above, 0.0), max(found.estimate - above, 0.0)
-        found = replace(found, gap=gap, estimate=estimate, **zero)
-    if not problem.beats_constants(found.objective):
-        W, value, gap = _constants(problem)
-        ended = found.ended or "the objective did not fall below that of the best constants"
-        found = replace(found, W=W, objective=value, gap=gap, estimate=gap, ended=ended)
-    if found.gap <= problem.goal(found.objective, tol):
-        return replace(found, ended=None)
+    found = find_optimum(problem, start, rng, limits, solver)
+    if problem.X.dtype != np.float64 and _is_rough(problem, found, limits.tol):
+        found = _in_double(problem, found, rng, limits, solver)
     return found
 
 
-def _suits_sdca(problem, solver):
+def find_optimum(problem, start, rng, limits, solver):
+    """Minimise a Problem in the dtype of X; parameters and result are those of `minimize`."""
+    if not problem.weights.any():  # no row has a target
+        return Result(np.zeros_like(start), 0.0, 0.0, 0.0, [0.0])
+    if start.any():
+        value, _ = Objective(problem).value_and_gradient(start, remember=False)
+        start = start if problem.beats_zero(value) else np.zeros_like(start)
+    found = Result(start, ended=sdca.GAVE_UP)
+    if _prefers_sdca(problem, solver):
+        allowed = replace(limits, may_give_up=solver == "auto")
+        found = sdca.minimize(problem, start, rng, allowed)
+    if found.ended == sdca.GAVE_UP:
+        found = _go_on(problem, found, rng, limits)
+    return _settled(problem, found, limits.tol)
+
+
+def _prefers_sdca(problem, solver):
+    """Tell whether SDCA is tried before L-BFGS."""
     if solver != "auto":
         return solver == "sdca"
     X = problem.X
@@ -184,59 +82,73 @@ def _suits_sdca(problem, solver):
     if not sparse.issparse(X):
         rows = X[:: max(1, X.shape[0] // SAMPLE)] - problem.centre_in_dtype
         square = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
-        return square <= MOST_LEVERAGE * X.shape[0] * problem.alpha
-    if X.shape[1] > MATRIX_SIZE:
+        return square <= sdca.MOST_LEVERAGE * X.shape[0] * problem.alpha
+    if X.shape[1] > MOST_COLUMNS:
         return True
     return problem.nonzeros[2]
 
 
-def _constants(problem):
-    """Return the best constants as weights, their objective and the bound of its gap."""
-    W = problem.constants()
-    value = problem.objective(W) if W.any() else problem.at_zero
-    return W, value, value - problem.masses[2] if problem.alpha else np.nan
+def _go_on(problem, before, rng, limits):
+    """Run L-BFGS from what was found before, in the span of the rows where they are few."""
+    if is_wide(problem):
+        span = Span(problem)
 
+        def report(name, passes, value, W):
+            limits.report(name, passes, value, lambda: span.outside(W()))
 
-def _ascend(engine, solver, tol, max_iter, report, curve):
-    """Run sdca; return what it found, or None where L-BFGS should go on."""
-    problem = engine.problem
-    running, least, risen = [], (np.inf, np.inf, engine.W), 0
-    while engine.passes < max_iter:
-        engine.step()
-        curve.append(engine.value)
-        running.append(engine.running)
-        report(engine)
-        goal = problem.goal(engine.value, tol)
-        engine.certify(goal)
-        if problem.is_within(engine.gap, engine.value, tol):
-            return Found(engine.W, engine.value, engine.gap, engine.gap, curve, engine.passes, None)
-        if solver == "auto" and engine.Z is None and _is_slow(running, goal):
-            return None
-        if engine.passes % PATIENCE == 0:
-            value, gap = engine.evaluate(engine.W)
-            risen = 0 if gap < least[1] else risen + 1  # a pure L1's stands still and then falls
-            least = min(least, (value, gap, engine.W.copy()), key=_by_gap)
-            if risen == 2:
-                break
-    ends = [(*engine.evaluate(W), W) for W in (engine.best(), engine.W)]
-    value, gap, W = min(least, *ends, key=_by_gap)
-    if problem.is_within(gap, value, tol):
-        ended = None
-    elif engine.passes < max_iter:
-        ended = f"the gap of {gap:.1g} did not fall in {2 * PATIENCE} passes"
+        inside = replace(limits, report=report, prove=False)
+        found = lbfgs.minimize(span.problem, span.inside(before.W), rng, inside)
+        found = replace(found, W=span.outside(found.W))
+        if limits.prove:
+            W, value, gap = Objective(problem).certified(found.W)
+            found = replace(found, W=W, objective=value, gap=gap)
     else:
-        ended = f"max_iter={max_iter} was reached"
-    return Found(W, value, gap, gap, curve, engine.passes, ended)
+        found = lbfgs.minimize(problem, before.W, rng, limits)
+    passes = int(np.ceil(found.passes + len(before.curve)))
+    return replace(found, curve=[*before.curve, *found.curve], passes=passes)
 
 
-def _by_gap(end):
-    value, gap, _ = end
-    return gap, value
+def _settled(problem, found, tol):
+    """Return what was found, or the constants that are as good; a certificate is convergence."""
+    if not problem.beats_zero(found.objective):
+        above = found.objective - problem.at_zero
+        zero = {"W": np.zeros_like(found.W), "objective": problem.at_zero}
+        gap, estimate = max(found.gap - above, 0.0), max(found.estimate - above, 0.0)
+        found = replace(found, gap=gap, estimate=estimate, **zero)
+    if not problem.beats_constants(found.objective):
+        W = problem.constants()
+        value = problem.objective(W) if W.any() else problem.at_zero
+        gap = value - problem.entropy if problem.alpha else np.nan
+        ended = found.ended or "the objective did not fall below that of the best constants"
+        found = replace(found, W=W, objective=value, gap=gap, estimate=gap, ended=ended)
+    if found.gap <= problem.goal(found.objective, tol):
+        return replace(found, ended=None)
+    return found
 
 
-def _is_slow(running, goal):
-    """Tell whether the goal is too many passes away at the rate of the last ones."""
-    if len(running) <= LOOK_BACK:
-        return False
-    rate = np.log(running[-1 - LOOK_BACK] / max(running[-1], 1e-300)) / LOOK_BACK
-    return np.log(max(running[-1], 1e-300) / max(goal, 1e-300)) > MOST_PASSES * max(rate, 1e-3)
+def _is_rough(problem, found, tol):
+    """Tell whether the dtype of X is too coarse for the logits, or for tol."""
+    eps = np.finfo(problem.X.dtype).eps
+    goal = problem.goal(found.objective, tol)
+    if problem.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
+        return True
+    return eps * problem.reach(found.W) > MOST_ROUNDED
+
+
+def _in_double(problem, found, rng, limits, solver):
+    """Judge what was found in double, and go on from there unless SDCA found it."""
+    dtype, problem = problem.X.dtype, problem.in_double()
+    by_sdca = solver == "sdca" or problem.l1_ratio > 0
+    if not by_sdca:
+        found = _go_on(problem, found, rng, replace(limits, prove=False))
+    W, estimate, ended = found.W.copy(), found.estimate, found.ended
+    W[:-1] = W[:-1].astype(dtype)
+    objective = Objective(problem)
+    W, value, gap = objective.certified(W)
+    proven = by_sdca or limits.certified
+    estimate = gap if proven else estimate + max(value - found.objective, 0.0)
+    near = max(problem.goal(value, limits.tol), objective.noise(value))
+    if problem.alpha and not estimate <= near:
+        ended = ended or f"rounding of the coefficients left a gap of about {estimate:.1g}"
+    found = replace(found, W=W, objective=value, gap=gap, estimate=estimate, ended=ended)
+    return _settled(problem, found, limits.tol)

@@ -22,7 +22,7 @@ def certificate(problem, W, table=None, sums=None):
 
     Parameters
     ----------
-    problem : Canonical
+    problem : Problem
         With alpha > 0.
     W : ndarray of shape (p + 1, k)
         Weights and intercept of the centred columns.
@@ -41,13 +41,13 @@ def certificate(problem, W, table=None, sums=None):
     """
     k = problem.k
     scale, shift = np.ones(k), np.zeros(k)
-    wanted, total, _ = problem.masses
+    wanted, total = problem.target_sums, problem.label_weights
     if problem.fit_intercept:
         if not problem.sigmoid and problem.missing.any():
             table = _balanced(problem, W, table)
             if table is None:
                 value = problem.objective(W)
-                return value, max(value - problem.masses[2], 0.0)
+                return value, max(value - problem.entropy, 0.0)
         elif problem.sigmoid:
             # labels that rounding lets exceed their total stay below it
             sums = np.clip(sums, 0, total)
@@ -73,7 +73,7 @@ def _smallest_bound(problem, W, V, young, loss):
     The Fenchel-Young losses are convex in the dual point, so theta * young + (1 - theta) * (loss -
     entropy) bounds them; theta * V belongs to the point.
     """
-    excess = loss - problem.masses[2]
+    excess = loss - problem.entropy
     product = float(np.einsum("ij,ij->i", V, W[:-1], dtype=np.float64).sum())
     penalty, conjugate = problem.penalty(W), problem.conjugate(V)
     theta = 1.0
@@ -122,7 +122,7 @@ def _balance(problem, table):
     what their sums lack; that is a table as long as none gets below 0. Classes without targets are
     left first, as a step of any length would leave something of them.
     """
-    wanted, accuracy = problem.masses[0], np.finfo(table.dtype)
+    wanted, accuracy = problem.target_sums, np.finfo(table.dtype)
     table = np.where(wanted > 0, table, 0)
     table /= np.maximum(table.sum(axis=1, keepdims=True), accuracy.tiny)
     near = 8 * float(accuracy.eps) * wanted.sum()

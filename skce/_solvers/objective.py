@@ -52,13 +52,17 @@ class Objective:
         alpha = self.problem.alpha
         return np.inf if alpha == 0 else float(np.sum(gradient[:-1] ** 2)) / (2 * alpha)
 
+    def rounded(self, W):
+        """Return W, in double, as it rounds to the dtype of X."""
+        return W.astype(self.problem.X.dtype).astype(np.float64)
+
     def certified(self, W, gradient=None):
         """Return W as it rounds to the dtype of X, the objective there and the bound of the gap.
 
         The gradient at W, if it is given, saves a pass. The bound is loose where the intercepts
         are not the best for the weights.
         """
-        W = W.astype(self.problem.X.dtype).astype(np.float64)
+        W = self.rounded(W)
         if self.problem.alpha == 0:
             return W, self.problem.objective(W), np.nan
         if gradient is None:
@@ -71,7 +75,7 @@ class Objective:
 
     def sums(self, gradient):
         """Return the weighted sums of the probabilities, as `certificate` takes them."""
-        return self.problem.masses[0] + gradient[-1]
+        return self.problem.target_sums + gradient[-1]
 
     def curvature(self, each, share):
         """Return a function of rows: the weight * curvature (m, k) of their logits.

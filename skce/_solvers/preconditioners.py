@@ -24,7 +24,7 @@ class Metric:
 
     Parameters
     ----------
-    problem : Canonical
+    problem : Problem
         Gives columns, weights and the penalty.
     drawn : tuple
         The rows it is made of, of `draw_rows`.
@@ -128,7 +128,7 @@ def has_matrices(problem):
 
 def _at_constants(problem):
     """Return the curvature of each row at the best constants, and shares to multiply it by."""
-    sums, total, _ = problem.masses
+    sums, total = problem.target_sums, problem.label_weights
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
     shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
     masses = problem.entry_masses

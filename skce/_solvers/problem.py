@@ -1,4 +1,4 @@
-"""The canonical form of a problem, which the solvers of the optimum see.
+"""A problem as the solvers of the optimum see it.
 
 Every loss is a sum over rows (softmax) or entries (sigmoid) of weight * cross-entropy with targets
 tau in the simplex or [0, 1]; the weights of rows sum to at most 1, so sums are means.
@@ -17,7 +17,7 @@ from skce._engine.data import EpochData
 from skce._kernels.threads import check_threads
 from skce._solvers.columns import centre_of, centred_squares, draw, pieces
 
-__all__ = ["Canonical", "canonical"]
+__all__ = ["Problem"]
 
 SOME_ROWS = 1000  # from which the size of logits is told
 SHORT = 50.0  # up to which a bound of it is good enough
@@ -25,7 +25,7 @@ UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
 
 
 @dataclass(frozen=True)
-class Canonical:
+class Problem:
     """Data, penalty, centre; targets are labels (n,) or CSR (n, k), NaN for a missing entry."""
 
     X: Any
@@ -40,9 +40,38 @@ class Canonical:
     fit_intercept: bool
     centre: np.ndarray | None  # of the columns of a dense X
 
+    @classmethod
+    def of(cls, data, smoothing, alpha, l1_ratio, fit_intercept, rng):
+        """Return the problem of Encoded data.
+
+        The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that
+        sum over M.
+        """
+        total = data.weights.sum()
+        kind, targets, weights = data.kind, data.targets, data.weights / total
+        if kind == _kernels.Loss.MULTILABEL_SOFTMAX:
+            targets = sparse.csr_array(targets, copy=True)
+            known = np.where(np.isnan(targets.data), 0, targets.data)
+            marks = sparse.csr_array((known, targets.indices, targets.indptr), targets.shape)
+            mass = marks.sum(axis=1, dtype=np.float64)
+            count = np.add.reduceat(np.append(known != 0, 0), targets.indptr[:-1]) * (
+                np.diff(targets.indptr) > 0
+            )
+            targets.data /= np.repeat(np.where(mass > 0, mass, 1), np.diff(targets.indptr)).astype(
+                targets.dtype
+            )
+            kind, weights = _kernels.Loss.SOFTMAX, weights * mass / np.maximum(count, 1)
+        centre = None
+        if fit_intercept and not sparse.issparse(data.X):
+            centre = centre_of(data.X, weights, rng)
+        return cls(
+            *(data.X, kind, targets, data.k, weights, data.pos_weight),
+            *(smoothing, alpha, l1_ratio, fit_intercept, centre),
+        )
+
     @cached_property
-    def problem(self):
-        """The same for the passes in C."""
+    def data(self):
+        """What passes and epochs take of it."""
         return EpochData(
             *(self.kind, self.X, self.targets, self.k),
             *(self.weights, self.pos_weight, self.smoothing),
@@ -59,13 +88,12 @@ class Canonical:
         return np.flatnonzero(self.weights).astype(np.intp)
 
     def sample(self, size, rng):
-        """Draw at most `size` rows with a weight: return them, their number, what each stands for.
+        """Draw at most `size` rows with a weight: return them and their number.
 
-        None, for all rows, saves their copies.
+        None means all rows, which are then not copied.
         """
         rows = draw(self.rows, size, rng)
-        grow = len(self.rows) / len(rows) if len(rows) else 1.0
-        return rows if len(rows) < self.X.shape[0] else None, len(rows), grow
+        return rows if len(rows) < self.X.shape[0] else None, len(rows)
 
     @cached_property
     def missing(self):
@@ -76,9 +104,23 @@ class Canonical:
             rows[np.searchsorted(self.targets.indptr, gaps, "right") - 1] = True
         return rows
 
+    @property
+    def target_sums(self):
+        """Weighted sums (k,) over the rows of tau."""
+        return self._sums[0]
+
+    @property
+    def label_weights(self):
+        """Weighted sums (k,) over the rows of what tau may be at most."""
+        return self._sums[1]
+
+    @property
+    def entropy(self):
+        """The weighted entropy of the targets: no loss is lower."""
+        return self._sums[2]
+
     @cached_property
-    def masses(self):
-        """Weighted sums over the rows of tau (k,), of its total (k,), and the weighted entropy."""
+    def _sums(self):
         if not sparse.issparse(self.targets):
             counts = np.bincount(self.targets, self.weights, self.k)
             total, off = counts.sum(), self.smoothing / self.k
@@ -206,7 +248,7 @@ class Canonical:
         """Squared lengths (n,) of the rows with the constant, in columns of one scale."""
         inverse = 1 / np.where(self.column_squares > 0, self.column_squares, np.inf)
         if sparse.issparse(self.X):
-            return 1 + products.row_squares(self.problem.X, inverse)
+            return 1 + products.row_squares(self.data.X, inverse)
         lengths = np.empty(self.X.shape[0])
         for rows, squares in self.squares():
             lengths[rows] = 1 + squares @ inverse.astype(squares.dtype)
@@ -222,7 +264,7 @@ class Canonical:
     @cached_property
     def sums_of_squares(self):
         """Of CSR: in its columns, the numbers of the non-zeros there, and in its rows."""
-        return products.squares(self.problem.X, self.weights)
+        return products.squares(self.data.X, self.weights)
 
     @cached_property
     def nonzeros(self):
@@ -254,7 +296,7 @@ class Canonical:
         """
         W = np.zeros((self.X.shape[1] + 1, self.k))
         if self.knows_constants:
-            sums, total, _ = self.masses
+            sums, total = self.target_sums, self.label_weights
             least = np.finfo(float).eps  # a label that is never there
             on, off = np.maximum(sums, least * total), np.maximum(total - sums, least * total)
             if self.sigmoid:
@@ -267,7 +309,7 @@ class Canonical:
     @cached_property
     def at_zero(self):
         """The objective of zero coefficients."""
-        sums, total, _ = self.masses
+        sums, total = self.target_sums, self.label_weights
         if self.sigmoid:
             return np.log(2) * float(total.sum())
         if not self.missing.any():
@@ -277,7 +319,7 @@ class Canonical:
     @cached_property
     def at_best_intercept(self):
         """The objective of zero weights with the best intercept, or without one."""
-        sums, total, _ = self.masses
+        sums, total = self.target_sums, self.label_weights
         if not self.fit_intercept:
             return self.at_zero
         if self.sigmoid:
@@ -290,7 +332,7 @@ class Canonical:
         """The gap within which `value` of the objective counts as the optimum."""
         floor = np.sqrt(np.finfo(self.X.dtype).eps) * self.at_best_intercept
         least = np.finfo(float).eps * self.at_zero
-        return max(tol * max(value - self.masses[2], floor), least)
+        return max(tol * max(value - self.entropy, floor), least)
 
     def is_within(self, gap, value, tol):
         """Tell whether the gap, if there is one, is within the goal."""
@@ -346,7 +388,7 @@ class Canonical:
         centre = None if self.centre is None else self.centre_in_dtype
         W = np.ascontiguousarray(W, dtype)
         threads = check_threads(None)
-        return passes.full_pass(kind, self.problem, W, centre, out, table, scale, shift, threads)
+        return passes.full_pass(kind, self.data, W, centre, out, table, scale, shift, threads)
 
     def objective(self, W):
         """The objective at W (p + 1, k)."""
@@ -380,32 +422,3 @@ class Canonical:
         coef = np.ascontiguousarray(W[:-1].T, dtype=np.float64)
         shift = 0 if self.centre is None else coef @ self.centre
         return coef, W[-1] - shift
-
-
-def canonical(data, smoothing, alpha, l1_ratio, fit_intercept, rng):
-    """Return the canonical form of Encoded data.
-
-    The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that sum
-    over M.
-    """
-    total = data.weights.sum()
-    kind, targets, weights = data.kind, data.targets, data.weights / total
-    if kind == _kernels.Loss.MULTILABEL_SOFTMAX:
-        targets = sparse.csr_array(targets, copy=True)
-        known = np.where(np.isnan(targets.data), 0, targets.data)
-        marks = sparse.csr_array((known, targets.indices, targets.indptr), targets.shape)
-        mass = marks.sum(axis=1, dtype=np.float64)
-        count = np.add.reduceat(np.append(known != 0, 0), targets.indptr[:-1]) * (
-            np.diff(targets.indptr) > 0
-        )
-        targets.data /= np.repeat(np.where(mass > 0, mass, 1), np.diff(targets.indptr)).astype(
-            targets.dtype
-        )
-        kind, weights = _kernels.Loss.SOFTMAX, weights * mass / np.maximum(count, 1)
-    centre = None
-    if fit_intercept and not sparse.issparse(data.X):
-        centre = centre_of(data.X, weights, rng)
-    return Canonical(
-        *(data.X, kind, targets, data.k, weights, data.pos_weight),
-        *(smoothing, alpha, l1_ratio, fit_intercept, centre),
-    )

@@ -17,9 +17,10 @@ from skce._engine.sdca import sdca_epoch
 from skce._kernels.threads import thread_count
 from skce._solvers.certificate import certificate
 from skce._solvers.columns import pieces
+from skce._solvers.result import Result
 from skce.losses import sigmoid, softmax
 
-__all__ = ["SDCA", "SplitSDCA"]
+__all__ = ["GAVE_UP", "SDCA", "SplitSDCA", "minimize"]
 
 FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
 RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
@@ -31,14 +32,19 @@ ALIKE = 4.0  # ratio of the hefts of a group
 HEAVY, MOST_VISITS = 8, 256  # mean weights of a row that a pass visits so often; at most
 KEEP = 6  # passes from which the best iterate is kept
 BATCH = 32  # rows of a dense step: more overlap more
+MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
+PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
+LOOK_BACK = 6  # passes from which the rate of sdca is told
+MOST_PASSES = 60  # that it may need at that rate
+GAVE_UP = "another solver is faster"
 
 
 class SDCA:
-    """Minimise a Canonical problem with alpha > 0.
+    """Minimise a Problem with alpha > 0.
 
     Parameters
     ----------
-    problem : Canonical
+    problem : Problem
         What to minimise.
     W : ndarray of shape (p + 1, k)
         Where to begin, in the centred columns.
@@ -57,13 +63,11 @@ class SDCA:
         Objective at W; its estimate from the pass where `gap` is not known.
     """
 
-    name = "sdca"
-
     def __init__(self, problem, W, rng):
         self.problem, self.rng = problem, rng
         self.sparse = sparse.issparse(problem.X)
         self.rows = problem.rows
-        self.matrix = problem.problem.X
+        self.matrix = problem.data.X
         self.masses = problem.entry_masses
         self.metric = self._metric()
         norms = self._leverages(1 / self.metric)
@@ -95,7 +99,7 @@ class SDCA:
             if alike:
                 return np.full(p, count @ scale / count.sum())
             return np.where(scale > 0, scale, 1.0)
-        rows, size, _ = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
+        rows, size = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
         scale, reach = np.zeros(p), np.zeros(p)
         for part in self.problem.pieces(rows):
             Z = X[part] - self.problem.centre_in_dtype
@@ -315,8 +319,6 @@ class SplitSDCA:
     The groups depend on the number of labels and their hefts only.
     """
 
-    name = "sdca"
-
     def __init__(self, problem, W, rng):
         self.problem = problem
         groups = self.groups(problem)
@@ -379,3 +381,62 @@ class SplitSDCA:
             for engine, part in zip(self.engines, parts, strict=True)
         ]
         return tuple(np.sum(found, axis=0).tolist())
+
+
+def minimize(problem, start, rng, limits):
+    """Minimise a Problem with alpha > 0 by passes over its rows.
+
+    Parameters and result are those of `auto.minimize`; where `limits` allow it to give up and
+    L-BFGS is faster, the result has ended with GAVE_UP, and W is where to go on.
+    """
+    several = len(SplitSDCA.groups(problem)) > 1
+    engine = SplitSDCA(problem, start, rng) if several else SDCA(problem, start, rng)
+    fits = engine.sparse or engine.Z is not None or engine.alone() <= MOST_LEVERAGE
+    if limits.may_give_up and not fits:
+        return Result(start, ended=GAVE_UP)
+    curve, running, risen = [], [], 0
+    least = np.inf, np.inf, engine.W
+
+    def result(W, value, gap, ended):
+        W = W.astype(np.float64)
+        return Result(W, value, gap, gap, curve, engine.passes, ended)
+
+    while engine.passes < limits.max_iter:
+        engine.step()
+        curve.append(engine.value)
+        running.append(engine.running)
+        limits.report("sdca", engine.passes, engine.value, lambda: engine.W)
+        goal = problem.goal(engine.value, limits.tol)
+        engine.certify(goal)
+        if problem.is_within(engine.gap, engine.value, limits.tol):
+            return result(engine.W, engine.value, engine.gap, None)
+        if limits.may_give_up and engine.Z is None and _is_slow(running, goal):
+            return result(engine.best(), np.inf, np.inf, GAVE_UP)
+        if engine.passes % PATIENCE == 0:
+            value, gap = engine.evaluate(engine.W)
+            risen = 0 if gap < least[1] else risen + 1  # a pure L1's stands still and then falls
+            least = min(least, (value, gap, engine.W.copy()), key=_by_gap)
+            if risen == 2:
+                break
+    ends = [(*engine.evaluate(W), W) for W in (engine.best(), engine.W)]
+    value, gap, W = min(least, *ends, key=_by_gap)
+    if problem.is_within(gap, value, limits.tol):
+        ended = None
+    elif engine.passes < limits.max_iter:
+        ended = f"the gap of {gap:.1g} did not fall in {2 * PATIENCE} passes"
+    else:
+        ended = f"max_iter={limits.max_iter} was reached"
+    return result(W, value, gap, ended)
+
+
+def _by_gap(end):
+    value, gap, _ = end
+    return gap, value
+
+
+def _is_slow(running, goal):
+    """Tell whether the goal is too many passes away at the rate of the last ones."""
+    if len(running) <= LOOK_BACK:
+        return False
+    rate = np.log(running[-1 - LOOK_BACK] / max(running[-1], 1e-300)) / LOOK_BACK
+    return np.log(max(running[-1], 1e-300) / max(goal, 1e-300)) > MOST_PASSES * max(rate, 1e-3)

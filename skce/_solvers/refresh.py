@@ -1,0 +1,61 @@
+"""When the metric of L-BFGS is made anew, and of which rows."""
+
+from scipy import sparse
+
+from skce._solvers.preconditioners import Metric, draw_rows, has_matrices
+
+__all__ = ["REFRESH", "Refresh"]
+
+REFRESH = 10  # passes at least before another metric
+LEAST_CURVATURE = 0.01  # of a row in a metric, of the mean of its class
+ROWS_PER_COLUMN = 10  # of a metric, at least
+LEAST_SIZE = 1 << 20  # numbers of the rows of a metric, at least
+
+
+class Refresh:
+    """When a metric is made anew, and of which rows: for as many passes as were made since."""
+
+    def __init__(self, problem, rng):
+        X, self.problem, self.rng = problem.X, problem, rng
+        self.n, p = len(problem.rows), X.shape[1]
+        self.for_each = has_matrices(problem)
+        width = min(p, 12 * X.nnz / X.shape[0]) if sparse.issparse(X) else p
+        self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
+        self.least = min(self.n, max(LEAST_SIZE // p, ROWS_PER_COLUMN * p))
+        self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
+        self.last = self.spent = self.least_curvature = 0.0
+
+    def rows(self, passes):
+        """Draw the rows of a metric that may cost so many passes."""
+        most = max(self.least, int(passes / max(self.cost, 1e-300) * self.n))
+        return draw_rows(self.problem, most, self.rng)
+
+    def is_due(self, passes):
+        """Tell whether so many passes are enough."""
+        return passes - self.last >= self.wait
+
+    def renew(self, engine, passes=None, keep=True):
+        """Give the engine a metric of the curvature where it is, for so many passes.
+
+        None is as many as were made since the last one. Where steps bend far more than the last
+        metric told, rows that are flat here are not taken for flat there.
+        """
+        if not keep or engine.pairs.scale < LEAST_CURVATURE:
+            self.least_curvature = LEAST_CURVATURE
+        passes = engine.passes - self.last if passes is None else passes
+        engine.know()
+        curvature = engine.objective.curvature(self.for_each, self.least_curvature)
+        drawn = self.rows(passes)
+        exact = self.problem.sigmoid and self.for_each and drawn[0] is None
+        metric = Metric(self.problem, drawn, curvature, engine.metric.flat)
+        exact = exact and not self.least_curvature  # the Hessian itself
+        engine.renew(metric, keep and not exact)
+        rows = self.n if drawn[0] is None else len(drawn[0])
+        self.spent += self.cost * rows / max(self.n, 1)
+        self.last = engine.passes
+
+    def make_exact(self, engine):
+        """Give the engine a metric of the curvature alone, which estimates need."""
+        if self.least_curvature:
+            self.least_curvature = 0.0
+            self.renew(engine)

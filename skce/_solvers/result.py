@@ -1,0 +1,72 @@
+"""What a solver is held to, and what it returns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Limits", "Result"]
+
+
+def _no_report(name, passes, value, W):
+    pass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a solver ends.
+
+    Attributes
+    ----------
+    tol : float
+        See `Problem.goal`; with alpha=0, of the gradient.
+    max_iter : int
+        Most passes of SDCA; L-BFGS may make ten times as many.
+    certified : bool
+        Whether the duality gap alone ends a fit, and not an estimate.
+    report : callable
+        Called after each step with the solver's name, its passes, the objective there and a
+        function that returns the iterate.
+    may_give_up : bool
+        Whether SDCA may leave a problem to L-BFGS.
+    prove : bool
+        Whether L-BFGS bounds the gap at its end; if not, its result has the gap infinity.
+    """
+
+    tol: float
+    max_iter: int
+    certified: bool = False
+    report: Callable = _no_report
+    may_give_up: bool = False
+    prove: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a solver found.
+
+    Attributes
+    ----------
+    W : ndarray of shape (p + 1, k)
+        Weights and intercepts of the centred columns, in double.
+    objective : float
+        Objective at W.
+    gap : float
+        Bound of how far that is above its minimum, NaN without a penalty.
+    estimate : float
+        An estimate of the same.
+    curve : list of float
+        Objective of each iterate.
+    passes : float
+        Passes made.
+    ended : str or None
+        Why it did not converge.
+    """
+
+    W: np.ndarray
+    objective: float = np.inf
+    gap: float = np.inf
+    estimate: float = np.inf
+    curve: list[float] | tuple = ()
+    passes: float = 0
+    ended: str | None = None

@@ -1,0 +1,81 @@
+"""The rule that ends L-BFGS."""
+
+import numpy as np
+
+from skce._solvers.result import Result
+
+__all__ = ["Stop"]
+
+SAFETY = 2.0  # of the estimate at the end
+LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
+ROUNDING = 1e-6  # what rounding may leave of the relative gradient
+
+
+class Stop:
+    """The rule that ends a fit.
+
+    Attributes
+    ----------
+    aim : float
+        What is to be left to fall, for that rule to hold.
+    ended : str or None
+        Why it ended without the rule.
+    """
+
+    def __init__(self, problem, engine, limits):
+        self.problem, self.engine, self.limits = problem, engine, limits
+        self.ended, self.proof, self.tried, self.at_zero = None, None, np.inf, None
+
+    def __call__(self):
+        problem, engine = self.problem, self.engine
+        goal = problem.goal(engine.value, self.limits.tol)
+        self.aim = goal * (LOOSEST / max(self.limits.tol, LOOSEST))
+        if problem.alpha == 0:
+            share = self._relative_gradient()
+            self.aim = engine.left * min(1.0, self.limits.tol / max(share, 1e-300)) ** 2 / 2
+            return share <= (self.limits.tol if engine.products else min(self.limits.tol, ROUNDING))
+        bound = engine.objective.bound(engine.gradient)
+        if bound <= min(goal, self.tried):
+            self.tried = bound / 2
+            self.proof = engine.objective.certified(engine.W, engine.gradient)
+            if problem.is_within(self.proof[2], self.proof[1], self.limits.tol):
+                return True
+            self.proof = None
+        if self.limits.certified:
+            self.aim = engine.left * goal / max(2 * bound, goal)
+            return False
+        return engine.products > 0 and SAFETY * engine.estimate <= self.aim
+
+    def _relative_gradient(self):
+        """Return the largest entry of the gradient in standardised columns, over that at zero."""
+        objective = self.engine.objective
+        if self.at_zero is None:
+            gradient = self.engine.gradient
+            if self.engine.W.any():
+                zero = np.zeros_like(self.engine.W)
+                _, gradient = objective.value_and_gradient(zero, remember=False)
+            self.at_zero = max(objective.steepest(gradient), 1e-6)
+        return objective.steepest(self.engine.gradient) / self.at_zero
+
+    def is_progress(self, before):
+        """Tell whether the objective fell from `before` by more than rounding makes."""
+        return before - self.engine.value > self.engine.objective.noise(before)
+
+    def stalled(self):
+        """Return why an end where nothing falls is not the optimum, None where it is."""
+        engine, problem = self.engine, self.problem
+        if problem.alpha == 0:
+            left = self._relative_gradient()
+            return None if left <= ROUNDING else f"rounding left a relative gradient of {left:.1g}"
+        near = max(self.aim, engine.objective.noise(engine.value))
+        if not self.limits.certified and SAFETY * engine.estimate <= near:
+            return None
+        return f"rounding in {problem.X.dtype} left a gap of about {engine.estimate:.1g}"
+
+    def result(self, curve, passes):
+        """Return the Result, without a bound of the gap where the limits do not ask for one."""
+        engine, proof = self.engine, self.proof
+        if proof is None and not self.limits.prove:
+            proof = engine.objective.rounded(engine.W), engine.value, np.inf
+        W, value, gap = proof or engine.objective.certified(engine.W, engine.gradient)
+        return Result(W, value, gap, SAFETY * engine.estimate, curve, passes, self.ended)
