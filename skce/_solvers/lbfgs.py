@@ -188,7 +188,7 @@ def minimize(problem, start, rng, limits):
         if stop():
             break
         if before + engine.passes + refresh.spent >= most_passes:
-            stop.ended = f"{most_passes} passes (10 * max_iter) were made"
+            stop.ended = f"{most_passes} passes ({PASSES} * max_iter) were made"
             break
         if refresh.is_due(engine.passes):
             refresh.renew(engine)
