@@ -10,8 +10,7 @@ from registry import then_long
 from scipy import sparse
 
 from skce import MultiLabelLogistic, MultinomialLogistic
-from skce._solvers import preconditioners
-from skce._solvers import lbfgs
+from skce._solvers import lbfgs, preconditioners
 from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
