@@ -26,8 +26,9 @@ CHOICE, STEPS, SDCA, METRIC, PROBLEM, SPAN, PAIRS, REFRESH = (
     for name in ("auto", "lbfgs", "sdca", "preconditioners", "problem", "span", "pairs", "refresh")
 )
 MODULES = (
-    *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, SOLVERS + "stopping", METRIC, SOLVERS + "objective"),
-    *(SDCA, PROBLEM, SOLVERS + "columns", SOLVERS + "certificate", SOLVERS + "sgd"),
+    *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, METRIC, SDCA, PROBLEM),
+    *(SOLVERS + name for name in ("newton", "stopping", "objective", "cholesky")),
+    *(SOLVERS + name for name in ("columns", "certificate", "sgd")),
     "skce._estimators.base",
 )
 NEVER = 10**18
@@ -65,7 +66,7 @@ SWITCHES = {
     "metric of uniform rows": {(METRIC, "draw_rows"): _uniform_rows},
     "metric not shrunk": {(METRIC, "_shrink"): lambda A, rows: None},
     "singular directions not told": {
-        (METRIC, "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))
+        (SOLVERS + "cholesky", "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))
     },
     "no Newton step": {(STEPS, "LBFGS.newton_step"): _step_without_products},
     "estimate without caution": {

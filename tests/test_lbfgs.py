@@ -1,4 +1,4 @@
-"""The objective, the metric, L-BFGS in it and its rule of the end, against plain NumPy."""
+"""The objective, the preconditioner, L-BFGS in it and its rule of the end, against plain NumPy."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from skce._solvers import lbfgs, preconditioners
 from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
-from skce._solvers.preconditioners import Metric, draw_rows
+from skce._solvers.preconditioners import Preconditioner, draw_rows
 from skce._solvers.result import Limits
 
 every_kind = pytest.mark.parametrize("name", KINDS)
@@ -37,9 +37,9 @@ ALL_ROWS = None, None
 
 
 def start(problem, W=None):
-    """L-BFGS in the metric of the constants."""
+    """L-BFGS in the preconditioner of the constants."""
     W = problem.constants() if W is None else W
-    return LBFGS(Objective(problem), Metric(problem, ALL_ROWS), W)
+    return LBFGS(Objective(problem), Preconditioner(problem, ALL_ROWS), W)
 
 
 def direction_of(case):
@@ -90,7 +90,7 @@ def test_steepest_does_not_depend_on_the_scale_of_columns(name, seed):
     unit = np.append(1 / np.sqrt(squares), 1.0)
     gradient = case.rng.standard_normal(case.plain.shape)
     expected = np.abs(gradient * unit[:, None]).max()
-    assert_allclose(Objective(case.problem).steepest(gradient), expected, rtol=1e-9)
+    assert_allclose(Objective(case.problem).largest_scaled_gradient(gradient), expected, rtol=1e-9)
 
 
 @many_seeds
@@ -105,7 +105,7 @@ def test_metric_is_the_second_moments_of_each_curvature_and_the_penalty(
     columns = problem.k if way == "matrices" else 1
     each = np.abs(case.rng.standard_normal((len(plain.Z), columns)))
     each *= problem.weights[:, None] > 0
-    metric = Metric(problem, ALL_ROWS, lambda rows: each[rows])
+    preconditioner = Preconditioner(problem, ALL_ROWS, lambda rows: each[rows])
     W, V = direction_of(case), direction_of(case)
     product = np.empty_like(W)
     for c in range(problem.k):
@@ -115,14 +115,21 @@ def test_metric_is_the_second_moments_of_each_curvature_and_the_penalty(
         A = np.diag(A.diagonal()) if way == "diagonal" else A
         product[:, c] = A @ W[:, c]
     if plain.sigmoid:
-        assert_allclose(metric.to_weights(metric.to_gradient(product)), W, rtol=1e-6, atol=1e-8)
-        U = metric.to_coordinates(W[None])[0]
+        assert_allclose(
+            preconditioner.to_weights(preconditioner.to_gradient(product)), W, rtol=1e-6, atol=1e-8
+        )
+        U = preconditioner.to_coordinates(W[None])[0]
         assert_allclose(np.sum(U**2), np.sum(W * product), rtol=1e-6)
-    U = metric.to_coordinates(W[None])[0]
-    assert_allclose(metric.to_weights(U), W, rtol=1e-8, atol=1e-9)
-    assert_allclose(metric.from_gradient(metric.to_gradient(V)[None])[0], V, rtol=1e-6, atol=1e-8)
+    U = preconditioner.to_coordinates(W[None])[0]
+    assert_allclose(preconditioner.to_weights(U), W, rtol=1e-8, atol=1e-9)
+    assert_allclose(
+        preconditioner.from_gradient(preconditioner.to_gradient(V)[None])[0],
+        V,
+        rtol=1e-6,
+        atol=1e-8,
+    )
     # a gradient belongs to coordinates as <g, W> does
-    assert_allclose(np.sum(metric.to_gradient(V) * U), np.sum(V * W), rtol=1e-6, atol=1e-9)
+    assert_allclose(np.sum(preconditioner.to_gradient(V) * U), np.sum(V * W), rtol=1e-6, atol=1e-9)
 
 
 @every_kind
@@ -131,14 +138,14 @@ def test_metric_of_the_constants_is_the_hessian_there(name):
     case = case_of(name, 0, scales=0)
     plain, problem = case.plain, case.problem
     W = problem.constants()
-    metric, objective = Metric(problem, ALL_ROWS), Objective(problem)
+    preconditioner, objective = Preconditioner(problem, ALL_ROWS), Objective(problem)
     objective.value_and_gradient(W)
     for c in range(problem.k):
         if plain.sigmoid and problem.label_weights[c] > 0:
             V = np.zeros(plain.shape)
             V[:, c] = case.rng.standard_normal(len(V))
             V[-1] *= plain.fit_intercept
-            back = metric.to_weights(metric.to_gradient(objective.product(V)))
+            back = preconditioner.to_weights(preconditioner.to_gradient(objective.product(V)))
             if problem.knows_constants:
                 assert_allclose(back, V, rtol=1e-5, atol=1e-5)
             assert np.sum(back * V) > 0
@@ -219,16 +226,18 @@ def test_another_metric_keeps_what_the_pairs_tell(name):
     engine = start(case.problem)
     for _ in range(4):
         engine.step(remember=True)
-    W, value, pairs, old = engine.W, engine.value, engine.pairs, engine.metric
-    engine.renew(Metric(case.problem, ALL_ROWS, engine.objective.curvature(True, 0.0)))
+    W, value, pairs, old = engine.W, engine.value, engine.pairs, engine.preconditioner
+    engine.renew(Preconditioner(case.problem, ALL_ROWS, engine.objective.curvature(True, 0.0)))
     assert engine.W is W
     assert engine.value == value
     assert len(engine.pairs.order) == len(pairs.order)
     for place, new in zip(pairs.order, engine.pairs.order, strict=True):
         s, t = pairs.S[place].reshape(W.shape), engine.pairs.S[new].reshape(W.shape)
-        assert_allclose(engine.metric.to_weights(t), old.to_weights(s), rtol=1e-7, atol=1e-9)
+        assert_allclose(
+            engine.preconditioner.to_weights(t), old.to_weights(s), rtol=1e-7, atol=1e-9
+        )
         assert_allclose(engine.pairs.SY[new, new], pairs.SY[place, place], rtol=1e-6)
-    engine.renew(engine.metric, keep=False)
+    engine.renew(engine.preconditioner, keep=False)
     assert len(engine.pairs.order) == 0
 
 
@@ -283,10 +292,10 @@ def test_metric_of_a_sample_is_near_that_of_all_rows():
     case = case_of("labels", 0, n=(30_000, 30_001), p=(45, 46), k=(3, 4), scales=0, storage="dense")
     weights = case.problem.weights[:, None]
     drawn = draw_rows(case.problem, 5000, np.random.RandomState(0))
-    metric = Metric(case.problem, drawn, lambda rows: weights[rows])
+    preconditioner = Preconditioner(case.problem, drawn, lambda rows: weights[rows])
     A = case.plain.Z.T @ (weights * case.plain.Z) + np.diag(case.plain.decay[:, 0])
     V = case.rng.standard_normal((46, 3))
-    ratio = np.sum(V * metric.to_weights(metric.to_gradient(A @ V))) / np.sum(V * V)
+    ratio = np.sum(V * preconditioner.to_weights(preconditioner.to_gradient(A @ V))) / np.sum(V * V)
     assert 0.7 < ratio < 1.3
 
 

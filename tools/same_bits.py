@@ -36,7 +36,10 @@ __all__ = ["cases", "main", "run"]
 # guard against an objective above that of the best constants
 AUTO = tuple(
     f"_solvers/{name}.py"
-    for name in ("auto", "span", "lbfgs", "pairs", "refresh", "stopping", "preconditioners")
+    for name in (
+        *("auto", "span", "lbfgs", "pairs", "newton", "refresh", "stopping"),
+        *("preconditioners", "cholesky"),
+    )
 )
 SOLVERS = ("auto", "sdca", "lbfgs", "sgd", "adagrad", "adam")
 STORAGE = ("dense", "csr")

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from skce._solvers import lbfgs, sdca
+from skce._solvers.columns import logit_sizes
 from skce._solvers.objective import Objective
 from skce._solvers.preconditioners import MOST_COLUMNS
 from skce._solvers.result import Result
@@ -20,10 +21,10 @@ from skce._solvers.span import Span, is_wide
 
 __all__ = ["find_optimum", "minimize"]
 
-FEW_COLUMNS = 256  # of which L-BFGS makes matrices sooner than sdca its passes
-SAMPLE = 1000  # rows from which their length is told
-MOST_ROUNDED = 1e-5  # of the logits, by the dtype of X: from there the objective is told in double
-LEAST_GOAL = 100.0  # roundings of the objective by that dtype: below it solvers work in double
+FEW_COLUMNS = 256  # up to here L-BFGS makes its matrices in less time than SDCA its passes
+SAMPLE = 1000  # rows from which the length of rows is estimated
+MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
+LEAST_GOAL = 100.0  # times the rounding of the objective: for a smaller goal fits go on in double
 
 
 def minimize(problem, start, rng, limits, solver):
@@ -132,7 +133,7 @@ def _is_rough(problem, found, tol):
     goal = problem.goal(found.objective, tol)
     if problem.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
         return True
-    return eps * problem.reach(found.W) > MOST_ROUNDED
+    return eps * logit_sizes(problem.X, problem.centre_in_dtype, found.W) > MOST_ROUNDED
 
 
 def _in_double(problem, found, rng, limits, solver):

@@ -11,6 +11,7 @@ __all__ = [
     "centre_of",
     "centred_squares",
     "draw",
+    "logit_sizes",
     "pieces",
     "sample_rows",
     "smoothness",
@@ -19,9 +20,11 @@ __all__ = [
 
 CENTRE_ROWS = 4096  # rows from which the centre is estimated, at most
 CENTRE_SIZE = 1 << 21  # and their entries
-HUGE = 1e15  # whose squares float32 does not sum
+HUGE = 1e15  # float32 overflows in sums of squares of larger numbers
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
-BLOCK = 4096  # rows looked at together
+BLOCK = 4096  # rows whose extremes are found at a time
+SOME_ROWS = 1000  # rows from which the size of logits is estimated
+SHORT = 50.0  # a bound of that size up to here is good enough
 SAMPLE = 2000  # rows from which variances and smoothness are estimated, at least
 
 
@@ -72,6 +75,22 @@ def centred_squares(X, centre, k):
         Z = X[rows]
         squares = np.square(Z.data, dtype=np.float64)
         yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
+
+
+def logit_sizes(X, centre, W):
+    """Return how large the terms are that a logit at W (p + 1, k) is summed of.
+
+    It is the sum of their absolute values, a mean over some rows, largest of the k outputs; or a
+    simple bound of it, where that is small.
+    """
+    X = X[:: max(1, X.shape[0] // SOME_ROWS)]
+    terms = abs(X) if sparse.issparse(X) else np.abs(X - centre)
+    squares = terms.power(2) if sparse.issparse(X) else np.square(terms)
+    length = np.sqrt(squares.sum(axis=1, dtype=np.float64)).mean()
+    bound = float(length * np.sqrt(np.einsum("ij,ij->j", W[:-1], W[:-1]).max(initial=0)))
+    if bound < SHORT:
+        return bound
+    return float((terms @ np.abs(W[:-1])).mean(axis=0).max(initial=0))
 
 
 class Moments:

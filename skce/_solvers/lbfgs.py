@@ -1,10 +1,10 @@
-"""L-BFGS in the coordinates of a metric, with Newton's step near the end.
+"""L-BFGS in the coordinates of a preconditioner, with Newton's step near the end.
 
 1. On many rows it begins on samples of them. Each step goes along the direction that the pairs of
    earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one
    pass.
-2. When as many passes were made as it costs, the metric is made anew of the curvature at the
-   iterate, one matrix for each class; the pairs are taken along.
+2. When as many passes were made as it costs, the preconditioner is made anew of the curvature at
+   the iterate, one matrix for each class; the pairs are taken along.
 3. The pairs estimate how far the objective may still fall. Where that is near the goal, Newton's
    direction is sought by conjugate gradients that the pairs precondition, and each product with
    the Hessian becomes a pair too (Morales and Nocedal, 2002, "Enriched methods for large-scale
@@ -15,35 +15,34 @@
 
 import numpy as np
 
+from skce._solvers import newton
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
-from skce._solvers.preconditioners import Metric
+from skce._solvers.preconditioners import Preconditioner
 from skce._solvers.refresh import REFRESH, Refresh
 from skce._solvers.stopping import Stop
 
 __all__ = ["LBFGS", "minimize"]
 
-PASSES = 10  # times max_iter, at most
-NEAR = 3.0  # times the goal: an estimate from which Newton's direction is sought
-LEFT = 0.5  # share of the goal that may be left of Newton's step
-MOST_PRODUCTS = 10  # of one direction
-ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope
-SHORTEST = 1e-10  # of a step
-MOST_STALLED = 3  # steps whose fall is below rounding
+PASSES = 10  # most passes, for each of max_iter
+NEAR = 3.0  # Newton's direction is sought once so many times the goal are left to fall
+ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope in Wolfe's conditions
+SHORTEST = 1e-10  # length of a step below which the line search gives up
+MOST_STALLED = 3  # steps in a row whose fall is below rounding: then the fit ends
 FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
-ROWS_PER_WEIGHT = 30
-GROWTH = 4  # of the samples
+ROWS_PER_WEIGHT = 30  # of the first sample: fewer rows know too little of the weights
+GROWTH = 4  # times as many rows has the next sample
 SAMPLE_STEPS = 60  # most steps on one sample
 
 
 class LBFGS:
-    """Minimise by L-BFGS in the coordinates of a metric.
+    """Minimise by L-BFGS in the coordinates of a preconditioner.
 
     Parameters
     ----------
     objective : Objective
         What to minimise.
-    metric : Metric
+    preconditioner : Preconditioner
         Coordinates.
     W : ndarray of shape (p + 1, k)
         Where to begin.
@@ -64,8 +63,8 @@ class LBFGS:
         Products with the Hessian of the last step, 0 for one of L-BFGS.
     """
 
-    def __init__(self, objective, metric, W, remember=False):
-        self.objective, self.metric, self.pairs = objective, metric, Pairs(W.size)
+    def __init__(self, objective, preconditioner, W, remember=False):
+        self.objective, self.preconditioner, self.pairs = objective, preconditioner, Pairs(W.size)
         self.known = remember  # whether the objective has the curvature at W
         self.products = 0
         self.g = np.zeros(W.size)
@@ -79,7 +78,7 @@ class LBFGS:
     def _arrive(self, W, value, gradient, step=None):
         """Take W for the iterate, and find the direction from there."""
         self.W, self.value, self.gradient = W, value, gradient
-        g, pairs = self.metric.to_gradient(gradient).ravel(), self.pairs
+        g, pairs = self.preconditioner.to_gradient(gradient).ravel(), self.pairs
         if step is not None:
             pairs.add(step, g - self.g)
         direction, unmet = pairs.divide(g)
@@ -93,15 +92,15 @@ class LBFGS:
             self.objective.value_and_gradient(self.W)
             self.known = True
 
-    def renew(self, metric, keep=True):
-        """Go on in the coordinates of another metric, with the pairs in these or without."""
-        old, before, pairs = self.metric, self.pairs, Pairs(self.W.size)
+    def renew(self, preconditioner, keep=True):
+        """Take another preconditioner, and the pairs in its coordinates unless `keep` is False."""
+        old, before, pairs = self.preconditioner, self.pairs, Pairs(self.W.size)
         order, shape = before.order if keep else before.order[:0], (-1, *self.W.shape)
         if len(order):
-            S = metric.to_coordinates(old.to_weights(before.S[order].reshape(shape)))
-            Y = metric.to_gradient(old.from_gradient(before.Y[order].reshape(shape)))
+            S = preconditioner.to_coordinates(old.to_weights(before.S[order].reshape(shape)))
+            Y = preconditioner.to_gradient(old.from_gradient(before.Y[order].reshape(shape)))
             pairs.take(S.reshape(len(order), -1), Y.reshape(len(order), -1))
-        self.metric, self.pairs = metric, pairs
+        self.preconditioner, self.pairs = preconditioner, pairs
         self._arrive(self.W, self.value, self.gradient)
 
     def step(self, remember):
@@ -112,32 +111,15 @@ class LBFGS:
     def newton_step(self, goal):
         """Make one step along Newton's direction, known to a share of the goal."""
         self.know()
-        x, r, q, rz = np.zeros_like(self.g), -self.g, self.direction, 2 * self.left
-        found: list[tuple] = []
-        estimate, flattest = self.estimate, 0.0
-        least = max(LEFT * goal, 1e-3 * estimate)
-        while not found or (estimate > least and len(found) < MOST_PRODUCTS):
-            Q = self.metric.to_weights(q.reshape(self.W.shape))
-            Hq = self.metric.to_gradient(self.objective.product(Q)).ravel()
-            curvature = float(q @ Hq)
-            if not 0 < curvature < np.inf:
-                break
-            found.append((q, Hq))
-            x = x + rz / curvature * q
-            r = r - rz / curvature * Hq
-            z, unmet = self.pairs.divide(r)
-            rz, before = float(r @ z), rz
-            flattest = max(flattest, float(q @ q) / curvature)
-            estimate = self.pairs.estimate(rz, unmet, flattest)
-            q = z + rz / before * q
-        for pair in found:
+        direction, pairs = newton.direction(self, goal)
+        for pair in pairs:
             self.pairs.add(*pair)
-        self.products = len(found)
-        return bool(found) and self._move(x, True)
+        self.products = len(pairs)
+        return bool(pairs) and self._move(direction, True)
 
     def _move(self, direction, remember):
         """Step to where Wolfe's conditions hold; return False if no step lowers the objective."""
-        D = self.metric.to_weights(direction.reshape(self.W.shape))
+        D = self.preconditioner.to_weights(direction.reshape(self.W.shape))
         slope = float(np.sum(self.gradient * D))
         low, high, length, best, value = 0.0, np.inf, 1.0, None, np.nan
         while slope < 0 and length > SHORTEST and high - low > SHORTEST:
@@ -172,12 +154,12 @@ def minimize(problem, start, rng, limits):
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
     refresh = Refresh(problem, rng)
-    metric = Metric(problem, refresh.rows(REFRESH))
+    preconditioner = Preconditioner(problem, refresh.rows(REFRESH))
     before = 0.0
     if begins:
-        W, metric, before = _on_samples(problem, W, metric, rng, curve)
+        W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve)
     known = before > 0 or not begins
-    engine = LBFGS(Objective(problem), metric, W, known)
+    engine = LBFGS(Objective(problem), preconditioner, W, known)
     if known:
         refresh.renew(engine, 1)
     stop = Stop(problem, engine, limits)
@@ -208,8 +190,8 @@ def minimize(problem, start, rng, limits):
     return stop.result(curve, before + engine.passes)
 
 
-def _on_samples(problem, W, metric, rng, curve):
-    """Run on samples of many rows; return the last W and metric, and the passes it cost."""
+def _on_samples(problem, W, preconditioner, rng, curve):
+    """Run on samples of many rows; return the last W, its preconditioner and the passes made."""
     n, p = problem.X.shape
     passes, size = 0.0, len(problem.rows)
     sizes: list[int] = []
@@ -219,7 +201,7 @@ def _on_samples(problem, W, metric, rng, curve):
     order = rng.permutation(problem.rows) if sizes else None
     for size in sizes:
         part = problem.subset(np.sort(order[:size]))
-        engine, refresh = LBFGS(Objective(part), metric, W), Refresh(part, rng)
+        engine, refresh = LBFGS(Objective(part), preconditioner, W), Refresh(part, rng)
         sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
         for _ in range(SAMPLE_STEPS):
             if engine.estimate <= min(sampling, 0.05 * abs(engine.value)):
@@ -230,5 +212,5 @@ def _on_samples(problem, W, metric, rng, curve):
             if not engine.step(refresh.is_due(engine.passes + 1)):
                 break
         passes += engine.passes * size / n
-        W, metric = engine.W, engine.metric
-    return W, metric, passes
+        W, preconditioner = engine.W, engine.preconditioner
+    return W, preconditioner, passes

@@ -11,7 +11,7 @@ from skce._solvers.columns import pieces
 __all__ = ["Objective"]
 
 SUMMING = 1e-12  # relative error of sums in double
-FLAT_BY_ROUNDING = 0.75  # power of the rounding: the least curvature of a row
+FLAT_BY_ROUNDING = 0.75  # a row's curvature is at least this power of the dtype's rounding
 
 
 class Objective:
@@ -69,9 +69,9 @@ class Objective:
             _, gradient = self.value_and_gradient(W, remember=False)
         return W, *certificate(self.problem, W, None, self.sums(gradient))
 
-    def steepest(self, gradient):
+    def largest_scaled_gradient(self, gradient):
         """Return the largest entry of the gradient, in standardised columns."""
-        return float(np.abs(gradient * self.unit).max())
+        return float(np.abs(gradient * self.column_scale).max())
 
     def sums(self, gradient):
         """Return the weighted sums of the probabilities, as `certificate` takes them."""
@@ -100,7 +100,7 @@ class Objective:
         return bounded
 
     @cached_property
-    def unit(self):
+    def column_scale(self):
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
         square = self.problem.column_squares / self.problem.weights.sum() + 4 * self.problem.alpha
         return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]

@@ -5,10 +5,10 @@ from scipy import linalg
 
 __all__ = ["Pairs"]
 
-MEMORY = (10, 60)  # pairs of L-BFGS, as many as MEMORY_SIZE allows
-MEMORY_SIZE = 1 << 21  # their numbers
-MOST_SCALE = 1.5  # beyond 2 rounding grows where the curvature is that of the metric
-OUTLIERS = 0.05  # share of the pairs, the flattest, that do not speak for what none has met
+MEMORY = (10, 60)  # least and most pairs
+MEMORY_SIZE = 1 << 21  # numbers that all of them may hold
+MOST_SCALE = 1.5  # of what no pair has met: beyond 2 rounding there grows from step to step
+OUTLIERS = 0.05  # share of the pairs, the flattest, that say nothing of what none has met
 
 
 class Pairs:

@@ -1,21 +1,21 @@
-"""The metric of L-BFGS: what stands in for the Hessian at zero weights, or at an iterate."""
+"""The preconditioner of L-BFGS: what stands in for the Hessian, and the rows it is made of."""
 
 import numpy as np
 from scipy import linalg, sparse
 
 from skce._kernels.threads import in_threads
+from skce._solvers.cholesky import cholesky, to_unit
 from skce._solvers.columns import pieces, summable
 
-__all__ = ["Metric", "draw_rows", "has_matrices"]
+__all__ = ["Preconditioner", "draw_rows", "has_matrices"]
 
-MOST_COLUMNS = 4000  # of a matrix
-MATRICES_SIZE = 1 << 23  # numbers of the matrices of all classes, beyond which one is for all
-SINGULAR = 1e-10  # square of a pivot, of a unit diagonal, from which directions are looked into
-ROUNDING = 1e-15  # of a pivot, for each column, or that of the columns squared
-SUSPECT = 1e-5  # square of a pivot that float32 makes no better
+MOST_COLUMNS = 4000  # for a p x p matrix
+MATRICES_SIZE = 1 << 23  # most numbers in one matrix for each class; beyond, one serves all
+ROUNDING = 1e-15  # of a pivot, times p; for float32 columns that of their squares
+SUSPECT = 1e-5  # a squared pivot below this asks for products in double
 
 
-class Metric:
+class Preconditioner:
     """Second moments of the columns and the constant times a curvature, plus the penalty, factored.
 
     Coordinates U are those where it is the identity. With a curvature for each class it is a
@@ -32,7 +32,7 @@ class Metric:
         Returns the weight * curvature (m, k) or (m, 1) of some rows; None is that of the best
         constants.
     flat : list, default=None
-        The flat directions of another metric of these columns; None looks for them.
+        The flat directions of another preconditioner of these columns; None looks for them.
     """
 
     def __init__(self, problem, drawn, curvature=None, flat=None):
@@ -235,59 +235,3 @@ def _shrink(A, rows):
     diagonal = A.diagonal().copy()
     A *= 1 - 0.5 * len(A) / (rows + len(A))
     A[np.diag_indices_from(A)] = diagonal
-
-
-def to_unit(A):
-    """Scale A, in place, to a diagonal of 1; return the scale."""
-    diagonal = A.diagonal()
-    d = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    A *= d[:, None]
-    A *= d
-    return d
-
-
-def cholesky(A, rounding):
-    """Factor A, of unit diagonal, in place: return L, its lower triangle holds the factor.
-
-    Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
-    where it would be rounding divided by rounding. Also returned: a basis of them, or None, and
-    the least square of a pivot.
-    """
-    ridge, N, least, diagonal = 1e-14, None, 0.0, 1.0
-    L, every = A.T, np.diag_indices_from(A)  # LAPACK leaves the upper triangle of L as it is
-    while True:
-        L[every] = diagonal + ridge
-        _, failed = linalg.lapack.dpotrf(L, lower=1, clean=0, overwrite_a=1)
-        if N is None:
-            least = 0.0 if failed else float(L[every].min()) ** 2
-            if least > SINGULAR:
-                return L, None, least
-            _mirror(L)
-            L[every] = 1.0
-            N = singular_directions(L, rounding)
-            L += N @ N.T
-            diagonal = L[every]
-        elif failed:
-            _mirror(L)
-            ridge *= 100
-        else:
-            return L, N, least
-
-
-def _mirror(L):
-    """Copy the upper triangle of L to the lower one."""
-    for j in range(len(L)):
-        L[j + 1 :, j] = L[j, j + 1 :]
-
-
-def singular_directions(A, rounding):
-    """Return an orthonormal basis (p, m) of the null space of A, of unit diagonal, to rounding."""
-    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=rounding * len(A), lower=1)
-    if rank == len(A):
-        return np.zeros((len(A), 0))
-    rest = linalg.solve_triangular(
-        c[:rank, :rank], c[rank:, :rank].T, lower=True, trans="T", check_finite=False
-    )
-    N = np.empty((len(A), len(A) - rank))
-    N[order - 1] = np.vstack([-rest, np.eye(len(A) - rank)])
-    return linalg.qr(N, mode="economic", check_finite=False)[0]

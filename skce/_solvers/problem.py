@@ -19,8 +19,6 @@ from skce._solvers.columns import centre_of, centred_squares, draw, pieces
 
 __all__ = ["Problem"]
 
-SOME_ROWS = 1000  # from which the size of logits is told
-SHORT = 50.0  # up to which a bound of it is good enough
 UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
 
 
@@ -337,20 +335,6 @@ class Problem:
     def is_within(self, gap, value, tol):
         """Tell whether the gap, if there is one, is within the goal."""
         return gap < np.inf and gap <= self.goal(value, tol)
-
-    def reach(self, W):
-        """Return the largest sum of the sizes of a logit's terms, a mean over some rows.
-
-        Or a simple bound of it, where that is small.
-        """
-        X = self.X[:: max(1, self.X.shape[0] // SOME_ROWS)]
-        terms = abs(X) if sparse.issparse(X) else np.abs(X - self.centre_in_dtype)
-        squares = terms.power(2) if sparse.issparse(X) else np.square(terms)
-        length = np.sqrt(squares.sum(axis=1, dtype=np.float64)).mean()
-        bound = float(length * np.sqrt(np.einsum("ij,ij->j", W[:-1], W[:-1]).max(initial=0)))
-        if bound < SHORT:
-            return bound
-        return float((terms @ np.abs(W[:-1])).mean(axis=0).max(initial=0))
 
     def in_double(self):
         """The same with X, and what has its dtype, in double."""

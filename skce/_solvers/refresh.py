@@ -1,19 +1,19 @@
-"""When the metric of L-BFGS is made anew, and of which rows."""
+"""When the preconditioner of L-BFGS is made anew, and of which rows."""
 
 from scipy import sparse
 
-from skce._solvers.preconditioners import Metric, draw_rows, has_matrices
+from skce._solvers.preconditioners import Preconditioner, draw_rows, has_matrices
 
 __all__ = ["REFRESH", "Refresh"]
 
-REFRESH = 10  # passes at least before another metric
-LEAST_CURVATURE = 0.01  # of a row in a metric, of the mean of its class
-ROWS_PER_COLUMN = 10  # of a metric, at least
-LEAST_SIZE = 1 << 20  # numbers of the rows of a metric, at least
+REFRESH = 10  # least passes between two preconditioners
+LEAST_CURVATURE = 0.01  # share of the mean curvature of its class that a row is given at least
+ROWS_PER_COLUMN = 10  # least rows that a preconditioner is made of
+LEAST_SIZE = 1 << 20  # or as many as hold so many numbers
 
 
 class Refresh:
-    """When a metric is made anew, and of which rows: for as many passes as were made since."""
+    """Makes a preconditioner anew once as many passes were made as that costs."""
 
     def __init__(self, problem, rng):
         X, self.problem, self.rng = problem.X, problem, rng
@@ -26,7 +26,7 @@ class Refresh:
         self.last = self.spent = self.least_curvature = 0.0
 
     def rows(self, passes):
-        """Draw the rows of a metric that may cost so many passes."""
+        """Draw the rows of a preconditioner that may cost so many passes."""
         most = max(self.least, int(passes / max(self.cost, 1e-300) * self.n))
         return draw_rows(self.problem, most, self.rng)
 
@@ -35,10 +35,10 @@ class Refresh:
         return passes - self.last >= self.wait
 
     def renew(self, engine, passes=None, keep=True):
-        """Give the engine a metric of the curvature where it is, for so many passes.
+        """Give the engine a preconditioner of the curvature where it is, for so many passes.
 
         None is as many as were made since the last one. Where steps bend far more than the last
-        metric told, rows that are flat here are not taken for flat there.
+        preconditioner told, rows that are flat here are not taken for flat there.
         """
         if not keep or engine.pairs.scale < LEAST_CURVATURE:
             self.least_curvature = LEAST_CURVATURE
@@ -47,15 +47,15 @@ class Refresh:
         curvature = engine.objective.curvature(self.for_each, self.least_curvature)
         drawn = self.rows(passes)
         exact = self.problem.sigmoid and self.for_each and drawn[0] is None
-        metric = Metric(self.problem, drawn, curvature, engine.metric.flat)
+        preconditioner = Preconditioner(self.problem, drawn, curvature, engine.preconditioner.flat)
         exact = exact and not self.least_curvature  # the Hessian itself
-        engine.renew(metric, keep and not exact)
+        engine.renew(preconditioner, keep and not exact)
         rows = self.n if drawn[0] is None else len(drawn[0])
         self.spent += self.cost * rows / max(self.n, 1)
         self.last = engine.passes
 
     def make_exact(self, engine):
-        """Give the engine a metric of the curvature alone, which estimates need."""
+        """Give the engine a preconditioner of the curvature alone, which estimates need."""
         if self.least_curvature:
             self.least_curvature = 0.0
             self.renew(engine)

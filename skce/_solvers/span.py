@@ -9,8 +9,8 @@ from skce._solvers.preconditioners import MOST_COLUMNS
 
 __all__ = ["Span", "is_wide"]
 
-FEW_ROWS = 300  # up to which, and as many as columns, weights are sought in the rows' span
-WIDE_ROWS = 2000  # the same of half as many rows as columns
+FEW_ROWS = 300  # most rows, if there are no fewer columns
+WIDE_ROWS = 2000  # most rows, if there are twice as many columns
 
 
 def is_wide(problem):

@@ -6,9 +6,9 @@ from skce._solvers.result import Result
 
 __all__ = ["Stop"]
 
-SAFETY = 2.0  # of the estimate at the end
+SAFETY = 2.0  # the estimate times this has to be within the goal
 LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
-ROUNDING = 1e-6  # what rounding may leave of the relative gradient
+ROUNDING = 1e-6  # without a penalty: relative gradient that rounding may leave
 
 
 class Stop:
@@ -54,8 +54,8 @@ class Stop:
             if self.engine.W.any():
                 zero = np.zeros_like(self.engine.W)
                 _, gradient = objective.value_and_gradient(zero, remember=False)
-            self.at_zero = max(objective.steepest(gradient), 1e-6)
-        return objective.steepest(self.engine.gradient) / self.at_zero
+            self.at_zero = max(objective.largest_scaled_gradient(gradient), 1e-6)
+        return objective.largest_scaled_gradient(self.engine.gradient) / self.at_zero
 
     def is_progress(self, before):
         """Tell whether the objective fell from `before` by more than rounding makes."""
