@@ -53,7 +53,7 @@ cp -r setup.py pyproject.toml README.md LICENSE skce tests tools build/$(1)
 rm -f build/$(1)/skce/*.so build/$(1)/skce/*/*.so
 endef
 BUILD_COPY := ../../$(BIN)/python setup.py --quiet build_ext --inplace
-KERNEL_TESTS := tests/test_losses.py tests/test_sgd.py
+KERNEL_TESTS := tests/test_losses.py tests/test_engine_sgd.py
 
 # the kernels' tests on a build with bounds checks and C assertions, in a copy
 debug-test: $(VENV)/test
@@ -63,7 +63,7 @@ debug-test: $(VENV)/test
 
 # the kernels' tests once for each CPU level of this machine
 level-test: $(VENV)/test
-	tools/levels.sh $(PYTEST) -x $(KERNEL_TESTS) tests/test_simd.py
+	tools/levels.sh $(PYTEST) -x $(KERNEL_TESTS) tests/test_kernels_simd.py
 
 # the debug build again, with the address and undefined behaviour sanitizers of gcc. The interpreter
 # has none, so their libraries are preloaded, before them nothing; libstdc++ for the exceptions of SciPy
@@ -75,7 +75,7 @@ sanitize: $(VENV)/test
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		LD_PRELOAD="$(foreach lib,asan ubsan stdc++,$$(gcc -print-file-name=lib$(lib).so))" \
 		&& tools/levels.sh ../../$(PYTEST) $(KERNEL_TESTS) tests/test_robustness.py \
-		&& ../../$(PYTEST) -m "not long" tests/test_gradient.py tests/test_sdca.py
+		&& ../../$(PYTEST) -m "not long" tests/test_engine_passes.py tests/test_engine_sdca.py
 
 # the tests of kernels and estimators on a build without OpenMP
 no-openmp-test: $(VENV)/test
@@ -84,7 +84,7 @@ no-openmp-test: $(VENV)/test
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -c \
 		"from skce._kernels.cpu import max_threads; assert max_threads() == 0, 'built with OpenMP'"
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(PYTEST) $(KERNEL_TESTS) \
-		tests/test_robustness.py tests/test_base.py tests/test_multinomial.py tests/test_multilabel.py
+		tests/test_robustness.py tests/test_estimators_base.py tests/test_estimators_multinomial.py tests/test_estimators_multilabel.py
 
 $(BIN)/python:
 	@echo "== $(VENV): a virtual environment of $(PYTHON)"

@@ -1,4 +1,4 @@
-/* The primitives of skce_simd.h for test_simd.py, which finds them by name and level: "pack_f32_avx2".
+/* The primitives of skce_simd.h for test_kernels_simd.py, which finds them by name and level: "pack_f32_avx2".
  *
  * 1. exp, log and log1p, inlined everywhere else, get a loop: exp_f32_avx2(x, n, y).
  * 2. scan_exp_f32_avx2(first, last, step, &at) returns the largest error in ulp of the floats with the

@@ -6,7 +6,15 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
-from test_base import SOLVERS, WEIGHT, X, every_problem, every_solver, model_and_y, parameters
+from test_estimators_base import (
+    SOLVERS,
+    WEIGHT,
+    X,
+    every_problem,
+    every_solver,
+    model_and_y,
+    parameters,
+)
 
 from skce import MultinomialLogistic
 from skce._estimators import base
@@ -40,7 +48,7 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
         getattr(model, before)(X, y)
     good = model.get_params()
     state = joblib.hash(vars(model))
-    with pytest.raises(ValueError):  # noqa: PT011 (which one is for test_validation)
+    with pytest.raises(ValueError):  # noqa: PT011 (which one is for test_estimators_validation)
         model.set_params(**params).fit(**{"X": X, "y": y, **arguments})
     assert joblib.hash(vars(model.set_params(**good))) == state
 

@@ -1,4 +1,4 @@
-"""The canonical form against plain NumPy, and the certificate as a bound of the true gap."""
+"""Problems of the solvers against plain NumPy, and the certificate as a bound of the true gap."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def tolerance(case):
 
 @many_seeds
 @every_kind
-def test_masses_are_the_sums_of_the_targets(name, seed):
+def test_target_sums_label_weights_and_entropy_are_those_of_the_targets(name, seed):
     case = case_of(name, seed)
     problem = case.problem
     plain, rtol = case.plain, tolerance(case)

@@ -13,7 +13,6 @@ from skce import MultiLabelLogistic, MultinomialLogistic
 from skce._solvers import lbfgs, preconditioners
 from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
-from skce._solvers.pairs import Pairs
 from skce._solvers.preconditioners import Preconditioner, draw_rows
 from skce._solvers.result import Limits
 
@@ -83,7 +82,7 @@ def test_objective_is_plain_numpy(name, seed):
 
 @many_seeds
 @every_kind
-def test_steepest_does_not_depend_on_the_scale_of_columns(name, seed):
+def test_largest_scaled_gradient_does_not_depend_on_the_scale_of_columns(name, seed):
     case = case_of(name, seed)
     weights = case.problem.weights / case.problem.weights.sum()
     squares = weights @ case.plain.Z[:, :-1] ** 2 + 4 * case.plain.alpha
@@ -96,7 +95,7 @@ def test_steepest_does_not_depend_on_the_scale_of_columns(name, seed):
 @many_seeds
 @every_kind
 @every_way
-def test_metric_is_the_second_moments_of_each_curvature_and_the_penalty(
+def test_preconditioner_is_the_second_moments_of_each_curvature_and_the_penalty(
     name, seed, way, monkeypatch
 ):
     choose(monkeypatch, way)
@@ -133,7 +132,7 @@ def test_metric_is_the_second_moments_of_each_curvature_and_the_penalty(
 
 
 @every_kind
-def test_metric_of_the_constants_is_the_hessian_there(name):
+def test_preconditioner_of_the_constants_is_the_hessian_there(name):
     """Of a sigmoid all of it, of a softmax its diagonal blocks."""
     case = case_of(name, 0, scales=0)
     plain, problem = case.plain, case.problem
@@ -149,39 +148,6 @@ def test_metric_of_the_constants_is_the_hessian_there(name):
             if problem.knows_constants:
                 assert_allclose(back, V, rtol=1e-5, atol=1e-5)
             assert np.sum(back * V) > 0
-
-
-def bfgs(pairs, scale, size):
-    """The inverse Hessian by the formula of Broyden, Fletcher, Goldfarb and Shanno."""
-    H = scale * np.eye(size)
-    for s, y in pairs:
-        V = np.eye(size) - np.outer(y, s) / (s @ y)
-        H = V.T @ H @ V + np.outer(s, s) / (s @ y)
-    return H
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 12, 25])
-def test_pairs_are_the_bfgs_matrix(count):
-    rng, size = np.random.default_rng(count), 12
-    A = rng.standard_normal((size, size))
-    A = A @ A.T / size + 0.5 * np.eye(size)
-    pairs, known = Pairs(size), []
-    for _ in range(count):
-        s = rng.standard_normal(size)
-        known.append((s, A @ s))
-        pairs.add(*known[-1])
-    pairs.add(s, -A @ s) if count else None  # no curvature: not taken
-    known = known[-pairs.most :]
-    assert pairs.most == size
-    assert len(pairs.order) == len(known)
-    H, g = bfgs(known, pairs.scale, size), rng.standard_normal(size)
-    direction, rest = pairs.divide(g)
-    assert_allclose(direction, H @ g, rtol=1e-8, atol=1e-8)
-    # with another curvature of the rest
-    more = bfgs(known, max(pairs.cautious_scale, pairs.scale), size)
-    assert_allclose(pairs.estimate(g @ direction, rest), g @ more @ g / 2, rtol=1e-7)
-    met = [s @ s / (s @ y) for s, y in known]
-    assert pairs.cautious_scale == pytest.approx(max([1.0, *met]))
 
 
 @many_seeds
@@ -221,7 +187,7 @@ def test_newton_step_falls_by_its_decrement_near_the_optimum(name, seed):
 
 
 @every_kind
-def test_another_metric_keeps_what_the_pairs_tell(name):
+def test_another_preconditioner_keeps_what_the_pairs_tell(name):
     case = case_of(name, 2, scales=0, alpha=1e-2)
     engine = start(case.problem)
     for _ in range(4):
@@ -288,7 +254,7 @@ def test_ends_at_the_optimum_from_anywhere(name):
     assert case.plain.objective(found.W) - least <= 1e-9
 
 
-def test_metric_of_a_sample_is_near_that_of_all_rows():
+def test_preconditioner_of_a_sample_is_near_that_of_all_rows():
     case = case_of("labels", 0, n=(30_000, 30_001), p=(45, 46), k=(3, 4), scales=0, storage="dense")
     weights = case.problem.weights[:, None]
     drawn = draw_rows(case.problem, 5000, np.random.RandomState(0))
