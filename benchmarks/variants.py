@@ -80,7 +80,7 @@ SWITCHES = {
         (CHOICE, "_prefers_sdca"): lambda problem, solver: problem.alpha > 0,
         (SDCA, "MOST_LEVERAGE"): NEVER,
     },
-    "sdca never slow": {(SDCA, "_is_slow"): lambda running, goal: False},
+    "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
     "q never adapted": {(SDCA, "SDCA._control"): lambda self, gap, move: None},
     "certificate after each pass": {(SDCA, "CANDIDATE"): NEVER},
     "best iterate not kept": {(SDCA, "KEEP"): NEVER},

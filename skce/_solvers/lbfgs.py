@@ -18,8 +18,7 @@ import numpy as np
 from skce._solvers import newton
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
-from skce._solvers.preconditioners import Preconditioner
-from skce._solvers.refresh import REFRESH, Refresh
+from skce._solvers.refresh import Refresh
 from skce._solvers.stopping import Stop
 
 __all__ = ["LBFGS", "minimize"]
@@ -118,7 +117,11 @@ class LBFGS:
         return bool(pairs) and self._move(direction, True)
 
     def _move(self, direction, remember):
-        """Step to where Wolfe's conditions hold; return False if no step lowers the objective."""
+        """Step to where Wolfe's conditions hold; return False if no step lowers the objective.
+
+        Nocedal and Wright (2006), "Numerical optimization", section 3.5, with quadratic guesses;
+        where rounding hides the fall, a flat slope is enough.
+        """
         D = self.preconditioner.to_weights(direction.reshape(self.W.shape))
         slope = float(np.sum(self.gradient * D))
         low, high, length, best, value = 0.0, np.inf, 1.0, None, np.nan
@@ -154,9 +157,9 @@ def minimize(problem, start, rng, limits):
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
     refresh = Refresh(problem, rng)
-    preconditioner = Preconditioner(problem, refresh.rows(REFRESH))
+    preconditioner = refresh.first()
     before = 0.0
-    if begins:
+    if begins:  # step 1
         W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve)
     known = before > 0 or not begins
     engine = LBFGS(Objective(problem), preconditioner, W, known)
@@ -167,15 +170,15 @@ def minimize(problem, start, rng, limits):
     while True:
         curve.append(engine.value)
         limits.report("lbfgs", engine.passes, engine.value, lambda: engine.W)
-        if stop():
+        if stop():  # step 4
             break
         if before + engine.passes + refresh.spent >= most_passes:
             stop.ended = f"{most_passes} passes ({PASSES} * max_iter) were made"
             break
-        if refresh.is_due(engine.passes):
+        if refresh.is_due(engine.passes):  # step 2
             refresh.renew(engine)
         value = engine.value
-        if engine.left <= NEAR * stop.aim:
+        if engine.left <= NEAR * stop.aim:  # step 3
             refresh.make_exact(engine)
             moved = engine.newton_step(stop.aim)
         else:

@@ -4,7 +4,7 @@ from scipy import sparse
 
 from skce._solvers.preconditioners import Preconditioner, draw_rows, has_matrices
 
-__all__ = ["REFRESH", "Refresh"]
+__all__ = ["Refresh"]
 
 REFRESH = 10  # least passes between two preconditioners
 LEAST_CURVATURE = 0.01  # share of the mean curvature of its class that a row is given at least
@@ -24,6 +24,10 @@ class Refresh:
         self.least = min(self.n, max(LEAST_SIZE // p, ROWS_PER_COLUMN * p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.last = self.spent = self.least_curvature = 0.0
+
+    def first(self):
+        """Return a preconditioner of the curvature at the best constants."""
+        return Preconditioner(self.problem, self.rows(REFRESH))
 
     def rows(self, passes):
         """Draw the rows of a preconditioner that may cost so many passes."""

@@ -18,6 +18,7 @@ from skce._kernels.threads import thread_count
 from skce._solvers.certificate import certificate
 from skce._solvers.columns import pieces
 from skce._solvers.result import Result
+from skce._solvers.stopping import is_slow
 from skce.losses import sigmoid, softmax
 
 __all__ = ["GAVE_UP", "SDCA", "SplitSDCA", "minimize"]
@@ -32,10 +33,8 @@ ALIKE = 4.0  # ratio of the hefts of a group
 HEAVY, MOST_VISITS = 8, 256  # mean weights of a row that a pass visits so often; at most
 KEEP = 6  # passes from which the best iterate is kept
 BATCH = 32  # rows of a dense step: more overlap more
-MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
-PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
-LOOK_BACK = 6  # passes from which the rate of sdca is told
-MOST_PASSES = 60  # that it may need at that rate
+MOST_LEVERAGE = 30.0  # of rows held by the penalty alone; beyond, L-BFGS is faster on dense data
+PATIENCE = 100  # passes: if the gap falls in none of two times as many, rounding holds it up
 GAVE_UP = "another solver is faster"
 
 
@@ -410,7 +409,7 @@ def minimize(problem, start, rng, limits):
         engine.certify(goal)
         if problem.is_within(engine.gap, engine.value, limits.tol):
             return result(engine.W, engine.value, engine.gap, None)
-        if limits.may_give_up and engine.Z is None and _is_slow(running, goal):
+        if limits.may_give_up and engine.Z is None and is_slow(running, goal):
             return result(engine.best(), np.inf, np.inf, GAVE_UP)
         if engine.passes % PATIENCE == 0:
             value, gap = engine.evaluate(engine.W)
@@ -432,11 +431,3 @@ def minimize(problem, start, rng, limits):
 def _by_gap(end):
     value, gap, _ = end
     return gap, value
-
-
-def _is_slow(running, goal):
-    """Tell whether the goal is too many passes away at the rate of the last ones."""
-    if len(running) <= LOOK_BACK:
-        return False
-    rate = np.log(running[-1 - LOOK_BACK] / max(running[-1], 1e-300)) / LOOK_BACK
-    return np.log(max(running[-1], 1e-300) / max(goal, 1e-300)) > MOST_PASSES * max(rate, 1e-3)

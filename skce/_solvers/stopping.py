@@ -1,14 +1,16 @@
-"""The rule that ends L-BFGS."""
+"""The rules that end L-BFGS, and SDCA where L-BFGS is faster."""
 
 import numpy as np
 
 from skce._solvers.result import Result
 
-__all__ = ["Stop"]
+__all__ = ["Stop", "is_slow"]
 
 SAFETY = 2.0  # the estimate times this has to be within the goal
 LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
 ROUNDING = 1e-6  # without a penalty: relative gradient that rounding may leave
+LOOK_BACK = 6  # passes of SDCA from which its rate is estimated
+MOST_PASSES = 60  # that SDCA may still need at that rate
 
 
 class Stop:
@@ -79,3 +81,11 @@ class Stop:
             proof = engine.objective.rounded(engine.W), engine.value, np.inf
         W, value, gap = proof or engine.objective.certified(engine.W, engine.gradient)
         return Result(W, value, gap, SAFETY * engine.estimate, curve, passes, self.ended)
+
+
+def is_slow(gaps, goal):
+    """Tell whether the goal is too many passes away, as the gaps of the last ones fell."""
+    if len(gaps) <= LOOK_BACK:
+        return False
+    rate = np.log(gaps[-1 - LOOK_BACK] / max(gaps[-1], 1e-300)) / LOOK_BACK
+    return np.log(max(gaps[-1], 1e-300) / max(goal, 1e-300)) > MOST_PASSES * max(rate, 1e-3)
