@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from skce._solvers import lbfgs, sdca
-from skce._solvers.columns import logit_sizes
+from skce._solvers.columns import logit_sizes, some_rows
 from skce._solvers.objective import Objective
 from skce._solvers.preconditioners import MOST_COLUMNS
 from skce._solvers.result import Result
@@ -22,7 +22,6 @@ from skce._solvers.span import Span, is_wide
 __all__ = ["find_optimum", "minimize"]
 
 FEW_COLUMNS = 256  # up to here L-BFGS makes its matrices in less time than SDCA its passes
-SAMPLE = 1000  # rows from which the length of rows is estimated
 MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
 LEAST_GOAL = 100.0  # times the rounding of the objective: for a smaller goal fits go on in double
 
@@ -81,7 +80,7 @@ def _prefers_sdca(problem, solver):
     if problem.alpha == 0 or X.shape[1] <= FEW_COLUMNS:
         return False
     if not sparse.issparse(X):
-        rows = X[:: max(1, X.shape[0] // SAMPLE)] - problem.centre_in_dtype
+        rows = some_rows(X) - problem.centre_in_dtype
         square = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
         return square <= sdca.MOST_LEVERAGE * X.shape[0] * problem.alpha
     if X.shape[1] > MOST_COLUMNS:

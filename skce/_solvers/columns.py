@@ -15,6 +15,7 @@ __all__ = [
     "pieces",
     "sample_rows",
     "smoothness",
+    "some_rows",
     "summable",
 ]
 
@@ -23,7 +24,7 @@ CENTRE_SIZE = 1 << 21  # and their entries
 HUGE = 1e15  # float32 overflows in sums of squares of larger numbers
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 BLOCK = 4096  # rows whose extremes are found at a time
-SOME_ROWS = 1000  # rows from which the size of logits is estimated
+SOME_ROWS = 1000  # rows from which the length of rows and the size of logits are estimated
 SHORT = 50.0  # a bound of that size up to here is good enough
 SAMPLE = 2000  # rows from which variances and smoothness are estimated, at least
 
@@ -77,13 +78,18 @@ def centred_squares(X, centre, k):
         yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
 
 
+def some_rows(X):
+    """Return rows at equal distances, enough to tell how long rows are."""
+    return X[:: max(1, X.shape[0] // SOME_ROWS)]
+
+
 def logit_sizes(X, centre, W):
     """Return how large the terms are that a logit at W (p + 1, k) is summed of.
 
     It is the sum of their absolute values, a mean over some rows, largest of the k outputs; or a
     simple bound of it, where that is small.
     """
-    X = X[:: max(1, X.shape[0] // SOME_ROWS)]
+    X = some_rows(X)
     terms = abs(X) if sparse.issparse(X) else np.abs(X - centre)
     squares = terms.power(2) if sparse.issparse(X) else np.square(terms)
     length = np.sqrt(squares.sum(axis=1, dtype=np.float64)).mean()

@@ -16,7 +16,7 @@ from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._kernels.threads import thread_count
 from skce._solvers.certificate import certificate
-from skce._solvers.columns import pieces
+from skce._solvers.columns import SAMPLE, pieces
 from skce._solvers.result import Result
 from skce._solvers.stopping import is_slow
 from skce.losses import sigmoid, softmax
@@ -26,7 +26,6 @@ __all__ = ["GAVE_UP", "SDCA", "SplitSDCA", "minimize"]
 FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
 RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
 TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one before
-SAMPLE = 2000
 CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
 GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
 ALIKE = 4.0  # ratio of the hefts of a group
