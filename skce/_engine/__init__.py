@@ -3,5 +3,5 @@
 `data` checks what a pass takes, `products` multiplies X with weights and residuals, `sgd` and
 `sdca` make one epoch each, `passes` sums over all rows: gradients, Hessian products, certificates.
 
-Imports `_kernels` only. `_solvers`, `_estimators` and `optim` may import it.
+Imports `_kernels` only. `_solvers` and `_estimators` may import it.
 """

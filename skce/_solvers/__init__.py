@@ -1,7 +1,8 @@
 """How the weights are found: loops over passes and epochs, when they stop, and who takes over.
 
-`auto` chooses between `sdca` and `lbfgs`, which find the optimum of a `problem`; `sgd` is
-stochastic gradient descent. `certificate` bounds how far an objective is above its minimum.
+Each solver is ``minimize(problem, start, rng, limits)`` and returns a Result: `auto` is the chain
+of `sdca` and `lbfgs`, with `newton` near the end. `objective` and `certificate` are what they share;
+`sgd` is stochastic gradient descent.
 
 Imports `_engine`, `_kernels`, `losses` and `optim`. `_estimators` alone may import it.
 """
