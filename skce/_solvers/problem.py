@@ -163,13 +163,12 @@ class Canonical:
                 weights = weights * self.entry_masses[rows]
             yield rows, weights
 
-    def hefts(self, visits=1):
-        """Return the mean weight of each output's entries, weighted by itself, in one of visits."""
+    def hefts(self):
+        """Return the mean weight of each output's entries, weighted by itself."""
         sums, squares = np.zeros(self.k), np.zeros(self.k)
-        visits = np.broadcast_to(visits, self.weights.shape)
-        for rows, weights in self.entry_weights():
+        for _, weights in self.entry_weights():
             sums += weights.sum(axis=0)
-            squares += (1 / visits[rows]) @ np.square(weights)
+            squares += np.square(weights).sum(axis=0)
         return squares / np.maximum(sums, 1e-300)
 
     @property

@@ -21,13 +21,12 @@ from skce.losses import sigmoid, softmax
 __all__ = ["SDCA", "SplitSDCA"]
 
 FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
-RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
+LEAST_Q = {True: 0.25, False: 0.1}
 TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one before
 SAMPLE = 2000
 CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
 GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
 ALIKE = 4.0  # ratio of the hefts of a group
-HEAVY, MOST_VISITS = 8, 256  # mean weights of a row that a pass visits so often; at most
 KEEP = 6  # passes from which the best iterate is kept
 BATCH = 32  # rows of a dense step: more overlap more
 
@@ -69,15 +68,13 @@ class SDCA:
         self.dimension = float(problem.weights @ norms) / problem.weights.sum() or 1.0
         self.batch, overlap = self._batch()
         self.overlap = overlap
-        self.q, self.most_q = FIRST_Q[self.sparse], RANGE_Q[self.sparse][1]
+        self.q, self.most_q = FIRST_Q[self.sparse], np.inf
         self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
-        self.visits = self._visits()
-        self.heft = float(problem.hefts(self.visits).max()) or 1.0
-        self.near_intercept = self.batch * self.heft  # all rows of a batch share the intercept
+        self.heft = float(problem.hefts().max()) or 1.0
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
-        self.near = self._near()
+        self.near, self.near_intercept = self._near()
         self.Z = self.W.copy() if problem.l1_ratio else None
         self.table, self.negentropy = problem.start_table
         if self.W.any():
@@ -128,28 +125,6 @@ class SDCA:
             factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
         return batch, max(1.0, float(np.mean(factors)))
 
-    def _visits(self):
-        """Return how often a pass comes to each row: to those of HEAVY mean weights more often."""
-        ratio, mean = np.zeros(self.problem.X.shape[0]), np.zeros(self.problem.k)
-        for _, weights in self.problem.entry_weights():
-            mean += weights.sum(axis=0) / len(self.rows)
-        for rows, weights in self.problem.entry_weights():
-            mean_here = np.maximum(mean[: weights.shape[1]], 1e-300)
-            ratio[rows] = (weights / mean_here).mean(axis=1)
-        return np.where(ratio >= HEAVY, np.minimum(ratio, MOST_VISITS), 1).astype(np.intp)
-
-    def _orders(self):
-        """Yield the orders of a pass, and whether its rows are those whose gap counts."""
-        order, rounds = self.rng.permutation(self.rows), int(self.visits.max())
-        if rounds == 1:
-            yield order, True
-            return
-        heavy = self.rows[self.visits[self.rows] > 1]
-        more = self.visits[heavy] - 1
-        for i, part in enumerate(np.array_split(order, rounds)):
-            yield part, True
-            yield self.rng.permutation(heavy[(i + 1) * more // rounds > i * more // rounds]), False
-
     def _start_at_proba(self):
         """Take the probabilities at W for the table, and then what W belongs to it."""
         problem, near = self.problem, self.near * self.metric[:, None]
@@ -180,10 +155,14 @@ class SDCA:
         return self.overlap * self.heft * scale / max(self.ridge, 1e-300)
 
     def _near(self):
-        """Return the weight of the proximal term for q, 0 where the penalty alone is enough."""
-        if self.alone() <= self.q:
-            return 0.0
-        return self.overlap * self.heft * self.dimension / self.q
+        """Return the weights of the proximal term for q, 0 where the penalty alone is enough.
+
+        And that of the intercept, which all rows of a batch share.
+        """
+        near = 0.0
+        if self.alone() > self.q:
+            near = self.overlap * self.heft * self.dimension / self.q
+        return near, self.batch * self.heft * FIRST_Q[self.sparse] / self.q
 
     def _bowl(self):
         """Return B, the curvature that holds each column (p,)."""
@@ -215,13 +194,11 @@ class SDCA:
         centre = None if problem.centre is None else problem.centre_in_dtype
         inverse = inverse.astype(dtype)
         threshold = None if self.Z is None else self._threshold()
-        gap = 0.0
-        for order, counts in self._orders():
-            gap += counts * sdca_epoch(
-                *(self.matrix, order, self.batch, problem.weights, leverage),
-                *(self.W, centre, inverse, self.table, self.negentropy),
-                *(self.masses, problem.sigmoid, self.Z, threshold),
-            )
+        gap = sdca_epoch(
+            *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
+            *(self.W, centre, inverse, self.table, self.negentropy),
+            *(self.masses, problem.sigmoid, self.Z, threshold),
+        )
         self.passes += 1
         np.subtract(self.W, self.centre_W, out=self.centre_W)
         self.change = self.centre_W
@@ -254,12 +231,11 @@ class SDCA:
 
     def _control(self, gap, move):
         """Set q for the next pass."""
-        least, _ = RANGE_Q[self.sparse]
+        least = LEAST_Q[self.sparse]
         ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
         if self.passes > 1:
-            if self.near == 0:
-                if slow:
-                    self.q = self.most_q = max(self.alone() / 2, least)
+            if self.near == 0 and slow:
+                self.q = self.most_q = max(self.alone() / 2, least)
             elif ratio > BOLD or (ratio > TIMID and slow):
                 self.q = max(self.q / 2, least)
             elif ratio < TIMID:
@@ -269,7 +245,9 @@ class SDCA:
     def _recentre(self):
         """Move the centre to W, and W to where the table puts it from there."""
         change, before, B = self.change, self.near, self._bowl()
-        self.near = self._near()
+        change[-1] *= self.near_intercept
+        self.near, self.near_intercept = self._near()
+        change[-1] /= self.near_intercept
         new = self._bowl()
         if self.Z is None:
             change[:-1] *= (before * self.metric / new).astype(change.dtype)[:, None]
