@@ -155,21 +155,17 @@ class Canonical:
             masses[rows] = mass
         return masses
 
-    def entry_weights(self):
-        """Yield parts of the rows and the weights of their entries, (rows, k) or (rows, 1)."""
+    @property
+    def largest_mean_weight(self):
+        """The mean weight of an output's entries, weighted by itself; the largest of the outputs."""
+        sums, squares = np.zeros(self.k), np.zeros(self.k)
         for rows in pieces(self.X.shape[0], self.k):
             weights = self.weights[rows, None]
             if self.sigmoid and self.entry_masses is not None:
                 weights = weights * self.entry_masses[rows]
-            yield rows, weights
-
-    def hefts(self):
-        """Return the mean weight of each output's entries, weighted by itself."""
-        sums, squares = np.zeros(self.k), np.zeros(self.k)
-        for _, weights in self.entry_weights():
             sums += weights.sum(axis=0)
             squares += np.square(weights).sum(axis=0)
-        return squares / np.maximum(sums, 1e-300)
+        return float((squares / np.maximum(sums, 1e-300)).max())
 
     @property
     def start_table(self):

@@ -3,7 +3,8 @@
 A table of probabilities is the dual point. A pass takes each row (CSR) or batch of rows (dense) to
 the exact minimum of its part, near the centre of the pass in the metric of the columns; then the
 centre moves. How near, one number q tells, the mean of leverage * weight over the rows: it grows
-where passes are too timid and falls where the rows' steps do not fit together.
+where passes are too timid and falls where the rows' steps do not fit together. The intercept, which
+every row has, is held by as much; were it held by more, rows of large weights would move it least.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,6 @@ TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one
 SAMPLE = 2000
 CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
 GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
-ALIKE = 4.0  # ratio of the hefts of a group
 KEEP = 6  # passes from which the best iterate is kept
 BATCH = 32  # rows of a dense step: more overlap more
 
@@ -68,11 +68,11 @@ class SDCA:
         self.dimension = float(problem.weights @ norms) / problem.weights.sum() or 1.0
         self.batch, overlap = self._batch()
         self.overlap = overlap
-        self.q, self.most_q = FIRST_Q[self.sparse], np.inf
+        self.q = FIRST_Q[self.sparse]
         self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
-        self.heft = float(problem.hefts().max()) or 1.0
+        self.heft = problem.largest_mean_weight or 1.0
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.near, self.near_intercept = self._near()
         self.Z = self.W.copy() if problem.l1_ratio else None
@@ -235,11 +235,11 @@ class SDCA:
         ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
         if self.passes > 1:
             if self.near == 0 and slow:
-                self.q = self.most_q = max(self.alone() / 2, least)
+                self.q = max(self.alone() / 2, least)
             elif ratio > BOLD or (ratio > TIMID and slow):
                 self.q = max(self.q / 2, least)
             elif ratio < TIMID:
-                self.q = min(2 * self.q, self.most_q)
+                self.q *= 2
         self.last_gap = gap
 
     def _recentre(self):
@@ -289,7 +289,7 @@ class SDCA:
 class SplitSDCA:
     """SDCA for groups of labels, which are problems of their own, in threads.
 
-    The groups depend on the number of labels and their hefts only.
+    The groups depend on the number of labels only.
     """
 
     name = "sdca"
@@ -297,7 +297,6 @@ class SplitSDCA:
     def __init__(self, problem, W, rng):
         self.problem = problem
         groups = self.groups(problem)
-        self.order = np.argsort(np.concatenate(groups))
         seeds = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in groups]
         # its threads end with it
         self.pool = ThreadPoolExecutor(min(len(groups), thread_count()))
@@ -311,15 +310,11 @@ class SplitSDCA:
 
     @staticmethod
     def groups(problem):
-        """Return the numbers of the labels of each group, which are alike in heft."""
+        """Return the numbers of the labels of each group."""
         if not problem.sigmoid:
             return [np.arange(problem.k)]
-        hefts = problem.hefts()
-        hefts = np.where(hefts > 0, hefts, hefts.max() or 1.0)
-        level = np.floor(np.log(hefts / hefts.min()) / np.log(ALIKE))
-        alike = [np.flatnonzero(level == one) for one in np.unique(level)]
-        several = [np.array_split(a, np.clip(len(a) // GROUP, 1, MOST_GROUPS)) for a in alike]
-        return [group for groups in several for group in groups]
+        count = int(np.clip(problem.k // GROUP, 1, MOST_GROUPS))
+        return np.array_split(np.arange(problem.k), count)
 
     def alone(self):
         """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
@@ -341,16 +336,16 @@ class SplitSDCA:
     @property
     def W(self):
         """The iterate."""
-        return np.hstack([engine.W for engine in self.engines])[:, self.order]
+        return np.hstack([engine.W for engine in self.engines])
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""
-        return np.hstack([engine.best() for engine in self.engines])[:, self.order]
+        return np.hstack([engine.best() for engine in self.engines])
 
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""
         ends = np.cumsum([engine.problem.k for engine in self.engines])
-        parts = np.split(W[:, np.argsort(self.order)], ends[:-1], axis=1)
+        parts = np.split(W, ends[:-1], axis=1)
         found = [
             engine.evaluate(np.ascontiguousarray(part))
             for engine, part in zip(self.engines, parts, strict=True)
