@@ -127,7 +127,7 @@ def _column(values):
 
 
 def _listed(values, labels):
-    """Return nested lists as an array; NumPy alone makes 2**53 + 1 a float and NaN a text."""
+    """Return nested lists as an array; NumPy alone makes 2**53 + 1 a float and 1 or NaN a text."""
     array = np.asarray(values)
     if array.dtype == object:
         return _numbers(array)
@@ -138,7 +138,8 @@ def _listed(values, labels):
         return _numbers(objects) if _has(objects, Integral) else array
     if array.dtype.kind in "US":
         objects = np.array(values, dtype=object)
-        return objects if _gaps(objects).any() else array
+        kinds = set(map(type, objects.flat))
+        return array if all(issubclass(kind, (str, bytes)) for kind in kinds) else objects
     return array
 
 
