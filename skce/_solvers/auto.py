@@ -8,6 +8,7 @@ from scipy import linalg, sparse
 
 from skce._solvers.lbfgs import Found, minimize
 from skce._solvers.objective import Objective
+from skce._solvers.problem import pieces
 from skce._solvers.sdca import SDCA, SplitSDCA
 
 __all__ = ["find_optimum", "in_double"]
@@ -19,6 +20,7 @@ MATRIX_SIZE = 4000  # columns of CSR beyond which sdca is faster in any case
 PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
 FEW_ROWS = 300  # up to which, and as many as columns, weights are sought in the rows' span
 WIDE_ROWS = 2000  # the same of half as many rows as columns
+SAME = 1e-10  # of the square of a row beyond those before, where it counts as their sum
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
 LBFGS_PASSES = 10  # times max_iter
@@ -120,26 +122,37 @@ def _is_wide(problem):
 class _Span:
     """The problem in coordinates of an orthonormal basis of the rows, where the optimum is.
 
-    Neither losses nor the squared norm change.
+    Neither losses nor the squared norm change. The rows Z have the Gram matrix D L L^T D, whose
+    Cholesky factor, pivoted, leaves out rows that depend on those before: Q = Z^T D^-1 L^-T.
     """
 
     def __init__(self, problem):
-        X = problem.X
-        Z = X.toarray() if sparse.issparse(X) else X - problem.centre_in_dtype
-        Q, R = linalg.qr(Z[problem.rows].T, mode="economic", check_finite=False)
-        turn, R, _ = linalg.qr(R, pivoting=True, check_finite=False)
-        size = np.abs(R.diagonal())  # of rows that depend on others but for rounding, nothing
-        rank = int((size > len(size) * np.finfo(R.dtype).eps * size[0]).sum())
-        self.Q = Q @ turn[:, : max(rank, 1)]
-        self.problem = replace(problem, X=np.ascontiguousarray(Z @ self.Q), centre=None)
+        X = problem.X if len(problem.rows) == problem.X.shape[0] else problem.X[problem.rows]
+        Z = X if sparse.issparse(X) else X - problem.centre_in_dtype
+        gram = np.zeros((len(problem.rows),) * 2)
+        for columns in pieces(X.shape[1], len(problem.rows)):
+            part = Z[:, columns].astype(np.float64)
+            product = part @ part.T
+            gram += product.toarray() if sparse.issparse(X) else product
+        size = np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
+        factor, order, rank, _ = linalg.lapack.dpstrf(gram / size / size[:, None], SAME, lower=1)
+        order, rank = order - 1, max(rank, 1)
+        factor = np.tril(factor)[:, :rank]
+        coordinates = np.zeros((problem.X.shape[0], rank), X.dtype)
+        coordinates[problem.rows[order]] = factor * size[order, None]
+        self.rows = Z[order[:rank]]
+        self.factor = factor[:rank] * size[order[:rank], None]
+        self.problem = replace(problem, X=coordinates, centre=None)
 
     def inside(self, W):
         """Return the coordinates of W."""
-        return np.vstack([self.Q.T @ W[:-1], W[-1:]])
+        inner = linalg.solve_triangular(self.factor, self.rows @ W[:-1], lower=True)
+        return np.vstack([inner, W[-1:]])
 
     def outside(self, W):
         """Return W of its coordinates."""
-        return np.vstack([self.Q @ W[:-1], W[-1:]])
+        inner = linalg.solve_triangular(self.factor, W[:-1], lower=True, trans=1)
+        return np.vstack([self.rows.T @ inner, W[-1:]])
 
 
 @dataclass

@@ -139,7 +139,8 @@ def _listed(values, labels):
     if array.dtype.kind in "US":
         objects = np.array(values, dtype=object)
         kinds = set(map(type, objects.flat))
-        return array if all(issubclass(kind, (str, bytes)) for kind in kinds) else objects
+        alike = (all(issubclass(kind, text) for kind in kinds) for text in (str, bytes))
+        return array if any(alike) else objects
     return array
 
 
