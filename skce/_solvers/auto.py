@@ -16,10 +16,8 @@ __all__ = ["find_optimum", "in_double"]
 FEW_COLUMNS = 256  # of which L-BFGS makes matrices sooner than sdca its passes
 MOST_LEVERAGE = 30.0  # of the rows, from the penalty alone, up to which dense data suit sdca
 SAMPLE = 1000  # rows from which their length is told
-MATRIX_SIZE = 4000  # columns of CSR beyond which sdca is faster in any case
+MATRIX_SIZE = 4000  # columns of CSR beyond which sdca is faster in any case; most rows of a span
 PATIENCE = 100  # passes of sdca in which its gap falls, or in as many more: else rounding holds it
-FEW_ROWS = 300  # up to which, and as many as columns, weights are sought in the rows' span
-WIDE_ROWS = 2000  # the same of half as many rows as columns
 SAME = 1e-10  # of the square of a row beyond those before, where it counts as their sum
 LOOK_BACK = 6  # passes from which the rate of sdca is told
 MOST_PASSES = 60  # that it may need at that rate
@@ -113,10 +111,12 @@ def in_double(problem, found, solver, rng, **limits):
 
 
 def _is_wide(problem):
-    """Tell whether weights are found in the span of the rows: few rows of many columns."""
+    """Tell whether weights are found in the span of the rows: no more rows than columns.
+
+    1,000 x 4,000, 3 classes: a ninth of the time; 700 x 1,000: two thirds; 60 x 60: the same.
+    """
     n, p = len(problem.rows), problem.X.shape[1]
-    few = n <= min(p, FEW_ROWS) or n <= min(p // 2, WIDE_ROWS)
-    return few and not (sparse.issparse(problem.X) and p > MATRIX_SIZE)
+    return n <= min(p, MATRIX_SIZE) and not (sparse.issparse(problem.X) and p > MATRIX_SIZE)
 
 
 class _Span:
