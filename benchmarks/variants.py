@@ -81,7 +81,7 @@ SWITCHES = {
         (SDCA, "MOST_LEVERAGE"): NEVER,
     },
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
-    "q never adapted": {(SDCA, "SDCA._control"): lambda self, gap, move: None},
+    "q never adapted": {(SDCA, "SDCA._adapt_q"): lambda self, gap, move: None},
     "certificate after each pass": {(SDCA, "CANDIDATE"): NEVER},
     "best iterate not kept": {(SDCA, "KEEP"): NEVER},
     "labels in one group": {(SDCA, "GROUP"): NEVER},

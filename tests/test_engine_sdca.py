@@ -1,7 +1,8 @@
 """One epoch of dual coordinate ascent, replayed row by row in NumPy.
 
-The prox of a row is solved to 5 % only, so the replay takes the new table as it is, checks that
-each row of it solves its equation that well at the weights the row met, and computes the rest.
+The prox of a row is solved to 5 % of its move only, so the replay takes the new table as it is,
+checks that each row of it solves its equation that well at the weights the row met, and computes
+the rest.
 """
 
 from dataclasses import dataclass
@@ -264,6 +265,34 @@ def test_prox_at_any_strength_and_logits(sigmoid, k, dtype):
         assert_solves_prox(table[i], s[i], q[i], old[i], np.ones(k), sigmoid, dtype)
     expected = sums_p_log_p(table.astype(float), 1, sigmoid)
     assert_allclose(entropy, expected, rtol=1e-4, atol=2e-5 if dtype == np.float32 else 1e-12)
+
+
+@every_dtype
+@pytest.mark.parametrize("k", [1, 2, 3, 17, 150])
+@every_loss
+def test_step_gains_nearly_what_the_exact_one_does(sigmoid, k, dtype):
+    """Of p log p + q / 2 |p - old|^2 - <s, p>, however large q is and near old its minimum."""
+    if k == 1 and not sigmoid:
+        pytest.skip("one class")
+    s, old, q = rows_of_logits(k, sigmoid, 30)
+    rng = np.random.default_rng(0)
+    nudged = 0.1 * rng.standard_normal(s.shape)
+    s = np.concatenate([s, np.log(np.maximum(old, 1e-9)) + nudged]).astype(dtype)
+    old, q = np.concatenate([old, old]).astype(dtype), np.concatenate([q, 30 * q])
+
+    def objective(p):
+        move = np.square(p - old) * q[:, np.newaxis] / 2 - s * p.astype(float)
+        return sums_p_log_p(p.astype(float), 1, sigmoid) + move.sum(axis=1)
+
+    exact = [
+        exact_sigmoid_prox(*row) if sigmoid else exact_softmax_prox(*row)
+        for row in zip(s.astype(float), q, old.astype(float), strict=True)
+    ]
+    table, _, _ = step_of_rows(s, old, q, sigmoid, dtype)
+    least, before, after = objective(np.array(exact)), objective(old), objective(table)
+    rounding = 40 * np.finfo(dtype).eps * (1 + np.abs(s).sum(axis=1) + q)
+    strong = q > 0.2  # below, softmax(s) is near enough
+    assert (after - least <= 0.01 * (before - least) + rounding)[strong].all()
 
 
 @every_dtype

@@ -1,5 +1,7 @@
 """Laws of the losses, over the registry of loss x targets x options, in float32 and float64."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -387,6 +389,32 @@ def test_a_logit_of_infinity_is_certain(k, dtype):
     for undefined in (two, nan):
         assert np.isnan(softmax_cross_entropy(undefined, certain, reduction="none")).all()
         assert np.isnan(losses.softmax(undefined)).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("n", [1, 40])
+@pytest.mark.parametrize("k", [3, 4, 17, 20, 70])
+def test_rows_with_infinities_and_nan_have_their_limits(k, n, dtype):
+    """NaN where a logit is, where several are +inf or all are -inf; each row by itself."""
+    for values in itertools.product([-INF, -5.0, 0.0, INF, NAN], repeat=3):
+        logits = np.zeros((n, k), dtype)
+        logits[n // 2, [0, k // 2, k - 1]] = values
+        with np.errstate(invalid="ignore"):
+            lse = np.logaddexp.reduce(logits.astype(float), axis=1, keepdims=True)
+            expected = logits - lse
+        row, (certain,) = logits[n // 2], np.nonzero(logits[n // 2] == INF)
+        if np.isnan(row).any() or len(certain) > 1 or (row == -INF).all():
+            expected[n // 2] = NAN
+        elif len(certain):
+            expected[n // 2] = np.where(np.arange(k) == certain, 0, -INF)
+        out = logits.copy()
+        losses.log_softmax(out, out=out)
+        for found in (losses.log_softmax(logits), out):
+            assert_same([found], [expected], dtype)
+        assert_same([losses.softmax(logits)], [np.exp(expected)], dtype)
+        labels = np.arange(n) % k
+        loss = softmax_cross_entropy(logits, labels, reduction="none")
+        assert_same([loss], [-expected[np.arange(n), labels]], dtype)
 
 
 @every_dtype

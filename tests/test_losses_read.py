@@ -245,6 +245,10 @@ NO_LABELS = {
     "integers beside floats": [2**53 + 1, 0.5],
     "no one integer dtype": [2**64 - 1, -1],
     "numbers beside text": objects([1, "a"]),
+    "an integer in a list of text": ["a", 1],
+    "a number and text": [0.5, "a"],
+    "a boolean and text": ["a", True],
+    "bytes and text": ["a", b"b"],
 }
 
 
@@ -253,6 +257,12 @@ def test_labels_that_no_dtype_holds_are_refused(case):
     y = list(NO_LABELS[case]) * 30
     with pytest.raises(ValueError, match=r"\by must hold labels of one dtype"):
         MultinomialLogistic().fit(X, objects(y) if case == "numbers beside text" else y)
+    if isinstance(y[0], str):
+        model = MultinomialLogistic().fit(X, np.array(["a", "b", "1"])[CODES])
+        with pytest.raises(ValueError, match=r"\by must hold labels"):
+            model.score(X, y)
+        with pytest.raises(ValueError, match="classes must hold labels of one dtype"):
+            MultinomialLogistic().partial_fit(X, np.array(["a", "b", "1"])[CODES], classes=y)
 
 
 MISSING = {"NaN": np.nan, "None": None}

@@ -23,6 +23,7 @@ from skce._estimators.validation import (
     SparseCoefMixin,
     StrOptions,
     _fit_context,
+    check_squares,
     check_sum,
     check_weights,
     check_X,
@@ -175,6 +176,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             params = self._checked_params()
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self.coef_.dtype, copy=False)
+            check_squares(X, params["solver"])
             weights = check_weights(sample_weight, X.shape[0], relative=False, allow_all_zero=True)
             data = self._encode(
                 X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
@@ -285,6 +287,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         fits = table <= TABLE_BYTES or self.l1_ratio > 0 or self.certified
         if self.solver in OPTIMISERS or (self.solver == "auto" and fits):
             return self._optimise(data, start, rng)
+        check_squares(data.X, params["solver"])
         return self._descend(data, params, start, rng)
 
     def _start(self, data):

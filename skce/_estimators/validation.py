@@ -29,6 +29,7 @@ __all__ = [
     "_fit_context",
     "check_X",
     "check_rows",
+    "check_squares",
     "check_sum",
     "check_weights",
     "class_numbers",
@@ -47,6 +48,8 @@ __all__ = [
     "same_classes",
     "times",
 ]
+
+MOST_STREAMED = 1e15  # of whose square float32 holds the inverse
 
 
 def check_X(estimator, X, reset):
@@ -73,6 +76,17 @@ def check_X(estimator, X, reset):
             X.sum_duplicates()
         return X
     return contiguous(X)
+
+
+def check_squares(X, solver):
+    """Raise where stochastic gradients cannot divide by the squares of the entries of X."""
+    values = X.data if sparse.issparse(X) else X
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest > MOST_STREAMED:
+        raise ValueError(
+            f"X must hold entries up to {MOST_STREAMED:.0e} for solver={solver!r}, got "
+            f"{largest:.2g}; scale its columns, or take another solver."
+        )
 
 
 def _detached(X):

@@ -414,16 +414,13 @@ cdef void log_softmax_into(
 
 cdef void settled_log(const floating *logits, floating *out, Py_ssize_t k, floating top) noexcept nogil:
     """out, all NaN, <- 0 and -inf where exactly one of k logits is +inf and none NaN."""
-    cdef:
-        Py_ssize_t c
-        floating total = 0
+    cdef Py_ssize_t c, gaps = 0
     settled(logits, out, 1, k, 0, &top)
     for c in range(k):
-        if out[c] != out[c]:
-            total = <floating>NAN
-    if total != total:
+        gaps += out[c] != out[c]
+    if gaps:
         for c in range(k):
-            out[c] = total
+            out[c] = <floating>NAN
 
 
 cdef void proba_xent(

@@ -189,22 +189,17 @@ class Problem:
             masses[rows] = mass
         return masses
 
-    def entry_weights(self):
-        """Yield parts of the rows and the weights of their entries, (rows, k) or (rows, 1)."""
+    @property
+    def largest_mean_weight(self):
+        """The mean weight of an output's entries, weighted by itself: the largest of all."""
+        sums, squares = np.zeros(self.k), np.zeros(self.k)
         for rows in pieces(self.X.shape[0], self.k):
             weights = self.weights[rows, None]
             if self.sigmoid and self.entry_masses is not None:
                 weights = weights * self.entry_masses[rows]
-            yield rows, weights
-
-    def hefts(self, visits=1):
-        """Return the mean weight of each output's entries, weighted by itself, in one of visits."""
-        sums, squares = np.zeros(self.k), np.zeros(self.k)
-        visits = np.broadcast_to(visits, self.weights.shape)
-        for rows, weights in self.entry_weights():
             sums += weights.sum(axis=0)
-            squares += (1 / visits[rows]) @ np.square(weights)
-        return squares / np.maximum(sums, 1e-300)
+            squares += np.square(weights).sum(axis=0)
+        return float((squares / np.maximum(sums, 1e-300)).max())
 
     @property
     def start_table(self):

@@ -3,7 +3,8 @@
 A table of probabilities is the dual point. A pass takes each row (CSR) or batch of rows (dense) to
 the exact minimum of its part, near the centre of the pass in the metric of the columns; then the
 centre moves. How near, one number q tells, the mean of leverage * weight over the rows: it grows
-where passes are too timid and falls where the rows' steps do not fit together.
+where passes are too timid and falls where the rows' steps do not fit together. The intercept, which
+every row has, is held by as much; were it held by more, rows of large weights would move it least.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +24,14 @@ from skce.losses import sigmoid, softmax
 
 __all__ = ["GAVE_UP", "SDCA", "SplitSDCA", "minimize"]
 
-FIRST_Q = {True: 10.0, False: 3.0}  # sparse, dense
-RANGE_Q = {True: (0.25, 2000.0), False: (0.1, 200.0)}
-TIMID, BOLD, SLOW = 3.0, 50.0, 0.9  # of gap / move, and of the gap over the one before
-CANDIDATE = 4  # times the goal: a running gap that is worth a certificate
+FIRST_Q = {True: 10.0, False: 3.0}  # of the first pass, for CSR and dense data
+LEAST_Q = {True: 0.25, False: 0.1}
+TIMID, BOLD = 3.0, 50.0  # ratio of gap and move below which q grows, above which it falls
+SLOW = 0.9  # ratio of a gap to the one before from which q falls too
+CANDIDATE = 4  # times the goal: an estimated gap that is worth a certificate
 GROUP, MOST_GROUPS = 64, 8  # labels of a group at least, and groups
-ALIKE = 4.0  # ratio of the hefts of a group
-HEAVY, MOST_VISITS = 8, 256  # mean weights of a row that a pass visits so often; at most
-KEEP = 6  # passes from which the best iterate is kept
-BATCH = 32  # rows of a dense step: more overlap more
+KEEP = 6  # first passes, whose iterates are not kept as the best
+BATCH = 32  # rows of a dense step; more rows overlap more
 MOST_LEVERAGE = 30.0  # of rows held by the penalty alone; beyond, L-BFGS is faster on dense data
 PATIENCE = 100  # passes: if the gap falls in none of two times as many, rounding holds it up
 GAVE_UP = "another solver is faster"
@@ -72,21 +72,19 @@ class SDCA:
         self.dimension = float(problem.weights @ norms) / problem.weights.sum() or 1.0
         self.batch, overlap = self._batch()
         self.overlap = overlap
-        self.q, self.most_q = FIRST_Q[self.sparse], RANGE_Q[self.sparse][1]
+        self.q = FIRST_Q[self.sparse]
         self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
-        self.visits = self._visits()
-        self.heft = float(problem.hefts(self.visits).max()) or 1.0
-        self.near_intercept = self.batch * self.heft  # all rows of a batch share the intercept
+        self.heft = problem.largest_mean_weight or 1.0
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
-        self.near = self._near()
+        self.prox_weight, self.intercept_prox_weight = self._prox_weights()
         self.Z = self.W.copy() if problem.l1_ratio else None
         self.table, self.negentropy = problem.start_table
         if self.W.any():
             self._start_at_proba()
         self.passes = 0
-        self.last_gap = self.gap = self.value = self.running = self.best_value = np.inf
+        self.last_gap = self.gap = self.value = self.estimated_gap = self.best_value = np.inf
         self.best_W = None
 
     def _metric(self):
@@ -131,31 +129,9 @@ class SDCA:
             factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
         return batch, max(1.0, float(np.mean(factors)))
 
-    def _visits(self):
-        """Return how often a pass comes to each row: to those of HEAVY mean weights more often."""
-        ratio, mean = np.zeros(self.problem.X.shape[0]), np.zeros(self.problem.k)
-        for _, weights in self.problem.entry_weights():
-            mean += weights.sum(axis=0) / len(self.rows)
-        for rows, weights in self.problem.entry_weights():
-            mean_here = np.maximum(mean[: weights.shape[1]], 1e-300)
-            ratio[rows] = (weights / mean_here).mean(axis=1)
-        return np.where(ratio >= HEAVY, np.minimum(ratio, MOST_VISITS), 1).astype(np.intp)
-
-    def _orders(self):
-        """Yield the orders of a pass, and whether its rows are those whose gap counts."""
-        order, rounds = self.rng.permutation(self.rows), int(self.visits.max())
-        if rounds == 1:
-            yield order, True
-            return
-        heavy = self.rows[self.visits[self.rows] > 1]
-        more = self.visits[heavy] - 1
-        for i, part in enumerate(np.array_split(order, rounds)):
-            yield part, True
-            yield self.rng.permutation(heavy[(i + 1) * more // rounds > i * more // rounds]), False
-
     def _start_at_proba(self):
         """Take the probabilities at W for the table, and then what W belongs to it."""
-        problem, near = self.problem, self.near * self.metric[:, None]
+        problem, near = self.problem, self.prox_weight * self.metric[:, None]
         coef, intercept = problem.from_centred(self.W)
         for rows in pieces(len(self.table), problem.k):
             logits = problem.X[rows] @ coef.T + intercept
@@ -170,30 +146,34 @@ class SDCA:
         V = np.empty(self.W.shape)
         problem.full_pass(Kind.DUAL, self.W, V, self.table, np.ones(problem.k), np.zeros(problem.k))
         V[:-1] = (near * self.W[:-1] - V[:-1]) / (near + self.ridge)
-        V[-1] = (self.W[-1] - V[-1] / self.near_intercept) * problem.fit_intercept
+        V[-1] = (self.W[-1] - V[-1] / self.intercept_prox_weight) * problem.fit_intercept
         if self.Z is None:
             self.W = V.astype(self.W.dtype)
         else:
             self.Z = V.astype(self.W.dtype)
             self.W = self._read_out()
 
-    def alone(self):
-        """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
+    def leverage_under_penalty(self):
+        """Return the mean leverage * weight of the rows without a proximal term."""
         scale = self.dimension * self.metric.mean()
         return self.overlap * self.heft * scale / max(self.ridge, 1e-300)
 
-    def _near(self):
-        """Return the weight of the proximal term for q, 0 where the penalty alone is enough."""
-        if self.alone() <= self.q:
-            return 0.0
-        return self.overlap * self.heft * self.dimension / self.q
+    def _prox_weights(self):
+        """Return the weights of the proximal term for q, 0 where the penalty alone is enough.
 
-    def _bowl(self):
+        And that of the intercept, which all rows of a batch share.
+        """
+        near = 0.0
+        if self.leverage_under_penalty() > self.q:
+            near = self.overlap * self.heft * self.dimension / self.q
+        return near, self.batch * self.heft * FIRST_Q[self.sparse] / self.q
+
+    def _column_curvature(self):
         """Return B, the curvature that holds each column (p,)."""
-        return self.near * self.metric + self.ridge
+        return self.prox_weight * self.metric + self.ridge
 
     def _threshold(self):
-        threshold = self.problem.alpha * self.problem.l1_ratio / self._bowl()
+        threshold = self.problem.alpha * self.problem.l1_ratio / self._column_curvature()
         return np.append(threshold, 0.0).astype(self.W.dtype)
 
     def _read_out(self):
@@ -206,10 +186,10 @@ class SDCA:
         problem, dtype = self.problem, self.W.dtype
         if self.passes:
             self._recentre()
-        B = self._bowl()
+        B = self._column_curvature()
         inverse = np.append(1 / B, 0.0)
         if problem.fit_intercept:
-            inverse[-1] = 1 / self.near_intercept
+            inverse[-1] = 1 / self.intercept_prox_weight
         if np.ptp(B) == 0:
             leverage = self.norms * (self.metric[0] / B[0])
         else:
@@ -218,62 +198,63 @@ class SDCA:
         centre = None if problem.centre is None else problem.centre_in_dtype
         inverse = inverse.astype(dtype)
         threshold = None if self.Z is None else self._threshold()
-        gap = 0.0
-        for order, counts in self._orders():
-            gap += counts * sdca_epoch(
-                *(self.matrix, order, self.batch, problem.weights, leverage),
-                *(self.W, centre, inverse, self.table, self.negentropy),
-                *(self.masses, problem.sigmoid, self.Z, threshold),
-            )
+        gap = sdca_epoch(
+            *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
+            *(self.W, centre, inverse, self.table, self.negentropy),
+            *(self.masses, problem.sigmoid, self.Z, threshold),
+        )
         self.passes += 1
         np.subtract(self.W, self.centre_W, out=self.centre_W)
         self.change = self.centre_W
-        self._control(gap, self._judge(gap))
+        self._adapt_q(gap, self._estimate_gap(gap))
         self.gap = np.inf
         return True
 
-    def _judge(self, gap):
-        """Set `value` and `running`; return half the squared distance from the centre."""
+    def _estimate_gap(self, gap):
+        """Set `value` and `estimated_gap`; return half the squared distance from the centre."""
         problem, change, W = self.problem, self.change, self.W
-        near, metric = self.near, self.metric.astype(change.dtype)
+        near, metric = self.prox_weight, self.metric.astype(change.dtype)
         squares = np.einsum("ij,ij->i", change, change)
         moved = near * float(metric @ squares[:-1])
-        drift = self.near_intercept * float(squares[-1])
+        drift = self.intercept_prox_weight * float(squares[-1])
         if self.Z is None:
             cross = near * float(metric @ np.einsum("ij,ij->i", change[:-1], W[:-1]))
             residual = near**2 * float((metric**2) @ squares[:-1]) / (2 * problem.alpha)
             dual = -cross - problem.penalty(W)
         else:
-            B = self._bowl().astype(change.dtype)[:, None]
+            B = self._column_curvature().astype(change.dtype)[:, None]
             V = (near * metric)[:, None] * (W[:-1] - change[:-1]) - B * self.Z[:-1]
             product = float(np.einsum("ij,ij->i", V, W[:-1]).sum(dtype=np.float64))
             residual = problem.penalty(W) + product + problem.conjugate(V)
             dual = problem.penalty(W) + product
-        self.running = gap + residual + self.near_intercept * float(np.abs(change[-1] @ W[-1]))
+        self.estimated_gap = (
+            gap + residual + self.intercept_prox_weight * float(np.abs(change[-1] @ W[-1]))
+        )
         self.value = gap - float(problem.weights @ self.negentropy) + dual
         if self.passes >= KEEP and self.value < self.best_value:
             self.best_value, self.best_W = self.value, W.copy()
         return 0.5 * (moved + drift)
 
-    def _control(self, gap, move):
+    def _adapt_q(self, gap, move):
         """Set q for the next pass."""
-        least, _ = RANGE_Q[self.sparse]
+        least = LEAST_Q[self.sparse]
         ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
         if self.passes > 1:
-            if self.near == 0:
-                if slow:
-                    self.q = self.most_q = max(self.alone() / 2, least)
+            if self.prox_weight == 0 and slow:
+                self.q = max(self.leverage_under_penalty() / 2, least)
             elif ratio > BOLD or (ratio > TIMID and slow):
                 self.q = max(self.q / 2, least)
             elif ratio < TIMID:
-                self.q = min(2 * self.q, self.most_q)
+                self.q *= 2
         self.last_gap = gap
 
     def _recentre(self):
         """Move the centre to W, and W to where the table puts it from there."""
-        change, before, B = self.change, self.near, self._bowl()
-        self.near = self._near()
-        new = self._bowl()
+        change, before, B = self.change, self.prox_weight, self._column_curvature()
+        change[-1] *= self.intercept_prox_weight
+        self.prox_weight, self.intercept_prox_weight = self._prox_weights()
+        change[-1] /= self.intercept_prox_weight
+        new = self._column_curvature()
         if self.Z is None:
             change[:-1] *= (before * self.metric / new).astype(change.dtype)[:, None]
             change += self.W
@@ -282,14 +263,16 @@ class SDCA:
         Z, dtype = self.Z, change.dtype
         Z[:-1] *= (B / new).astype(dtype)[:, None]
         Z[:-1] += (before * self.metric / new).astype(dtype)[:, None] * change[:-1]
-        Z[:-1] += ((self.near - before) * self.metric / new).astype(dtype)[:, None] * self.W[:-1]
+        Z[:-1] += ((self.prox_weight - before) * self.metric / new).astype(dtype)[:, None] * self.W[
+            :-1
+        ]
         Z[-1] += change[-1]
         self.centre_W = self.W
         self.W = self._read_out()
 
     def certify(self, goal):
-        """Set `gap` and `value`, unless the running gap tells that it exceeds the goal by far."""
-        if self.running <= CANDIDATE * goal:
+        """Set `gap` and `value`, unless the estimated gap tells that it exceeds the goal by far."""
+        if self.estimated_gap <= CANDIDATE * goal:
             self.value, self.gap = self.evaluate(self.W)
 
     def _sums(self):
@@ -314,13 +297,12 @@ class SDCA:
 class SplitSDCA:
     """SDCA for groups of labels, which are problems of their own, in threads.
 
-    The groups depend on the number of labels and their hefts only.
+    The groups depend on the number of labels only.
     """
 
     def __init__(self, problem, W, rng):
         self.problem = problem
         groups = self.groups(problem)
-        self.order = np.argsort(np.concatenate(groups))
         seeds = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in groups]
         # its threads end with it
         self.pool = ThreadPoolExecutor(min(len(groups), thread_count()))
@@ -334,46 +316,42 @@ class SplitSDCA:
 
     @staticmethod
     def groups(problem):
-        """Return the numbers of the labels of each group, which are alike in heft."""
+        """Return the numbers of the labels of each group."""
         if not problem.sigmoid:
             return [np.arange(problem.k)]
-        hefts = problem.hefts()
-        hefts = np.where(hefts > 0, hefts, hefts.max() or 1.0)
-        level = np.floor(np.log(hefts / hefts.min()) / np.log(ALIKE))
-        alike = [np.flatnonzero(level == one) for one in np.unique(level)]
-        several = [np.array_split(a, np.clip(len(a) // GROUP, 1, MOST_GROUPS)) for a in alike]
-        return [group for groups in several for group in groups]
+        count = int(np.clip(problem.k // GROUP, 1, MOST_GROUPS))
+        return np.array_split(np.arange(problem.k), count)
 
-    def alone(self):
-        """Return the mean leverage * weight of the rows if the penalty were all that holds W."""
-        return max(engine.alone() for engine in self.engines)
+    def leverage_under_penalty(self):
+        """Return the mean leverage * weight of the rows without a proximal term."""
+        return max(engine.leverage_under_penalty() for engine in self.engines)
 
     def step(self):
         """Make one pass."""
         list(self.pool.map(SDCA.step, self.engines))
         self.passes += 1
         self.value = sum(engine.value for engine in self.engines)
-        self.running = sum(engine.running for engine in self.engines)
+        self.estimated_gap = sum(engine.estimated_gap for engine in self.engines)
         self.gap = np.inf
 
     def certify(self, goal):
-        """Set `gap` and `value`, unless the running gap tells that it exceeds the goal by far."""
-        if self.running <= CANDIDATE * goal:
+        """Set `gap` and `value`, unless the estimated gap tells that it exceeds the goal by far."""
+        if self.estimated_gap <= CANDIDATE * goal:
             self.value, self.gap = self.evaluate(self.W)
 
     @property
     def W(self):
         """The iterate."""
-        return np.hstack([engine.W for engine in self.engines])[:, self.order]
+        return np.hstack([engine.W for engine in self.engines])
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""
-        return np.hstack([engine.best() for engine in self.engines])[:, self.order]
+        return np.hstack([engine.best() for engine in self.engines])
 
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""
         ends = np.cumsum([engine.problem.k for engine in self.engines])
-        parts = np.split(W[:, np.argsort(self.order)], ends[:-1], axis=1)
+        parts = np.split(W, ends[:-1], axis=1)
         found = [
             engine.evaluate(np.ascontiguousarray(part))
             for engine, part in zip(self.engines, parts, strict=True)
@@ -389,10 +367,10 @@ def minimize(problem, start, rng, limits):
     """
     several = len(SplitSDCA.groups(problem)) > 1
     engine = SplitSDCA(problem, start, rng) if several else SDCA(problem, start, rng)
-    fits = engine.sparse or engine.Z is not None or engine.alone() <= MOST_LEVERAGE
+    fits = engine.sparse or engine.Z is not None or engine.leverage_under_penalty() <= MOST_LEVERAGE
     if limits.may_give_up and not fits:
         return Result(start, ended=GAVE_UP)
-    curve, running, risen = [], [], 0
+    curve, gaps, risen = [], [], 0
     least = np.inf, np.inf, engine.W
 
     def result(W, value, gap, ended):
@@ -402,13 +380,13 @@ def minimize(problem, start, rng, limits):
     while engine.passes < limits.max_iter:
         engine.step()
         curve.append(engine.value)
-        running.append(engine.running)
+        gaps.append(engine.estimated_gap)
         limits.report("sdca", engine.passes, engine.value, lambda: engine.W)
         goal = problem.goal(engine.value, limits.tol)
         engine.certify(goal)
         if problem.is_within(engine.gap, engine.value, limits.tol):
             return result(engine.W, engine.value, engine.gap, None)
-        if limits.may_give_up and engine.Z is None and is_slow(running, goal):
+        if limits.may_give_up and engine.Z is None and is_slow(gaps, goal):
             return result(engine.best(), np.inf, np.inf, GAVE_UP)
         if engine.passes % PATIENCE == 0:
             value, gap = engine.evaluate(engine.W)

@@ -61,8 +61,12 @@ def check_weight(name, values, length):
     values = float_array(name, values, np.float64)
     if values.shape != (length,):
         raise ValueError(f"{name} must have shape ({length},), got {values.shape}.")
-    if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise ValueError(f"{name} must be finite and not negative, got other values.")
+    fits = (values >= 0) & (values < np.inf)
+    if not fits.all():
+        wrong = int(fits.argmin())
+        raise ValueError(
+            f"{name} must be finite and not negative, got {values[wrong]} in entry {wrong}."
+        )
     return values
 
 

@@ -127,7 +127,7 @@ def _column(values):
 
 
 def _listed(values, labels):
-    """Return nested lists as an array; NumPy alone makes 2**53 + 1 a float and NaN a text."""
+    """Return nested lists as an array; NumPy alone makes 2**53 + 1 a float and 1 or NaN a text."""
     array = np.asarray(values)
     if array.dtype == object:
         return _numbers(array)
@@ -138,7 +138,9 @@ def _listed(values, labels):
         return _numbers(objects) if _has(objects, Integral) else array
     if array.dtype.kind in "US":
         objects = np.array(values, dtype=object)
-        return objects if _gaps(objects).any() else array
+        kinds = set(map(type, objects.flat))
+        alike = (all(issubclass(kind, text) for kind in kinds) for text in (str, bytes))
+        return array if any(alike) else objects
     return array
 
 
