@@ -45,7 +45,7 @@ __all__ = [
     "read_classes",
     "read_y",
     "same_classes",
-    "times",
+    "scaled_weights",
 ]
 
 
@@ -108,7 +108,7 @@ def check_sum(name, weights):
             )
 
 
-def times(weights, factors):
+def scaled_weights(weights, factors):
     """Return weights · factors / 2**exponent, below 1, and the exponent: nothing overflows."""
     (m, e), (f, g) = np.frexp(weights), np.frexp(factors)
     product, exponents = m * f, e + g
