@@ -117,7 +117,7 @@ class Ascent:
             self.table /= self.table.sum(axis=1, keepdims=True)
         self.table = self.table.astype(dtype)
         masses = 1 if self.masses is None else self.masses
-        self.entropy = sums_p_log_p(self.table.astype(float), masses, self.sigmoid)
+        self.negentropy = sums_p_log_p(self.table.astype(float), masses, self.sigmoid)
         self.Z = self.threshold = None
         if self.l1:
             self.threshold = np.append(rng.uniform(0, 1, p), 0).astype(dtype)
@@ -138,17 +138,17 @@ class Ascent:
         return X
 
     def run(self):
-        """The gap; W, table, entropy and Z are updated."""
+        """The gap; W, table, negentropy and Z are updated."""
         return sdca_epoch(
             Matrix(self.stored()), self.order, self.batch_size, self.weights, self.leverage,
-            self.W, self.mean, self.inverse, self.table, self.entropy, self.masses,
+            self.W, self.mean, self.inverse, self.table, self.negentropy, self.masses,
             self.sigmoid, self.Z, self.threshold,
         )  # fmt: skip
 
     def assert_epoch_is_replayed(self):
         dtype, sigmoid = self.dtype, self.sigmoid
         X = self.X.astype(float) - (0 if self.mean is None else self.mean.astype(float))
-        W, old, entropy = self.W.astype(float), self.table.astype(float), self.entropy.copy()
+        W, old, negentropy = self.W.astype(float), self.table.astype(float), self.negentropy.copy()
         Z = None if self.Z is None else self.Z.astype(float)
         gap = self.run()
         new, expected, changes = self.table.astype(float), 0, 0
@@ -168,8 +168,8 @@ class Ascent:
                     loss = special.logsumexp(s[masses > 0]) - old[i] @ s
                     assert (new[i, masses == 0] == 0).all()
                     masses = np.ones(self.k)
-                expected += weight * (np.sum(loss) + entropy[i])
-                entropy[i] = sums_p_log_p(new[i], masses, sigmoid)
+                expected += weight * (np.sum(loss) + negentropy[i])
+                negentropy[i] = sums_p_log_p(new[i], masses, sigmoid)
                 delta += weight * row[:, np.newaxis] * masses * (new[i] - old[i])
             delta *= self.inverse[:, np.newaxis]
             changes += np.abs(delta).max()
@@ -181,7 +181,7 @@ class Ascent:
         rtol = 3e-5 if dtype == np.float32 else 1e-12
         assert_allclose(gap, expected, rtol=rtol)
         assert_allclose(self.W, W, rtol=rtol, atol=rtol * (1 + changes))
-        assert_allclose(self.entropy, entropy, rtol=rtol, atol=rtol)
+        assert_allclose(self.negentropy, negentropy, rtol=rtol, atol=rtol)
         if Z is not None:
             assert_allclose(self.Z, Z, rtol=rtol, atol=rtol * (1 + changes))
             assert (self.W[:-1] == 0).any()
@@ -240,16 +240,16 @@ def rows_of_logits(k, sigmoid, largest):
 
 
 def step_of_rows(s, old, q, sigmoid, dtype):
-    """New table, entropy and gap of rows with logits s: the features of X are its rows."""
+    """New table, negentropy and gap of rows with logits s: the features of X are its rows."""
     n, k = s.shape
     W = np.concatenate([s, np.zeros((1, k))]).astype(dtype)
     table, X = old.astype(dtype), sparse.eye_array(n, format="csr", dtype=dtype)
-    entropy = sums_p_log_p(table.astype(float), 1, sigmoid)
+    negentropy = sums_p_log_p(table.astype(float), 1, sigmoid)
     gap = sdca_epoch(
         Matrix(X), np.arange(n), 1, np.ones(n), q, W, None, np.zeros(n + 1, dtype), table,
-        entropy, None, sigmoid,
+        negentropy, None, sigmoid,
     )  # fmt: skip
-    return table, entropy, gap
+    return table, negentropy, gap
 
 
 @every_dtype
@@ -260,11 +260,11 @@ def test_prox_at_any_strength_and_logits(sigmoid, k, dtype):
         pytest.skip("one class")
     s, old, q = rows_of_logits(k, sigmoid, 1e4)
     s, old = s.astype(dtype), old.astype(dtype)
-    table, entropy, _ = step_of_rows(s, old, q, sigmoid, dtype)
+    table, negentropy, _ = step_of_rows(s, old, q, sigmoid, dtype)
     for i in range(len(s)):
         assert_solves_prox(table[i], s[i], q[i], old[i], np.ones(k), sigmoid, dtype)
     expected = sums_p_log_p(table.astype(float), 1, sigmoid)
-    assert_allclose(entropy, expected, rtol=1e-4, atol=2e-5 if dtype == np.float32 else 1e-12)
+    assert_allclose(negentropy, expected, rtol=1e-4, atol=2e-5 if dtype == np.float32 else 1e-12)
 
 
 @every_dtype
@@ -300,9 +300,9 @@ def test_step_gains_nearly_what_the_exact_one_does(sigmoid, k, dtype):
 def test_no_step_without_an_end_or_off_the_simplex(sigmoid, dtype):
     s, old, _ = rows_of_logits(7, sigmoid, 1e4)
     for q in (1e12, 1e30, 1e300, np.inf):
-        table, entropy, gap = step_of_rows(s, old, np.full(len(s), q), sigmoid, dtype)
+        table, negentropy, gap = step_of_rows(s, old, np.full(len(s), q), sigmoid, dtype)
         assert np.isfinite(gap)
-        assert np.isfinite(entropy).all()
+        assert np.isfinite(negentropy).all()
         assert ((table >= 0) & (table <= 1)).all()
         if not sigmoid:
             assert_allclose(table.sum(axis=1), 1, atol=1e-6)
@@ -355,7 +355,7 @@ def test_epochs_find_the_minimum(sigmoid, storage, batch_size):
 
     best = optimize.minimize(objective, np.zeros(P * k), jac=True, options={"gtol": 1e-11})
     a.changed(
-        weights=weights, table=target.astype(dtype), entropy=np.zeros(N),
+        weights=weights, table=target.astype(dtype), negentropy=np.zeros(N),
         W=np.zeros((P + 1, k)), inverse=np.append(np.full(P, 1 / alpha), 0),
         leverage=np.sum(X * X, axis=1) / alpha * min(batch_size, 3),
     )  # fmt: skip
@@ -376,7 +376,7 @@ def test_epochs_find_the_minimum_of_l1(sigmoid, storage):
     target = rng.integers(2, size=(N, k)) if sigmoid else np.eye(k)[rng.integers(k, size=N)]
     X = a.X if a.mean is None else a.X - a.mean
     a.changed(
-        weights=np.full(N, 1 / N), table=target.astype(dtype), entropy=np.zeros(N),
+        weights=np.full(N, 1 / N), table=target.astype(dtype), negentropy=np.zeros(N),
         W=np.zeros((P + 1, k)), Z=np.zeros((P + 1, k)),
         inverse=np.append(np.full(P, 1 / (alpha * (1 - ratio))), 0),
         threshold=np.append(np.full(P, ratio / (1 - ratio)), 0),
@@ -410,9 +410,9 @@ def test_no_rows_are_no_step():
         ({"mean": np.ones(P + 1)}, "inverse must have 14 entries"),
         ({"storage": "csr-32"}, "for a dense X only"),
         ({"batch_size": 0}, "batch_size must be positive"),
-        ({"weights": np.ones(N - 1)}, "weights, leverage and entropy"),
-        ({"leverage": np.ones(N - 1)}, "weights, leverage and entropy"),
-        ({"entropy": np.ones(N - 1)}, "weights, leverage and entropy"),
+        ({"weights": np.ones(N - 1)}, "weights, leverage and negentropy"),
+        ({"leverage": np.ones(N - 1)}, "weights, leverage and negentropy"),
+        ({"negentropy": np.ones(N - 1)}, "weights, leverage and negentropy"),
         ({"table": np.ones((N, 2))}, "table and masses"),
         ({"masses": np.ones((N + 1, 3))}, "table and masses"),
         ({"Z": np.ones((P + 1, 3))}, "or both be None"),

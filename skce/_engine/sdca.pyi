@@ -12,7 +12,7 @@ def sdca_epoch(
     mean: np.ndarray | None,
     inverse: np.ndarray,
     table: np.ndarray,
-    entropy: np.ndarray,
+    negentropy: np.ndarray,
     masses: np.ndarray | None,
     sigmoid: bool,
     Z: np.ndarray | None = None,

@@ -31,10 +31,10 @@ def sdca_epoch(
     Matrix X not None, const Py_ssize_t[::1] order not None, Py_ssize_t batch_size,
     const double[::1] weights not None, const double[::1] leverage not None, floating[:, ::1] W not None,
     const floating[::1] mean, const floating[::1] inverse not None,
-    floating[:, ::1] table not None, double[::1] entropy not None, const floating[:, ::1] masses,
+    floating[:, ::1] table not None, double[::1] negentropy not None, const floating[:, ::1] masses,
     bint sigmoid, floating[:, ::1] Z=None, const floating[::1] threshold=None,
 ):
-    """Run one epoch over the rows `order`; update W, table, entropy and Z.
+    """Run one epoch over the rows `order`; update W, table, negentropy and Z.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def sdca_epoch(
         1 / B of a diagonal metric, then 1 / kb of the intercept; 0 for none.
     table : ndarray of shape (n, K)
         Probabilities of the dual point.
-    entropy : ndarray of shape (n,)
+    negentropy : ndarray of shape (n,)
         sum p log p of the rows of table; for the sigmoid sum mass (p log p + (1 - p) log(1 - p)).
     masses : ndarray of shape (n, K) or None
         Sigmoid: masses of the entries. Softmax: 0 where a class is missing.
@@ -102,8 +102,8 @@ def sdca_epoch(
         raise ValueError(f"inverse must have {p + 1} entries, and mean {p}, for a dense X only.")
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, got {batch_size}.")
-    if weights.shape[0] != n_all or leverage.shape[0] != n_all or entropy.shape[0] != n_all:
-        raise ValueError(f"weights, leverage and entropy must have {n_all} entries.")
+    if weights.shape[0] != n_all or leverage.shape[0] != n_all or negentropy.shape[0] != n_all:
+        raise ValueError(f"weights, leverage and negentropy must have {n_all} entries.")
     if table.shape[0] != n_all or table.shape[1] != k or (
             masked and (masses.shape[0] != n_all or masses.shape[1] != k)):
         raise ValueError(f"table and masses must have shape ({n_all}, {k}).")
@@ -165,7 +165,7 @@ def sdca_epoch(
                     row = batch[i]
                     if i + 1 < later:
                         prefetch(&table[batch[i + 1], 0], k)
-                        prefetch(&entropy[batch[i + 1]], 1)
+                        prefetch(&negentropy[batch[i + 1]], 1)
                         prefetch(&weights[batch[i + 1]], 1)
                         prefetch(&leverage[batch[i + 1]], 1)
                     weight = weights[row]
@@ -177,11 +177,11 @@ def sdca_epoch(
                     if sigmoid:
                         part_of_gap = sigmoid_prox(
                             &logits[i, 0], k, leverage[row] * weight, -weight, mass, &table[row, 0],
-                            &entropy[row], &logits[i, 0])
+                            &negentropy[row], &logits[i, 0])
                     else:
                         part_of_gap = softmax_prox(
                             &logits[i, 0], k, leverage[row] * weight, -weight, mass, &table[row, 0],
-                            &entropy[row], &logits[i, 0], &scratch[0, 0])
+                            &negentropy[row], &logits[i, 0], &scratch[0, 0])
                     gap += weight * part_of_gap
                     axpy(&sums[0], k, 1, &logits[i, 0])
                 scatter_residuals(x, batch, n_b, k, 1, metric, block, stride, packed_gradient,

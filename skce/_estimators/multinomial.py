@@ -19,7 +19,7 @@ from skce._estimators.validation import (
     probability_rows,
     read_y,
     same_classes,
-    times,
+    scaled_weights,
 )
 from skce.losses import log_sigmoid, log_softmax, sigmoid
 
@@ -241,14 +241,14 @@ class MultinomialLogistic(BaseCrossEntropy):
             counts = rows.T @ weights + seen
         exponent = 0
         if rows is not None or self.class_weight is not None:
-            factors, scale = times(class_weights(self.class_weight, classes, counts), 1.0)
+            factors, scale = scaled_weights(class_weights(self.class_weight, classes, counts), 1.0)
             if rows is None:
                 factors = factors[labels]
             else:
                 rows.data *= factors[rows.indices]
                 factors = rows.sum(axis=1)
                 rows.data /= np.repeat(np.where(factors > 0, factors, 1), np.diff(rows.indptr))
-            weights, exponent = times(weights, factors)
+            weights, exponent = scaled_weights(weights, factors)
             exponent += scale
         if len(classes) > 2:
             targets = labels.astype(np.intc) if rows is None else rows.astype(X.dtype)
@@ -305,7 +305,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        return self._map_logits(X, partial(_of_both, np.asarray, sigmoid), softmax=True)
+        return self._map_logits(X, partial(_both_classes, np.asarray, sigmoid), softmax=True)
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, from the logits: never −inf.
@@ -320,7 +320,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         log_proba : ndarray of shape (n_samples, n_classes)
             In nats.
         """
-        return self._map_logits(X, partial(_of_both, log_softmax, log_sigmoid))
+        return self._map_logits(X, partial(_both_classes, log_softmax, log_sigmoid))
 
     def _is_right(self, predicted, y):
         if y.ndim == 2 and y.shape[1] > 1:
@@ -333,7 +333,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         return super()._is_right(predicted, y)
 
 
-def _of_both(rowwise, entrywise, logits):
+def _both_classes(rowwise, entrywise, logits):
     """Return rowwise(logits), or for one logit entrywise for both classes."""
     if logits.shape[1] > 1:
         return rowwise(logits)

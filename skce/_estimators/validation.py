@@ -46,7 +46,7 @@ __all__ = [
     "read_classes",
     "read_y",
     "same_classes",
-    "times",
+    "scaled_weights",
 ]
 
 MOST_STREAMED = 1e15  # of whose square float32 holds the inverse
@@ -122,7 +122,7 @@ def check_sum(name, weights):
             )
 
 
-def times(weights, factors):
+def scaled_weights(weights, factors):
     """Return weights · factors / 2**exponent, below 1, and the exponent: nothing overflows."""
     (m, e), (f, g) = np.frexp(weights), np.frexp(factors)
     product, exponents = m * f, e + g

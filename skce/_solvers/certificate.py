@@ -9,12 +9,12 @@ from skce._solvers.columns import pieces
 
 __all__ = ["certificate", "intercept_step"]
 
-MOST_STEP = 5.0  # of an intercept
-LEAST = 1e-150  # of a curvature
-MOST_STEPS = 20  # of the intercepts, to probabilities of the sums that are wanted
-MOST_MOVES = 4  # of a table: what rounding leaves of one is less than 1e-6 of it
-MATRIX_CLASSES = 300  # up to which a step solves with a matrix, whose cost grows with the cube
-MOST_PRODUCTS = 100  # of a step with more classes
+MOST_STEP = 5.0  # largest step of the intercept of a sigmoid
+LEAST = 1e-150  # a curvature below this counts as none
+MOST_STEPS = 20  # of the intercepts, after which the sums that are wanted are given up
+MOST_MOVES = 4  # corrections of a table: rounding leaves less than 1e-6 of one
+MATRIX_CLASSES = 300  # most classes for a k x k matrix, whose cost grows with their cube
+MOST_PRODUCTS = 100  # of conjugate gradients, which make a step for more classes
 
 
 def certificate(problem, W, table=None, sums=None):

@@ -19,14 +19,14 @@ __all__ = [
     "summable",
 ]
 
-CENTRE_ROWS = 4096  # rows from which the centre is estimated, at most
-CENTRE_SIZE = 1 << 21  # and their entries
+CENTRE_ROWS = 4096  # most rows from which the centre is estimated
+CENTRE_SIZE = 1 << 21  # most entries of these rows
 HUGE = 1e15  # float32 overflows in sums of squares of larger numbers
 PIECE = 1 << 19  # entries of the rows made dense, or copied, together
 BLOCK = 4096  # rows whose extremes are found at a time
 SOME_ROWS = 1000  # rows from which the length of rows and the size of logits are estimated
 SHORT = 50.0  # a bound of that size up to here is good enough
-SAMPLE = 2000  # rows from which variances and smoothness are estimated, at least
+SAMPLE = 2000  # least rows from which variances and smoothness are estimated, 10 for a column
 
 
 def draw(rows, most, rng):

@@ -19,7 +19,7 @@ from skce._solvers.columns import centre_of, centred_squares, draw, pieces
 
 __all__ = ["Problem"]
 
-UNLIKE = 100.0  # ratio of the columns' mean squares up to which they are like
+UNLIKE = 100.0  # columns are alike whose mean squares differ by no larger factor
 
 
 @dataclass(frozen=True)
