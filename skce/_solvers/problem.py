@@ -252,13 +252,6 @@ class Problem:
             lengths[rows] = 1 + squares @ inverse.astype(squares.dtype)
         return lengths
 
-    def weigh(self, weights, table):
-        """Return the weighted sums (k,) over the rows of a table, in double."""
-        sums = np.zeros(self.k)
-        for rows in pieces(len(weights), self.k):
-            sums += weights[rows] @ table[rows].astype(np.float64)
-        return sums
-
     @cached_property
     def sums_of_squares(self):
         """Of CSR: in its columns, the numbers of the non-zeros there, and in its rows."""
