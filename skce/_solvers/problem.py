@@ -45,8 +45,7 @@ class Problem:
         The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that
         sum over M.
         """
-        total = data.weights.sum()
-        kind, targets, weights = data.kind, data.targets, data.weights / total
+        kind, targets, weights = data.kind, data.targets, data.weights / data.weights.sum()
         if kind == _kernels.Loss.MULTILABEL_SOFTMAX:
             targets = sparse.csr_array(targets, copy=True)
             known = np.where(np.isnan(targets.data), 0, targets.data)
