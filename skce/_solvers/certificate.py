@@ -5,7 +5,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Kind
-from skce._solvers.columns import pieces
+from skce._solvers.columns import pieces, weighted_sums
 
 __all__ = ["certificate", "intercept_step"]
 
@@ -128,7 +128,7 @@ def _balance(problem, table):
     near = 8 * float(accuracy.eps) * wanted.sum()
     total = np.zeros(problem.k)
     for _ in range(MOST_MOVES):
-        excess = problem.weigh(problem.weights, table) - wanted
+        excess = weighted_sums(problem.weights, table) - wanted
         if np.abs(excess).max(initial=0) <= near:
             return table, total
         step = intercept_step(problem, table, excess)

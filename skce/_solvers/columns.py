@@ -17,6 +17,7 @@ __all__ = [
     "smoothness",
     "some_rows",
     "summable",
+    "weighted_sums",
 ]
 
 CENTRE_ROWS = 4096  # most rows from which the centre is estimated
@@ -44,6 +45,14 @@ def summable(X, dtype):
     """Return X in dtype, in double where float32 does not hold sums of its squares."""
     scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
     return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
+
+
+def weighted_sums(weights, table):
+    """Return the weighted sums (k,) over the rows of a table (n, k), in double."""
+    sums = np.zeros(table.shape[1])
+    for rows in pieces(*table.shape):
+        sums += weights[rows] @ table[rows].astype(np.float64)
+    return sums
 
 
 def centre_of(X, weights, rng):

@@ -151,7 +151,8 @@ class LBFGS:
 
 def minimize(problem, start, rng, limits):
     """Minimise a Problem; parameters and result are those of `auto.minimize`."""
-    W, begins, curve = start, not start.any(), []
+    W, begins = start, not start.any()
+    curve: list[float] = []
     if begins:
         W = problem.constants()
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone

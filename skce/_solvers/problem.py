@@ -45,8 +45,7 @@ class Problem:
         The 1/M softmax becomes the softmax of targets divided by their sum, in rows that weigh that
         sum over M.
         """
-        total = data.weights.sum()
-        kind, targets, weights = data.kind, data.targets, data.weights / total
+        kind, targets, weights = data.kind, data.targets, data.weights / data.weights.sum()
         if kind == _kernels.Loss.MULTILABEL_SOFTMAX:
             targets = sparse.csr_array(targets, copy=True)
             known = np.where(np.isnan(targets.data), 0, targets.data)
@@ -246,13 +245,6 @@ class Problem:
         for rows, squares in self.squares():
             lengths[rows] = 1 + squares @ inverse.astype(squares.dtype)
         return lengths
-
-    def weigh(self, weights, table):
-        """Return the weighted sums (k,) over the rows of a table, in double."""
-        sums = np.zeros(self.k)
-        for rows in pieces(len(weights), self.k):
-            sums += weights[rows] @ table[rows].astype(np.float64)
-        return sums
 
     @cached_property
     def sums_of_squares(self):

@@ -17,7 +17,7 @@ from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._kernels.threads import thread_count
 from skce._solvers.certificate import certificate
-from skce._solvers.columns import SAMPLE, pieces
+from skce._solvers.columns import SAMPLE, pieces, weighted_sums
 from skce._solvers.result import Result
 from skce._solvers.stopping import is_slow
 from skce.losses import sigmoid, softmax
@@ -283,7 +283,7 @@ class SDCA:
             for rows, _, mass in problem.dense_targets():
                 sums += weights[rows] @ (mass * self.table[rows])
             return sums
-        return problem.weigh(weights, self.table)
+        return weighted_sums(weights, self.table)
 
     def best(self):
         """Return the iterate with the lowest objective, as far as passes tell."""
@@ -370,8 +370,9 @@ def minimize(problem, start, rng, limits):
     fits = engine.sparse or engine.Z is not None or engine.leverage_under_penalty() <= MOST_LEVERAGE
     if limits.may_give_up and not fits:
         return Result(start, ended=GAVE_UP)
-    curve, gaps, risen = [], [], 0
-    least = np.inf, np.inf, engine.W
+    curve: list[float] = []
+    gaps: list[float] = []
+    least, risen = (np.inf, np.inf, engine.W), 0
 
     def result(W, value, gap, ended):
         W = W.astype(np.float64)
