@@ -1,7 +1,8 @@
 """One epoch of dual coordinate ascent, replayed row by row in NumPy.
 
-The prox of a row is solved to 5 % of its move only, so the replay takes the new table as it is, checks that
-each row of it solves its equation that well at the weights the row met, and computes the rest.
+The prox of a row is solved to 5 % of its move only, so the replay takes the new table as it is,
+checks that each row of it solves its equation that well at the weights the row met, and computes
+the rest.
 """
 
 from dataclasses import dataclass
