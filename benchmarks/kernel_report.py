@@ -102,12 +102,9 @@ def table_rows(cells, what):
 
 def summary_rows(cells):
     """Header and rows of the medians over K and dtype, a row for each function."""
-    header = [
-        "function",
-        *(f"{peer} / skce" for peer in PEERS),
-        "float64 / float32, K ≥ 32",
-        "speed-up by threads",
-    ]
+    header = ["function", *(f"{peer} / skce" for peer in PEERS), "float64 / float32, K ≥ 32"]
+    threaded = any(cell.speedup for cell in cells)
+    header += ["speed-up by threads"] * threaded
     rows = []
     for name in dict.fromkeys(cell.function for cell in cells):
         mine = [cell for cell in cells if cell.function == name]
@@ -121,7 +118,7 @@ def summary_rows(cells):
         threads = [cell.speedup.get("skce") for cell in mine if cell.n_logits >= 1e6]
         ratios = [_median([cell.ratio(peer) for cell in mine]) for peer in PEERS]
         rows.append([name, *map(_text, ratios), _text(_median(widths), 2)])
-        rows[-1].append(_text(_median(threads), 2))
+        rows[-1] += [_text(_median(threads), 2)] * threaded
     return header, rows
 
 

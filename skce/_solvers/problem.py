@@ -190,7 +190,7 @@ class Problem:
 
     @property
     def largest_mean_weight(self):
-        """The mean weight of an output's entries, weighted by itself: the largest of all."""
+        """The largest of the outputs' mean weights of an entry, weighted by itself."""
         sums, squares = np.zeros(self.k), np.zeros(self.k)
         for rows in pieces(self.X.shape[0], self.k):
             weights = self.weights[rows, None]

@@ -3,6 +3,12 @@
 Names, formulas and what other libraries call them: the page "Which cross-entropy is which".
 In all of them rows are samples, a loss is summed over the classes or labels of a row, and
 ``reduction="mean"`` divides by the sum of the row weights. Targets may be sparse or frames, too.
+
+Infinite logits have the limits of the formulas, of each row (softmax) or entry (sigmoid) by itself,
+and 0 · inf is 0: one logit of +inf in a row has the probability 1, logits of -inf have 0, and the
+loss is infinite where a target above 0 meets the probability 0. Where there is no limit (several
+logits of +inf in a row, or -inf alone) and wherever a logit is NaN, so is the whole row, or entry.
+A row of weight 0 and a missing entry count as 0 whatever their logits. Probabilities are never NaN.
 """
 
 from skce.losses._logits import (
