@@ -15,7 +15,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
-from skce._solvers.auto import find_optimum
+from skce._solvers.auto import find_optimum, minimize
 from skce._solvers.result import Limits
 
 SOLVERS = ["auto", "sdca", "lbfgs"]
@@ -315,3 +315,15 @@ def test_best_constants_that_are_the_optimum_are_converged(solver):
     model = MultiLabelLogistic(loss="softmax", solver=solver).fit(X, [[1, 0, 1]])
     assert model.converged_
     assert_allclose(model.objective_, np.log(2), rtol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_passes_in_the_dtype_of_X_and_in_double_are_all_counted():
+    case = random_case(0, dtype=np.float32, scales=1, n=(60, 61), alpha=1e-4)
+    told = []
+    limits = Limits(1e-9, 100, report=lambda name, passes, value, W: told.append(passes))
+    start, rng = np.zeros(case.plain.shape), np.random.RandomState(0)
+    found = minimize(case.problem, start, rng, limits, "lbfgs")
+    ends = [here for here, later in zip(told, [*told[1:], 0], strict=True) if later < here]
+    assert len(ends) == 2  # of float32 and of float64
+    assert sum(ends) <= found.passes <= sum(ends) + 1

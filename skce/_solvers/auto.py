@@ -104,7 +104,7 @@ def _go_on(problem, before, rng, limits):
             found = replace(found, W=W, objective=value, gap=gap)
     else:
         found = lbfgs.minimize(problem, before.W, rng, limits)
-    passes = int(np.ceil(found.passes + len(before.curve)))
+    passes = int(np.ceil(found.passes + before.passes))
     return replace(found, curve=[*before.curve, *found.curve], passes=passes)
 
 
