@@ -21,12 +21,15 @@ from skce._solvers.lbfgs import LBFGS
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
 
 SOLVERS = "skce._solvers."
-CHOICE, STEPS, SDCA, METRIC, PROBLEM, SPAN, PAIRS, REFRESH = (
+CHOICE, STEPS, SDCA, ASCENT, METRIC, PROBLEM, SPAN, PAIRS, REFRESH = (
     SOLVERS + name
-    for name in ("auto", "lbfgs", "sdca", "preconditioners", "problem", "span", "pairs", "refresh")
+    for name in (
+        *("auto", "lbfgs", "sdca", "ascent", "preconditioners", "problem", "span", "pairs"),
+        "refresh",
+    )
 )
 MODULES = (
-    *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, METRIC, SDCA, PROBLEM),
+    *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, METRIC, SDCA, ASCENT, PROBLEM),
     *(SOLVERS + name for name in ("newton", "stopping", "objective", "cholesky")),
     *(SOLVERS + name for name in ("columns", "certificate", "sgd")),
     "skce._estimators.base",
@@ -81,11 +84,11 @@ SWITCHES = {
         (SDCA, "MOST_LEVERAGE"): NEVER,
     },
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
-    "q never adapted": {(SDCA, "SDCA._adapt_q"): lambda self, gap, move: None},
-    "certificate after each pass": {(SDCA, "CANDIDATE"): NEVER},
-    "best iterate not kept": {(SDCA, "KEEP"): NEVER},
+    "q never adapted": {(ASCENT, "SDCA._adapt_q"): lambda self, gap, move: None},
+    "certificate after each pass": {(ASCENT, "CANDIDATE"): NEVER},
+    "best iterate not kept": {(ASCENT, "KEEP"): NEVER},
     "labels in one group": {(SDCA, "GROUP"): NEVER},
-    "dense rows one by one": {(SDCA, "BATCH"): 1},
+    "dense rows one by one": {(ASCENT, "BATCH"): 1},
     "columns always alike": {(PROBLEM, "UNLIKE"): NEVER},
     "columns never alike": {(PROBLEM, "UNLIKE"): 0.0},
 }

@@ -18,7 +18,7 @@ from test_estimators_base import (
 
 from skce import MultinomialLogistic
 from skce._estimators import base
-from skce._solvers import lbfgs, sdca
+from skce._solvers import ascent, lbfgs
 from skce._solvers.sgd import SGD
 
 BAD_CALLS = {
@@ -59,7 +59,7 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
     [
         *((solver, base, "minimize") for solver in ("auto", "sdca", "lbfgs")),
         ("auto", lbfgs.LBFGS, "newton_step"),
-        ("sdca", sdca.SDCA, "step"),
+        ("sdca", ascent.SDCA, "step"),
         ("lbfgs", lbfgs.LBFGS, "step"),
         ("sgd", SGD, "run_pass"),
         ("sgd", SGD, "prepare"),

@@ -9,9 +9,10 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic
+from skce._solvers.ascent import SDCA
 from skce._solvers.auto import find_optimum
 from skce._solvers.result import Limits
-from skce._solvers.sdca import GROUP, SDCA, SplitSDCA
+from skce._solvers.sdca import GROUP, SplitSDCA
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 every_storage = pytest.mark.parametrize("storage", ["dense", "csr"])

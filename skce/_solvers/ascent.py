@@ -1,0 +1,285 @@
+"""Proximal stochastic dual coordinate ascent: passes, metric and certificate.
+
+A table of probabilities is the dual point. A pass takes each row (CSR) or batch of rows (dense) to
+the exact minimum of its part, near the centre of the pass in the metric of the columns; then the
+centre moves. How near, one number q tells, the mean of leverage * weight over the rows: it grows
+where passes are too timid and falls where the rows' steps do not fit together. The intercept, which
+every row has, is held by as much; were it held by more, rows of large weights would move it least.
+"""
+
+import numpy as np
+from scipy import sparse, special
+
+from skce._engine.passes import Kind
+from skce._engine.products import row_squares
+from skce._engine.sdca import sdca_epoch
+from skce._solvers.certificate import certificate
+from skce._solvers.columns import SAMPLE, pieces, weighted_sums
+from skce.losses import sigmoid, softmax
+
+__all__ = ["CANDIDATE", "SDCA"]
+
+FIRST_Q = {True: 10.0, False: 3.0}  # of the first pass, for CSR and dense data
+LEAST_Q = {True: 0.25, False: 0.1}
+TIMID, BOLD = 3.0, 50.0  # ratio of gap and move below which q grows, above which it falls
+SLOW = 0.9  # ratio of a gap to the one before from which q falls too
+CANDIDATE = 4  # times the goal: an estimated gap that is worth a certificate
+KEEP = 6  # first passes, whose iterates are not kept as the best
+BATCH = 32  # rows of a dense step; more rows overlap more
+
+
+class SDCA:
+    """Minimise a Problem with alpha > 0.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to minimise.
+    W : ndarray of shape (p + 1, k)
+        Where to begin, in the centred columns.
+    rng : RandomState
+        Order of the rows.
+
+    Attributes
+    ----------
+    W : ndarray of shape (p + 1, k)
+        The iterate, in the dtype of X.
+    passes : float
+        Passes made.
+    gap : float
+        Bound of the gap at W, inf where not known.
+    value : float
+        Objective at W; its estimate from the pass where `gap` is not known.
+    """
+
+    def __init__(self, problem, W, rng):
+        self.problem, self.rng = problem, rng
+        self.sparse = sparse.issparse(problem.X)
+        self.rows = problem.rows
+        self.matrix = problem.data.X
+        self.masses = problem.entry_masses
+        self.metric = self._metric()
+        norms = self._leverages(1 / self.metric)
+        self.dimension = float(problem.weights @ norms) / problem.weights.sum() or 1.0
+        self.batch, overlap = self._batch()
+        self.overlap = overlap
+        self.q = FIRST_Q[self.sparse]
+        self.norms = norms
+        self.W = np.ascontiguousarray(W, problem.X.dtype)
+        self.centre_W = self.W.copy()
+        self.heft = problem.largest_mean_weight or 1.0
+        self.ridge = problem.alpha * (1 - problem.l1_ratio)
+        self.prox_weight, self.intercept_prox_weight = self._prox_weights()
+        self.Z = self.W.copy() if problem.l1_ratio else None
+        self.table, self.negentropy = problem.start_table
+        if self.W.any():
+            self._start_at_proba()
+        self.passes = 0
+        self.last_gap = self.gap = self.value = self.estimated_gap = self.best_value = np.inf
+        self.best_W = None
+
+    def _metric(self):
+        """Return the squared scale of each column."""
+        X, p = self.problem.X, self.problem.X.shape[1]
+        if self.sparse:
+            scale, count, alike = self.problem.nonzeros
+            if alike:
+                return np.full(p, count @ scale / count.sum())
+            return np.where(scale > 0, scale, 1.0)
+        rows, size = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
+        scale, reach = np.zeros(p), np.zeros(p)
+        for part in self.problem.pieces(rows):
+            Z = X[part] - self.problem.centre_in_dtype
+            scale += np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / size
+            np.maximum(reach, np.abs(Z).max(axis=0), out=reach)
+        scale += reach**2 / (9 * p)
+        return np.where(scale > 0, scale, 1.0)
+
+    def _leverages(self, inverse):
+        """Return the weighted squared norm of each row."""
+        if self.sparse:
+            if np.ptp(inverse) == 0:
+                return self.problem.sums_of_squares[2] * inverse[0]
+            return row_squares(self.matrix, inverse)
+        out = np.empty(self.problem.X.shape[0])
+        for rows, squares in self.problem.squares():
+            out[rows] = squares @ inverse
+        return out
+
+    def _batch(self):
+        """Return the rows of a step and the factor by which they overlap."""
+        if self.sparse:
+            return 1, 1.0
+        X, batch = self.problem.X, int(np.clip(len(self.rows) // BATCH, 1, BATCH))
+        factors = []
+        for _ in range(3):
+            rows = np.sort(self.rng.choice(self.rows, batch, replace=False))
+            Z = (X[rows] - self.problem.centre_in_dtype) / np.sqrt(self.metric)
+            G = Z @ Z.T
+            d = 1 / np.sqrt(np.maximum(G.diagonal(), 1e-300))
+            factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
+        return batch, max(1.0, float(np.mean(factors)))
+
+    def _start_at_proba(self):
+        """Take the probabilities at W for the table, and then what W belongs to it."""
+        problem, near = self.problem, self.prox_weight * self.metric[:, None]
+        coef, intercept = problem.from_centred(self.W)
+        for rows in pieces(len(self.table), problem.k):
+            logits = problem.X[rows] @ coef.T + intercept
+            if self.masses is not None:
+                logits[self.masses[rows] == 0] = -np.inf if not problem.sigmoid else 0
+            proba = sigmoid(logits) if problem.sigmoid else softmax(logits)
+            entropy = special.entr(proba)
+            if problem.sigmoid:
+                entropy += special.entr(1 - proba)
+                entropy *= 1 if self.masses is None else self.masses[rows]
+            self.table[rows], self.negentropy[rows] = proba, -entropy.sum(axis=1)
+        V = np.empty(self.W.shape)
+        problem.full_pass(Kind.DUAL, self.W, V, self.table, np.ones(problem.k), np.zeros(problem.k))
+        V[:-1] = (near * self.W[:-1] - V[:-1]) / (near + self.ridge)
+        V[-1] = (self.W[-1] - V[-1] / self.intercept_prox_weight) * problem.fit_intercept
+        if self.Z is None:
+            self.W = V.astype(self.W.dtype)
+        else:
+            self.Z = V.astype(self.W.dtype)
+            self.W = self._read_out()
+
+    def leverage_under_penalty(self):
+        """Return the mean leverage * weight of the rows without a proximal term."""
+        scale = self.dimension * self.metric.mean()
+        return self.overlap * self.heft * scale / max(self.ridge, 1e-300)
+
+    def _prox_weights(self):
+        """Return the weights of the proximal term for q, 0 where the penalty alone is enough.
+
+        And that of the intercept, which all rows of a batch share.
+        """
+        near = 0.0
+        if self.leverage_under_penalty() > self.q:
+            near = self.overlap * self.heft * self.dimension / self.q
+        return near, self.batch * self.heft * FIRST_Q[self.sparse] / self.q
+
+    def _column_curvature(self):
+        """Return B, the curvature that holds each column (p,)."""
+        return self.prox_weight * self.metric + self.ridge
+
+    def _threshold(self):
+        threshold = self.problem.alpha * self.problem.l1_ratio / self._column_curvature()
+        return np.append(threshold, 0.0).astype(self.W.dtype)
+
+    def _read_out(self):
+        """Return the soft threshold of Z."""
+        excess = np.maximum(np.abs(self.Z) - self._threshold()[:, None], 0)
+        return np.copysign(excess, self.Z)
+
+    def step(self):
+        """Make one pass."""
+        problem, dtype = self.problem, self.W.dtype
+        if self.passes:
+            self._recentre()
+        B = self._column_curvature()
+        inverse = np.append(1 / B, 0.0)
+        if problem.fit_intercept:
+            inverse[-1] = 1 / self.intercept_prox_weight
+        if np.ptp(B) == 0:
+            leverage = self.norms * (self.metric[0] / B[0])
+        else:
+            leverage = self._leverages(1 / B)
+        leverage = self.overlap * leverage + self.batch * inverse[-1]
+        centre = None if problem.centre is None else problem.centre_in_dtype
+        inverse = inverse.astype(dtype)
+        threshold = None if self.Z is None else self._threshold()
+        gap = sdca_epoch(
+            *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
+            *(self.W, centre, inverse, self.table, self.negentropy),
+            *(self.masses, problem.sigmoid, self.Z, threshold),
+        )
+        self.passes += 1
+        np.subtract(self.W, self.centre_W, out=self.centre_W)
+        self.change = self.centre_W
+        self._adapt_q(gap, self._estimate_gap(gap))
+        self.gap = np.inf
+        return True
+
+    def _estimate_gap(self, gap):
+        """Set `value` and `estimated_gap`; return half the squared distance from the centre."""
+        problem, change, W = self.problem, self.change, self.W
+        near, metric = self.prox_weight, self.metric.astype(change.dtype)
+        squares = np.einsum("ij,ij->i", change, change)
+        moved = near * float(metric @ squares[:-1])
+        drift = self.intercept_prox_weight * float(squares[-1])
+        if self.Z is None:
+            cross = near * float(metric @ np.einsum("ij,ij->i", change[:-1], W[:-1]))
+            residual = near**2 * float((metric**2) @ squares[:-1]) / (2 * problem.alpha)
+            dual = -cross - problem.penalty(W)
+        else:
+            B = self._column_curvature().astype(change.dtype)[:, None]
+            V = (near * metric)[:, None] * (W[:-1] - change[:-1]) - B * self.Z[:-1]
+            product = float(np.einsum("ij,ij->i", V, W[:-1]).sum(dtype=np.float64))
+            residual = problem.penalty(W) + product + problem.conjugate(V)
+            dual = problem.penalty(W) + product
+        self.estimated_gap = (
+            gap + residual + self.intercept_prox_weight * float(np.abs(change[-1] @ W[-1]))
+        )
+        self.value = gap - float(problem.weights @ self.negentropy) + dual
+        if self.passes >= KEEP and self.value < self.best_value:
+            self.best_value, self.best_W = self.value, W.copy()
+        return 0.5 * (moved + drift)
+
+    def _adapt_q(self, gap, move):
+        """Set q for the next pass."""
+        least = LEAST_Q[self.sparse]
+        ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
+        if self.passes > 1:
+            if self.prox_weight == 0 and slow:
+                self.q = max(self.leverage_under_penalty() / 2, least)
+            elif ratio > BOLD or (ratio > TIMID and slow):
+                self.q = max(self.q / 2, least)
+            elif ratio < TIMID:
+                self.q *= 2
+        self.last_gap = gap
+
+    def _recentre(self):
+        """Move the centre to W, and W to where the table puts it from there."""
+        change, before, B = self.change, self.prox_weight, self._column_curvature()
+        change[-1] *= self.intercept_prox_weight
+        self.prox_weight, self.intercept_prox_weight = self._prox_weights()
+        change[-1] /= self.intercept_prox_weight
+        new = self._column_curvature()
+        if self.Z is None:
+            change[:-1] *= (before * self.metric / new).astype(change.dtype)[:, None]
+            change += self.W
+            self.W, self.centre_W = change, self.W
+            return
+        Z, dtype = self.Z, change.dtype
+        Z[:-1] *= (B / new).astype(dtype)[:, None]
+        Z[:-1] += (before * self.metric / new).astype(dtype)[:, None] * change[:-1]
+        Z[:-1] += ((self.prox_weight - before) * self.metric / new).astype(dtype)[:, None] * self.W[
+            :-1
+        ]
+        Z[-1] += change[-1]
+        self.centre_W = self.W
+        self.W = self._read_out()
+
+    def certify(self, goal):
+        """Set `gap` and `value`, unless the estimated gap tells that it exceeds the goal by far."""
+        if self.estimated_gap <= CANDIDATE * goal:
+            self.value, self.gap = self.evaluate(self.W)
+
+    def _sums(self):
+        """Return the weighted sums of the table, as `certificate` takes them."""
+        problem, weights = self.problem, self.problem.weights
+        if problem.sigmoid and self.masses is not None:
+            sums = np.zeros(problem.k)
+            for rows, _, mass in problem.dense_targets():
+                sums += weights[rows] @ (mass * self.table[rows])
+            return sums
+        return weighted_sums(weights, self.table)
+
+    def best(self):
+        """Return the iterate with the lowest objective, as far as passes tell."""
+        return self.W if self.best_W is None else self.best_W
+
+    def evaluate(self, W):
+        """Return the objective and the bound of the gap at W."""
+        return certificate(self.problem, W, self.table, self._sums())
