@@ -261,7 +261,7 @@ def test_labels_of_one_value_keep_intercept_and_gap_finite(others, alpha, tol, d
     assert np.abs(model.intercept_[:2]).max() < 50
     assert model.gap_estimate_ <= max(1e-6, tol) * model.objective_ + 1e-14
     assert np.isfinite(model.dual_gap_)
-    assert model.n_iter_ < 300
+    assert model.n_iter_ < 500  # those in float32 and those in double
 
 
 def test_label_that_is_certain_at_the_start_leaves_the_others():

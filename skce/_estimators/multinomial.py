@@ -69,7 +69,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
     max_iter : int, default=100
         Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
-        included.
+        included, and as many again where a fit of float32 goes on in double.
     tol : float, default=1e-3
         "sdca" and "lbfgs" stop within this share of the optimum, at a gap of at most
         tol · max(F − H, √ε · F0): H is the entropy of the targets (0 for labels), F0 the objective
