@@ -307,6 +307,19 @@ def test_few_rows_of_many_columns_are_solved_in_their_span(solver, alpha, k):
         assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=5e-3)
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("rows", ["zero", "alike", "one"])
+def test_rows_that_span_nothing_are_fitted_by_constants(rows, storage):
+    X = np.zeros((4, 6)) if rows == "zero" else np.full((4, 6), 3.0)
+    Y = np.array([[1, 0, 1], [0, 1, 1], [1, 0, 0], [1, 1, 1]])
+    if rows == "one":
+        X, Y = X[:1], Y[:1]
+    model = MultiLabelLogistic(loss="softmax", solver="lbfgs", alpha=1e-6, tol=1e-6)
+    model.fit(storage(X), Y)
+    shares = (Y / Y.sum(axis=1, keepdims=True)).mean(axis=0)
+    assert_allclose(model.predict_proba(storage(X))[0], shares, atol=2e-2)
+
+
 @pytest.mark.filterwarnings("error")
 @every_solver
 def test_best_constants_that_are_the_optimum_are_converged(solver):

@@ -45,6 +45,7 @@ class Span:
         coordinates[problem.rows[order]] = factor * size[order, None]
         self.rows = Z[order[:rank]]
         self.factor = factor[:rank] * size[order[:rank], None]
+        self.factor[0, 0] = self.factor[0, 0] or 1.0  # where all rows are 0
         self.problem = replace(problem, X=coordinates, centre=None)
 
     def inside(self, W):
