@@ -223,8 +223,8 @@ def check_rows(X, y):
 
 def encode_labels(y, classes=None):
     """Return the classes of labels y (n,) and the class number of each row."""
-    found = classes_of(y)
-    classes = found if classes is None else classes
+    y = labels_of(y)
+    classes = classes_of(y) if classes is None else classes
     if len(classes) < 2:
         got = f"one class, {classes[0]!r}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
@@ -235,8 +235,8 @@ def encode_labels(y, classes=None):
     return classes, numbers
 
 
-def classes_of(y, name="y"):
-    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing."""
+def labels_of(y, name="y"):
+    """Return labels y (n,); raise unless it holds labels, none missing."""
     row = first_missing(y)
     if row is not None:
         raise ValueError(f"{name} must hold labels, got a missing value (NaN) in row {row}.")
@@ -246,6 +246,12 @@ def classes_of(y, name="y"):
         raise ValueError(f"{name} must hold labels of one dtype, got objects of type {names}.")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{name} must hold labels, got infinity.")
+    return y
+
+
+def classes_of(y, name="y"):
+    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing."""
+    y = labels_of(y, name)
     classes, whole = np.unique(y), y.dtype.kind in "biuUO"
     if y.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
