@@ -52,8 +52,6 @@ for file in sorted(SOURCES.rglob("*.p[yx]*")):
         MODULES.setdefault(name_of(file), []).append(file)
 PYTHON = [name for name, files in MODULES.items() if any(f.suffix == ".py" for f in files)]
 PUBLIC = ["skce", "skce.losses", "skce.optim", "skce.metrics", "skce.display"]
-# of optim, for the solvers
-NOT_PUBLIC = {"Moments", "sample_rows", "smoothness"}
 
 
 def python_imports(source):

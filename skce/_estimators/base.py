@@ -226,7 +226,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         """Warn once of a learning rate that is too large, or of values that overflow."""
         k, total = data.k, data.weights.sum()
         if not np.isfinite(loss):
-            message = "the loss overflowed, and the call is undone"
+            message = "the loss diverged, and this call is undone"
         else:
             at_zero = np.log(2) * k if data.kind == _kernels.Loss.SIGMOID else np.log(k)
             stream.losses += loss, at_zero * stream.positive * total
