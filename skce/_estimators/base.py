@@ -1,5 +1,6 @@
 """Fitting that both estimators share: the choice of the solver, partial_fit."""
 
+import copy
 import time
 import warnings
 from contextlib import contextmanager
@@ -26,7 +27,9 @@ from skce._estimators.validation import (
     check_sum,
     check_weights,
     check_X,
+    class_numbers,
     one_blas_thread,
+    read_y,
 )
 from skce._solvers.auto import find_optimum, in_double
 from skce._solvers.problem import canonical
@@ -92,6 +95,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         "tol": [Interval(Real, 0, None, closed="left")],
         "certified": ["boolean"],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "allow_new_classes": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -154,7 +158,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             Targets.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever occur; needed in the first call with 1-d labels unless its y
-            holds every one.
+            holds every one, or `allow_new_classes`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative row weights. A call whose weights are all zero changes nothing.
 
@@ -166,7 +170,8 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         Raises
         ------
         ValueError
-            If the data do not fit, or y holds a class that the first call did not announce.
+            If the data do not fit, or y holds a class that the first call did not announce and
+            `allow_new_classes` is False.
         """
         first = "classes_" not in self.__dict__
         self._validate_params()  # which the decorator leaves out after the first call
@@ -175,24 +180,34 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self._dtype(), copy=False)
             weights = check_weights(sample_weight, X.shape[0], relative=False, allow_all_zero=True)
-            data = self._encode(
-                X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
-            )
+            known = self._known(classes, first)
+            places = None
+            if self.allow_new_classes:
+                y = read_y(y)
+                known = self._widened(known, y)
+                if not first and len(known) > len(self.classes_):
+                    places = class_numbers(self.classes_, known)
+            counts = getattr(self, "_seen_counts", 0)
+            if places is not None and np.ndim(counts):
+                counts = self._grown_counts(counts, places, len(known))
+            data = self._encode(X, y, weights, known, counts)
             data = data.with_given_weights()
-            if not first and data.k != len(self.intercept_):
+            if not first and places is None and data.k != len(self.intercept_):
                 raise ValueError(
                     f"y must have the form of the first call, with {len(self.intercept_)} outputs, "
                     f"got {data.k}."
                 )
-            self._learn(data, params, first)
+            self._learn(data, params, first, places)
         return self
 
-    def _learn(self, data, params, first):
+    def _learn(self, data, params, first, places):
         """Make the pass of partial_fit; as it was before if that fails."""
         done, loss = bool(data.weights.any()), 0.0
-        if not (done or first):
+        if not (done or first or places is not None):
             return
         stream = self._resumed(params, data)
+        if places is not None:
+            stream = self._grown(stream, data, places)
         data = replace(data, X=stream.stored(data.X))
         saved = stream.save(data.X)
         try:
@@ -260,6 +275,10 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
     def _dtype(self):
         """Return the dtype of the coefficients."""
         return self.__dict__["coef_"].dtype if "coef_" in self.__dict__ else self._stream.W.dtype
+
+    def _grown_counts(self, counts, places, k):
+        """Return class counts of calls before, those of k classes now."""
+        raise NotImplementedError
 
     def _encode(self, X, y, weights, known, seen):
         """Return the Encoded data, for known classes or None, and class counts seen before."""
@@ -416,10 +435,24 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             return stream
         seen = self.__dict__.get("_seen") if stream is None else stream.seen
         storage = sparse.issparse(data.X) if seen is None else seen.is_sparse
-        new = Stream(params, data.X.shape[1], data.k, data.X.dtype, storage)
+        k = data.k if now[1] is None else len(now[1])
+        new = Stream(params, data.X.shape[1], k, data.X.dtype, storage)
         if now[1] is not None:
             new.start_from(dense_rows(self.coef_), now[1], seen)
         return new
+
+    def _grown(self, stream, data, places):
+        """Return a stream that has the outputs of new classes too; old ones are at `places`."""
+        shared, k, n = data.kind != _kernels.Loss.SIGMOID, stream.W.shape[1], len(places)
+        single = k == 1 and getattr(self, "_form", None) is None  # the logit of two classes
+        signs: Any = np.eye(k)
+        if single and data.k == 1:  # of one class and no other, now of two
+            signs, places = [[-1.0 if places[0] == 1 else 1.0]], np.zeros(1, int)
+        elif single:
+            signs = [[-0.5 if shared and n == 2 else -1.0, 0.5 if shared else 1.0][:n]]
+        stream = copy.deepcopy(stream)  # arrays change their shape
+        stream.grow(places, data.k, signs, shared)
+        return stream
 
     def _publish(self, data, coef, intercept):
         """Set the fitted attributes."""

@@ -94,6 +94,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
         alpha=0.
     n_iter_no_change : int, default=5
         See `tol`.
+    allow_new_classes : bool, default=False
+        Whether `partial_fit` takes up classes that it meets for the first time, of labels (n,) or
+        as more columns of y, in place of an error. Until then they are one row of all seen.
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
         zero where that is better.
@@ -226,6 +229,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         tol=1e-3,
         certified=False,
         n_iter_no_change=5,
+        allow_new_classes=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -246,6 +250,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         self.tol = tol
         self.certified = certified
         self.n_iter_no_change = n_iter_no_change
+        self.allow_new_classes = allow_new_classes
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -262,8 +267,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
             y = label_column(y)
         if y.ndim == 1:
             names = None
-            classes, labels = encode_labels(y, known)
-            k = 1 if len(classes) == 2 else len(classes)
+            classes, labels = encode_labels(y, known, 1 if known is not None and self.allow_new_classes else 2)
+            k = 1 if len(classes) <= 2 else len(classes)
             targets, form = label_rows(labels, k, X.dtype), None
             if self.threshold is not None:
                 raise ValueError("threshold must be None where y has one dimension.")
@@ -292,6 +297,13 @@ class MultiLabelLogistic(BaseCrossEntropy):
             raise ValueError('pos_weight must be None for loss="softmax".')
         self._vector("threshold", k, X.dtype)
         return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight)
+
+    def _grown_counts(self, counts, places, k):
+        if self._form is None:  # every row tells of every class
+            return np.append(counts[:4], np.full(1 if k == 2 else k, counts[4]))
+        observed = np.zeros(k)
+        observed[places] = counts[4:]
+        return np.append(counts[:4], observed)
 
     def _vector(self, name, k, dtype):
         """Return a parameter that is None, a number or one number for each label, as an array."""
@@ -322,7 +334,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
     def _labels(self, logits):
         """Return the best label (n,), or for a fitted indicator that of the labels (n, k)."""
         if self._form is None:
-            return best_class(logits)
+            return best_class(logits) if len(self.classes_) > 1 else np.zeros(len(logits), int)
         threshold = self._vector("threshold", logits.shape[1], logits.dtype)
         if threshold is not None:
             on = self._shares(logits) > threshold
@@ -402,6 +414,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
         return self._map_logits(X, self._proba)
 
     def _proba(self, logits):
+        if self._form is None and len(self.classes_) == 1:
+            return np.ones_like(logits)
         if self._form is None and logits.shape[1] == 1:
             return np.hstack([self._shares(-logits), self._shares(logits)])
         shares = self._shares(logits)
@@ -425,6 +439,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
         return self._map_logits(X, self._log_proba)
 
     def _log_proba(self, logits):
+        if self._form is None and len(self.classes_) == 1:
+            return np.zeros_like(logits)
         if self._shared(logits.shape[1], self._form):
             return log_softmax(logits)
         if self._form is not None:

@@ -85,6 +85,9 @@ class MultinomialLogistic(BaseCrossEntropy):
         alpha=0.
     n_iter_no_change : int, default=5
         See `tol`.
+    allow_new_classes : bool, default=False
+        Whether `partial_fit` takes up classes that it meets for the first time, of labels (n,) or
+        as more columns of y, in place of an error. Until then they are one row of all seen.
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
         zero where that is better.
@@ -194,6 +197,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         tol=1e-3,
         certified=False,
         n_iter_no_change=5,
+        allow_new_classes=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -212,6 +216,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         self.tol = tol
         self.certified = certified
         self.n_iter_no_change = n_iter_no_change
+        self.allow_new_classes = allow_new_classes
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -225,7 +230,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         rows = None
         if y.ndim == 1:
             names = None
-            classes, labels = encode_labels(y, known)
+            classes, labels = encode_labels(y, known, 1 if known is not None and self.allow_new_classes else 2)
         else:
             rows = probability_rows(y)
             classes = np.arange(rows.shape[1])
@@ -260,6 +265,11 @@ class MultinomialLogistic(BaseCrossEntropy):
         attributes = {"classes_": classes, "label_names_": names}
         return Encoded(X, kind, targets, k, weights, counts, attributes, exponent=exponent)
 
+    def _grown_counts(self, counts, places, k):
+        grown = np.zeros(k)
+        grown[places] = counts
+        return grown
+
     def decision_function(self, X):
         """Return the logits.
 
@@ -290,7 +300,7 @@ class MultinomialLogistic(BaseCrossEntropy):
             Entries of `classes_`.
         """
         best = self._map_logits(X, best_class)
-        return self.classes_[best]
+        return self.classes_[best % len(self.classes_)]  # of one class it is the same
 
     def predict_proba(self, X):
         """Return the probabilities of the classes.
@@ -305,7 +315,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        return self._map_logits(X, partial(_of_both, np.asarray, sigmoid), softmax=True)
+        proba = self._map_logits(X, partial(_of_both, np.asarray, sigmoid), softmax=True)
+        return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, from the logits: never −inf.
@@ -320,7 +331,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         log_proba : ndarray of shape (n_samples, n_classes)
             In nats.
         """
-        return self._map_logits(X, partial(_of_both, log_softmax, log_sigmoid))
+        proba = self._map_logits(X, partial(_of_both, log_softmax, log_sigmoid))
+        return proba if len(self.classes_) > 1 else np.zeros_like(proba[:, :1])
 
     def _is_right(self, predicted, y):
         if y.ndim == 2 and y.shape[1] > 1:

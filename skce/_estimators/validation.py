@@ -51,6 +51,7 @@ __all__ = [
     "read_y",
     "same_classes",
     "times",
+    "union_of_classes",
 ]
 
 
@@ -221,11 +222,11 @@ def check_rows(X, y):
         )
 
 
-def encode_labels(y, classes=None):
-    """Return the classes of labels y (n,) and the class number of each row."""
+def encode_labels(y, classes=None, least=2):
+    """Return the classes of labels y (n,), at least so many, and the class number of each row."""
     y = labels_of(y)
     classes = classes_of(y) if classes is None else classes
-    if len(classes) < 2:
+    if len(classes) < least:
         got = f"one class, {classes[0]!r}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
     numbers = class_numbers(y, classes)
@@ -249,14 +250,17 @@ def labels_of(y, name="y"):
     return y
 
 
-def classes_of(y, name="y"):
-    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing."""
+def classes_of(y, name="y", few=False):
+    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing.
+
+    That most differ is warned of, unless y is known to be `few`.
+    """
     y = labels_of(y, name)
     classes, whole = np.unique(y), y.dtype.kind in "biuUO"
     if y.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             whole = (classes == classes.astype(np.int64)).all()
-    if not whole or 2 * len(classes) > len(y):  # else it neither raises nor warns
+    if not whole or (2 * len(classes) > len(y) and not few):  # else it neither raises nor warns
         check_classification_targets(y)
     return classes
 
@@ -282,6 +286,13 @@ def class_numbers(y, classes):
         y = cast
     numbers = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     return np.where(same & (classes[numbers] == y), numbers, -1).astype(np.int32)
+
+
+def union_of_classes(classes, others):
+    """Return the sorted classes of both."""
+    if not _alike(others, classes):
+        class_numbers(others, classes)  # raises
+    return np.union1d(classes, others)
 
 
 def read_classes(classes):

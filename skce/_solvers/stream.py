@@ -109,6 +109,38 @@ class Stream:
             W[:-1] = coef.T
             W[-1] = intercept + coef @ self.centre if self.params["fit_intercept"] else 0
 
+    def grow(self, places, k, signs, shared):
+        """Take up new outputs: of k now the old ones, times signs, are at `places`.
+
+        signs (k before, places) turns a logit of two classes into theirs. The others are zero but
+        for their intercept, which stands for one row of all seen; shared tells whether outputs
+        share a softmax.
+        """
+        self.settle()
+        signs = np.asarray(signs, self.W.dtype)
+
+        def grown(array, factors):
+            wide = np.zeros((*array.shape[:-1], k), array.dtype)
+            wide[..., places] = array @ factors.astype(array.dtype)
+            return wide
+
+        self.W = grown(self.W, signs)
+        if self.average is not None:
+            self.average = grown(self.average, signs)
+        self.state = grown(self.state, signs != 0)
+        new = np.setdiff1d(np.arange(k), places)
+        if self.params["fit_intercept"]:
+            for W in self.iterates():
+                others = np.logaddexp.reduce(W[-1, places].astype(float)) if shared else 0
+                W[-1, new] = others - np.log(self.seen.rows + 1)
+        if self.auto and self.rule == Rule.ADAGRAD:
+            self.state[..., new] = FIRST_SQUARES
+        self.seen = copy.copy(self.seen)
+        counts = self.seen.positives
+        if signs[0, 0] < 0:  # of one logit
+            counts = np.array([self.seen.weight - counts[0], counts[0]])[: len(places)]
+        self.seen.positives = grown(counts, np.eye(len(counts)))
+
     def run(self, problem, data, weights, order):
         """Pass over the rows `order` of data; return the sum of their losses, each before its step."""
         total, at = 0.0, 0
