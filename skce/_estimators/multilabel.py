@@ -300,7 +300,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
 
     def _grown_counts(self, counts, places, k):
         if self._form is None:  # every row tells of every class
-            return np.append(counts[:4], np.full(1 if k == 2 else k, counts[4]))
+            return np.append(counts[:4], np.full(1 if k <= 2 else k, counts[4]))
         observed = np.zeros(k)
         observed[places] = counts[4:]
         return np.append(counts[:4], observed)

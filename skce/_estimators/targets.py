@@ -94,6 +94,6 @@ class TargetsMixin:
         """Return which rows are predicted right; here for labels."""
         if y.ndim == 2:
             y = label_column(y)
-        classes_of(y)
+        classes_of(y, few=True)
         numbers = class_numbers(y, self.classes_)
         return (numbers >= 0) & (self.classes_[numbers] == predicted)
