@@ -149,17 +149,22 @@ def sgd_run(
                 stamps[j] = clock[0], times[step + 1]
         losses, residuals, _ = loss(Z @ W[:-1] + W[-1], batch)
         total += losses.sum()
+        cut = Z
         if columns is not None:
             usual = 2 * np.sqrt(columns[0])
-            Z = np.clip(Z, -usual, usual)
+            cut = np.clip(Z, -usual, usual)
+            if curvature == 0:
+                Z = cut
+        uncut = X[batch]
         Z = np.column_stack([Z, np.ones(len(Z))])
         factor = metric.copy()
         if columns is not None and rooted:
             factor = factor**2  # norms are of scaled columns
-        norms = (Z[:, :-1] ** 2) @ factor[:-1] + metric[-1]
+        norms = (uncut**2) @ factor[:-1] + metric[-1]
+        norms_cut = (cut**2) @ factor[:-1] + metric[-1]
         eta = FLOAT(steps[step])
         if stamps is not None:
-            clock[1:] += weights @ norms, weights.sum()
+            clock[1:] += weights @ norms_cut, weights.sum()
             if columns is not None and rooted:
                 eta = eta / np.sqrt(clock[1] / clock[2])
         if curvature > 0:

@@ -182,9 +182,11 @@ def test_implicit_run_is_the_reference(instance, rule, storage, dtype):
 @every_dtype
 @every_rule
 @every_instance
-@pytest.mark.parametrize("size", [1, 4])
-def test_run_that_learns_the_scale_is_the_reference(size, instance, rule, dtype):
-    run = Run(instance, rule, dtype, "csr-32").cut(size).learned()
+@pytest.mark.parametrize(("size", "curvature"), [(1, 0.0), (4, 0.0), (4, 0.25)])
+def test_run_that_learns_the_scale_is_the_reference(size, curvature, instance, rule, dtype):
+    if curvature > 0 and "missing" in str(instance):
+        return  # as above
+    run = Run(instance, rule, dtype, "csr-32").cut(size).learned().changed(curvature=curvature)
     close(run.run(), run.reference(), dtype)
 
 

@@ -100,9 +100,6 @@ def batches():
     }
 
 
-OFF = ("constant", "far away")  # on CSR, which is not centred, AdaGrad learns 16 such rows by heart
-
-
 @every_storage
 @every_rule
 @pytest.mark.parametrize("name", batches())
@@ -118,26 +115,27 @@ def test_no_batch_does_harm(before, name, stored, params):
     for _ in range(3):
         model.partial_fit(stored(A), b)
         last, now = now, log_loss(model, stored(T), t)
-        assert now <= last + (0.15 if len(b) < 16 or name not in OFF else 0.3)
+        assert now <= last + 0.15
     for i in range(0, 1000, 100):  # the stream goes on
         model.partial_fit(stored(X[i : i + 100]), y[i : i + 100])
     assert log_loss(model, stored(T), t) <= at_first + 0.05
 
 
 @every_storage
-def test_a_call_that_overflows_is_undone_with_one_warning(stored):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_near_overflow_change_little_and_nothing_sticks(dtype, stored):
     X, y, T, t = drawn(n=1000)
-    X, T = X.astype(np.float32), T.astype(np.float32)
+    X, T = X.astype(dtype), T.astype(dtype)
     model = streamed(MultinomialLogistic(), stored(X), y, 100)
-    other = copy.deepcopy(model)
-    huge = stored(np.sign(X[:16]) * np.float32(3e38))
-    with pytest.warns(UserWarning, match="undone"):
-        model.partial_fit(huge, y[:16])
-    model.partial_fit(huge, y[:16])
-    assert_array_equal(model.decision_function(stored(T)), other.decision_function(stored(T)))
-    model.partial_fit(stored(X), y)
-    other.partial_fit(stored(X), y)
-    assert_array_equal(model.decision_function(stored(T)), other.decision_function(stored(T)))
+    before = log_loss(model, stored(T), t)
+    huge = stored(np.sign(X[:16]) * np.finfo(dtype).max / 100)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.partial_fit(huge, y[:16]).partial_fit(huge, y[:16])
+    assert len(caught) <= 1
+    assert log_loss(model, stored(T), t) <= before + 0.15
+    streamed(model, stored(X), y, 100)
+    assert log_loss(model, stored(T), t) <= before + 0.05
 
 
 def test_a_misclassified_row_is_no_divergence():
@@ -260,7 +258,7 @@ def test_call_on_many_weights_keeps_no_copies():
     )
     X.sum_duplicates()
     y = np.arange(200) % k
-    model = MultinomialLogistic().partial_fit(X[:100], y[:100])
+    model = MultinomialLogistic().partial_fit(X[:100], y[:100], classes=range(k))
     tracemalloc.start()
     model.partial_fit(X[100:], y[100:])
     model.predict_proba(X)
@@ -388,7 +386,7 @@ def test_random_stream_does_no_harm(seed):
                 peer.partial_fit(X[rows], y[rows], classes=range(k))
             theirs = np.nan_to_num(peer.predict_proba(T))
         theirs = -np.log(np.maximum(theirs[np.arange(len(t)), t], 1e-15)).mean()
-        assert found <= max(theirs, baseline) + 0.1
+        assert found <= 1.2 * max(theirs, baseline) + 0.1
 
 
 def test_numeric_rates_stay_textbook_steps():

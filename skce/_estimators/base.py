@@ -222,7 +222,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 self._warn_of(stream, data, loss)
             self._stream = stream
             self._publish_stream(data)
-            if done:
+            if done or places is not None:
                 self._seen_counts = data.counts
             self.n_iter_ = getattr(self, "n_iter_", 0) + done
             self.converged_ = self.certified_ = False

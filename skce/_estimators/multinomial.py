@@ -40,8 +40,8 @@ class MultinomialLogistic(BaseCrossEntropy):
     alpha : float, default=1e-4
         Weight of the penalty.
     l1_ratio : float, default=0.0
-        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto" and "sdca" alone.
-        Coefficients of 0 are exact.
+        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto", "sdca" and
+        `partial_fit`. Coefficients of 0 are exact.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -57,16 +57,17 @@ class MultinomialLogistic(BaseCrossEntropy):
         (no L1, not `certified`); else "lbfgs".
     learning_rate : "auto", float or callable, default="auto"
         Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
-        tuning nor scaled features: steps come from the smoothness of the loss in the scale of the
-        columns, halve when the loss stalls, and the iterates are averaged. A number or a schedule
-        of :mod:`skce.optim` is the textbook step on the features as they are.
+        tuning nor scaled features: steps come from the rows seen, their number and the scale of
+        the columns; `fit` halves them when the loss stalls. A number or a schedule of
+        :mod:`skce.optim` is the textbook step on the features as they are.
     momentum : float, default=0.0
         Nesterov momentum of "sgd".
     average : bool or "auto", default="auto"
         Whether the result is the average of the iterates, later ones weighing more (like the cube
-        of the step); "auto" is True with ``learning_rate="auto"``.
+        of the rows seen); "auto" is True with ``learning_rate="auto"``, but for AdaGrad on CSR.
     batch_size : int or "auto", default="auto"
-        Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
+        Rows of a step; "auto" is a 64th of the rows seen, up to 64, one row for AdaGrad on CSR,
+        and 16 with a `learning_rate` that is given.
     max_iter : int, default=100
         Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
         included.
@@ -101,7 +102,7 @@ class MultinomialLogistic(BaseCrossEntropy):
     classes_ : ndarray of shape (n_classes,)
         Labels; 0..K−1 where y has two dimensions.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Weights; one row for two classes.
+        Weights; one row for two classes. In a stream of CSR they are made when they are read.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts; those of a softmax sum to zero.
     objective_ : float
@@ -117,8 +118,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
-        averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
-        rows.
+        averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
+        of its rows, each before it was learnt, without the penalty.
     converged_ : bool
         Whether the fit ended by `tol`; False after `partial_fit`.
     certified_ : bool

@@ -302,7 +302,7 @@ def read_classes(classes):
     classes = read_targets("classes", classes)
     if classes.ndim != 1:
         raise ValueError(f"classes must have shape (n_classes,), got {classes.shape}.")
-    return classes_of(classes, "classes")
+    return classes_of(classes, "classes", few=True)
 
 
 def same_classes(classes, others):
