@@ -45,7 +45,9 @@ def skce_epoch(X, y, n_classes, batch):
     ends = np.append(np.arange(0, n, batch), n)
     steps, sizes = np.full(len(ends) - 1, 0.1), np.diff(ends).astype(float)
     state = np.empty((0, p + 1, n_classes), X.dtype)
-    stamps, slots = (np.zeros((p, 2)), np.full(p, -1, np.intc)) if problem.X.sparse else (None, None)
+    stamps, slots = (
+        (np.zeros((p, 2)), np.full(p, -1, np.intc)) if problem.X.sparse else (None, None)
+    )
 
     def call():
         sgd_run(

@@ -2,10 +2,10 @@
 
     python benchmarks/streams.py --data FOLDER [--sets mnist brown_pos] [--calls 100 10000]
 
-For each set and rows a call: the progressive log loss (of each row before it is learnt), the log loss
-of the test rows after the pass and its ratio to the optimum's, rows learnt a second (predictions not
-counted), for skce at its defaults and SGDClassifier (default and averaged), torch's Adam (lr 1e-3) and
-River's softmax regression where they can be imported. All learn the same rows in the same calls.
+For each set and rows a call: the progressive log loss (of each row before it is learnt), the log
+loss of the test rows after the pass and its ratio to the optimum's, rows learnt a second
+(predictions not counted), for skce at its defaults and SGDClassifier (default and averaged),
+torch's Adam (lr 1e-3) and River's softmax regression where they can be imported. All learn the same rows in the same calls.
 Multi-label losses are summed over the labels.
 """
 
@@ -79,9 +79,19 @@ def _data(name, args):
 
 
 def _optimum(data, alpha):
-    X, y, T, t, _ = data
+    X, y, T, t, k = data
     model = _model(y)(alpha=alpha, random_state=0).fit(X, y)
-    return _losses(model.predict_proba(T), t).mean()
+    proba = model.predict_proba(T)
+    if y.ndim == 1:  # classes that the rows lack
+        proba = proba_of(proba, model.classes_, k)
+    return _losses(proba, t).mean()
+
+
+def proba_of(proba, classes, k):
+    """Return the probabilities of all k classes."""
+    wide = np.zeros((len(proba), k))
+    wide[:, classes] = proba
+    return wide
 
 
 def _row(data, alpha, size, learner, best):
@@ -99,7 +109,7 @@ def _row(data, alpha, size, learner, best):
 
 
 def stream(model, X, y, size, k):
-    """Predict each call's rows, then learn them; return the mean loss and the seconds of learning."""
+    """Predict each call's rows, then learn them; return the mean loss and seconds of learning."""
     total, seconds = 0.0, 0.0
     for first in range(0, X.shape[0], size):
         rows, targets = X[first : first + size], y[first : first + size]
@@ -156,7 +166,11 @@ def _skce(alpha, y, k, p):
 def _sgd_classifier(average):
     def make(alpha, y, k, p):
         model = SGDClassifier(loss="log_loss", alpha=alpha, average=average, random_state=0)
-        return _Named(model, np.arange(k)) if y.ndim == 1 else _Several(MultiOutputClassifier(model), None)
+        return (
+            _Named(model, np.arange(k))
+            if y.ndim == 1
+            else _Several(MultiOutputClassifier(model), None)
+        )
 
     return make
 
@@ -183,7 +197,11 @@ class _Torch:
     def partial_fit(self, X, y):
         for first in range(0, X.shape[0], 64):
             rows = slice(first, first + 64)
-            t = self._tensor(y[rows]) if self.soft else self.torch.from_numpy(y[rows].astype(np.int64))
+            t = (
+                self._tensor(y[rows])
+                if self.soft
+                else self.torch.from_numpy(y[rows].astype(np.int64))
+            )
             self.adam.zero_grad()
             self.loss(self.layer(self._tensor(X[rows])), t).backward()
             self.adam.step()

@@ -3,8 +3,7 @@
     python examples/stream_parquet.py [--rows 20000] [--reader pyarrow|polars] [--plot FILE.png]
 
 Writes a file of 8 numbers and a text a row, then streams it twice by batches: once the numbers, once
-the hashed text. Prints the progressive log loss (each row before it is learnt) beside that of the
-class frequencies. Needs pyarrow or polars; the plot needs matplotlib.
+the hashed text. Prints the progressive log loss (each row before it is learnt) beside that of the class frequencies. Needs pyarrow or polars; the plot needs matplotlib.
 """
 
 import argparse
@@ -49,7 +48,9 @@ def by_pyarrow(path, rows):
     from pyarrow import parquet
 
     for batch in parquet.ParquetFile(path).iter_batches(batch_size=rows):
-        yield {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
+        yield {
+            name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names
+        }
 
 
 def by_polars(path, rows):

@@ -105,7 +105,7 @@ def _softplus(s):
     return np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
 
 
-def sgd_run(
+def sgd_run(  # noqa: C901 (a loop, told step by step)
     loss, X, order, ends, steps, rows, times, W, mean, metric, l2, l1, rule, momentum_rate, curvature,
     state, count, average, clock, stamps, columns,
 ):  # fmt: skip
@@ -149,22 +149,17 @@ def sgd_run(
                 stamps[j] = clock[0], times[step + 1]
         losses, residuals, _ = loss(Z @ W[:-1] + W[-1], batch)
         total += losses.sum()
-        cut = Z
         if columns is not None:
             usual = 2 * np.sqrt(columns[0])
-            cut = np.clip(Z, -usual, usual)
-            if curvature == 0:
-                Z = cut
-        uncut = X[batch]
+            Z = np.clip(Z, -usual, usual)
         Z = np.column_stack([Z, np.ones(len(Z))])
         factor = metric.copy()
         if columns is not None and rooted:
             factor = factor**2  # norms are of scaled columns
-        norms = (uncut**2) @ factor[:-1] + metric[-1]
-        norms_cut = (cut**2) @ factor[:-1] + metric[-1]
+        norms = (Z[:, :-1] ** 2) @ factor[:-1] + metric[-1]
         eta = FLOAT(steps[step])
         if stamps is not None:
-            clock[1:] += weights @ norms_cut, weights.sum()
+            clock[1:] += weights @ norms, weights.sum()
             if columns is not None and rooted:
                 eta = eta / np.sqrt(clock[1] / clock[2])
         if curvature > 0:
@@ -183,7 +178,9 @@ def sgd_run(
         gradient = metric[:, np.newaxis] * (Z.T @ residuals) * scale
         moved = np.append(met, X.shape[1])
         new = [s[moved] for s in state]
-        W[moved] += _update(rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count)
+        W[moved] += _update(
+            rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count
+        )
         for old, changed in zip(state, new, strict=True):
             old[moved] = changed
         length = eta * weights.sum() * scale

@@ -332,9 +332,7 @@ def test_any_number_of_outputs(instance, k, storage):
 @every_dtype
 @every_storage
 def test_two_threads_give_the_bits_of_one(storage, dtype):
-    runs = [
-        Run(i, rule, dtype, storage) for i, rule in zip(MATRICES, 6 * [*STATES], strict=False)
-    ]
+    runs = [Run(i, rule, dtype, storage) for i, rule in zip(MATRICES, 6 * [*STATES], strict=False)]
     with threadpool_limits(limits=1, user_api="blas"):
         alone = [run.run() for run in runs]
         together = [[], []]

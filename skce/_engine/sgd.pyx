@@ -44,7 +44,7 @@ cdef enum:  # rows of `seen`
     RESPONSE = 3
 
 cdef double BETA1 = 0.9, BETA2 = 0.999, TINY = 1e-8     # Adam's; AdaGrad uses TINY
-cdef double CUT = 2         # times the usual size of a column: what is larger tells no more of its scale
+cdef double CUT = 2         # times the usual size of a column: what is larger is learned as this
 
 
 def sgd_run(
@@ -125,7 +125,7 @@ def sgd_run(
         bint learning = columns is not None, looking = look is not None, penalised = l2 > 0 or l1 > 0
         bint pulling = rule == Rule.ADAGRAD and curvature > 0 and not x.sparse
         bint rooted = rule == Rule.ADAGRAD or rule == Rule.ADAM
-        double total = 0, weight, scale, eta, root = 1, length, value, norm, part_of_time, weight_of
+        double total = 0, weight, scale, eta, root = 1, length, value, norm, part_of_time
         double divisor = 1 - momentum_rate if rule == Rule.MOMENTUM else 1
         floating *w
         floating *g
@@ -306,17 +306,16 @@ def sgd_run(
                               n_b, k, &losses[0])
                 for i in range(n_b):
                     if x.sparse:
-                        norm = norms[i] = metric[p]
+                        norm = metric[p]
                         for j in range(x.indptr[batch[i]], x.indptr[batch[i] + 1]):
                             column = index(x, j)
                             value = values[j]
-                            weight_of = metric[column]
-                            if learning:
-                                weight_of = 1 / (columns[0, column] or 1)
-                            norms[i] += value * value * weight_of
                             if learning:
                                 value = cut(value, columns[0, column])
-                            norm += value * value * weight_of
+                                norm += value * value / (columns[0, column] or 1)
+                            else:
+                                norm += value * value * metric[column]
+                        norms[i] = norm
                         clock[1] += batch_weights[b + i] * norm
                         clock[2] += batch_weights[b + i]
                     elif curvature > 0 or looking:
@@ -342,7 +341,8 @@ def sgd_run(
                         elif rule == Rule.ADAGRAD:
                             norm = metric[p] * metric[p] / (sqrt(<double>h[p * k + column]) + TINY)
                             for j in range(x.indptr[batch[i]], x.indptr[batch[i] + 1]):
-                                value = values[j] * factors[slots[index(x, j)]]
+                                value = cut(values[j], columns[0, index(x, j)]) if learning else values[j]
+                                value *= factors[slots[index(x, j)]]
                                 norm += value * value / (sqrt(<double>h[index(x, j) * k + column]) + TINY)
                         if rule == Rule.ADAGRAD:
                             norm *= eta * scale * batch_weights[b + i]
@@ -356,7 +356,7 @@ def sgd_run(
                         for j in range(x.indptr[batch[i]], x.indptr[batch[i] + 1]):
                             column = index(x, j)
                             value = values[j]
-                            if learning and not curvature > 0:
+                            if learning:
                                 value = cut(value, columns[0, column])
                             axpy(g + slots[column] * k, k, value, &residuals[i, 0])
                 if not x.sparse:

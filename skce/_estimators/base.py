@@ -296,12 +296,16 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 f"which have no duality gap, got True with alpha={self.alpha} and "
                 f"solver={self.solver!r}."
             )
-        if self.l1_ratio > 0 and self.solver not in ("auto", "sdca") and not (
-            streaming and self.solver != "lbfgs"
+        if (
+            self.l1_ratio > 0
+            and self.solver not in ("auto", "sdca")
+            and not (streaming and self.solver != "lbfgs")
         ):
             raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
         names = ("alpha", "l1_ratio", "fit_intercept", "learning_rate")
-        params = {name: getattr(self, name) for name in (*names, "momentum", "average", "batch_size")}
+        params = {
+            name: getattr(self, name) for name in (*names, "momentum", "average", "batch_size")
+        }
         stochastic = self.solver not in ("auto", *OPTIMISERS)
         params["solver"] = self.solver if stochastic else "auto" if streaming else "sgd"
         return params

@@ -268,7 +268,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
             y = label_column(y)
         if y.ndim == 1:
             names = None
-            classes, labels = encode_labels(y, known, 1 if known is not None and self.allow_new_classes else 2)
+            classes, labels = encode_labels(
+                y, known, 1 if known is not None and self.allow_new_classes else 2
+            )
             k = 1 if len(classes) <= 2 else len(classes)
             targets, form = label_rows(labels, k, X.dtype), None
             if self.threshold is not None:

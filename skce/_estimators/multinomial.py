@@ -231,7 +231,9 @@ class MultinomialLogistic(BaseCrossEntropy):
         rows = None
         if y.ndim == 1:
             names = None
-            classes, labels = encode_labels(y, known, 1 if known is not None and self.allow_new_classes else 2)
+            classes, labels = encode_labels(
+                y, known, 1 if known is not None and self.allow_new_classes else 2
+            )
         else:
             rows = probability_rows(y)
             classes = np.arange(rows.shape[1])

@@ -43,7 +43,7 @@ class TargetsMixin:
         return self.classes_
 
     def _widened(self, known, y):
-        """Return the classes known so far and those of y; None where y of a first call is to tell."""
+        """Return the classes known so far and those of y; None where a first y is to tell."""
         if y.ndim == 1 or (known is None and is_label_column(y)):
             found = classes_of(y.ravel(), few=True)
             return found if known is None else union_of_classes(known, found)

@@ -9,7 +9,9 @@ __all__ = ["run_epochs"]
 STALE_BEFORE_HALVING = 2
 
 
-def run_epochs(stream, problem, data, weights, limit, rng, *, tol, max_iter, n_iter_no_change, verbose):
+def run_epochs(
+    stream, problem, data, weights, limit, rng, *, tol, max_iter, n_iter_no_change, verbose
+):
     """Pass over shuffled rows until the loss stalls; return the loss curve, and why it ended.
 
     Fits that end by tol return None for the reason. A pass whose weights overflow is undone.

@@ -29,9 +29,9 @@ MOST_GROWTH = 2  # of the largest deviation, from one refresh to the next
 ROW_CURVATURE = 0.25  # of the loss of a row in one logit, at most
 # steps of AdaGrad and Adam in columns of scale 1, for rows of squared norm 1
 FIRST_STEP = {Rule.ADAGRAD: 1.5, Rule.ADAM: 1.0}
-# The sum of squares that AdaGrad starts from. One pass over text is best with 0.01 (clinc150: test loss
-# 0.41, with 0.3 0.47), but of 14 noisy streams of 300 to 1,500 rows two then end above the loss of the
-# class frequencies by 0.25 and 1.2, with 0.1 one by 0.29, with 0.3 none
+# The sum of squares that AdaGrad starts from. One pass over text is best with 0.01 (clinc150: test
+# loss 0.41, with 0.3 0.47), but of 14 noisy streams of 300 to 1,500 rows two then end above the loss
+# of the class frequencies by 0.25 and 1.2, with 0.1 one by 0.29, with 0.3 none
 FIRST_SQUARES = 0.3
 RULES = {"sgd": Rule.SGD, "adagrad": Rule.ADAGRAD, "adam": Rule.ADAM}
 STATES = {Rule.SGD: 0, Rule.MOMENTUM: 1, Rule.ADAGRAD: 1, Rule.ADAM: 2}
@@ -144,7 +144,7 @@ class Stream:
         self.seen.positives = grown(counts, np.eye(len(counts)))
 
     def run(self, problem, data, weights, order):
-        """Pass over the rows `order` of data; return the sum of their losses, each before its step."""
+        """Pass over the rows `order`; return the sum of their losses, each before its step."""
         total, at = 0.0, 0
         if not weights.all():
             order = order[weights[order] > 0]
@@ -208,12 +208,9 @@ class Stream:
         return loss
 
     def _batches(self, n):
-        """Return the sizes of the batches of n rows, which go on with one begun, and the full one."""
+        """Return the sizes of the batches of n rows, the first goes on, and the full one."""
         size = self._size()
-        if not self.auto:
-            first = 0
-        else:
-            first = min((self.begun - self.seen.rows) % size, n)
+        first = min((self.begun - self.seen.rows) % size, n) if self.auto else 0
         whole, rest = divmod(n - first, size)
         return np.array([first] * (first > 0) + [size] * whole + [rest] * (rest > 0)), size
 
