@@ -5,8 +5,8 @@
 For each set and rows a call: the progressive log loss (of each row before it is learnt), the log
 loss of the test rows after the pass and its ratio to the optimum's, rows learnt a second
 (predictions not counted), for skce at its defaults and SGDClassifier (default and averaged),
-torch's Adam (lr 1e-3) and River's softmax regression where they can be imported. All learn the same rows in the same calls.
-Multi-label losses are summed over the labels.
+torch's Adam (lr 1e-3) and River's softmax regression where they can be imported. All learn the same
+rows in the same calls. Multi-label losses are summed over the labels.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python examples/stream_parquet.py [--rows 20000] [--reader pyarrow|polars] [--plot FILE.png]
 
-Writes a file of 8 numbers and a text a row, then streams it twice by batches: once the numbers, once
-the hashed text. Prints the progressive log loss (each row before it is learnt) beside that of the class frequencies. Needs pyarrow or polars; the plot needs matplotlib.
+Writes a file of 8 numbers and a text a row, then streams it twice by batches: once the numbers,
+once the hashed text. Prints the progressive log loss (each row before it is learnt) beside that of
+the class frequencies. Needs pyarrow (polars reads too); the plot needs matplotlib.
 """
 
 import argparse
