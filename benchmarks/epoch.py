@@ -27,30 +27,36 @@ from timing import interleaved_medians, markdown_table
 
 from skce import MultinomialLogistic
 from skce._engine.data import EpochData
-from skce._engine.sgd import Rule, sgd_epoch
+from skce._engine.sgd import Rule, sgd_run
 from skce._kernels import Loss
 
 __all__ = ["main", "skce_epoch"]
 
 BATCH = 256
 ALPHA = 1e-4
-LAZY = 6  # steps between sweeps over W, as the estimator chooses for such batches of 20news
 
 
-def skce_epoch(X, y, n_classes, batch, lazy=1):
+def skce_epoch(X, y, n_classes, batch):
     """Return a callable that does one plain SGD epoch with L2 over shuffled batches of X."""
     n, p = X.shape
     problem = EpochData(Loss.SOFTMAX, X, y.astype(np.int32), n_classes, np.ones(n), None, 0.0)
     rng = np.random.default_rng(0)
     W, metric = np.zeros((p + 1, n_classes), X.dtype), np.ones(p + 1, X.dtype)
-    steps = np.full(-(-n // batch), 0.1)
+    ends = np.append(np.arange(0, n, batch), n)
+    steps, sizes = np.full(len(ends) - 1, 0.1), np.diff(ends).astype(float)
     state = np.empty((0, p + 1, n_classes), X.dtype)
+    stamps, slots = (
+        (np.zeros((p, 2)), np.full(p, -1, np.intc)) if problem.X.sparse else (None, None)
+    )
 
     def call():
-        sgd_epoch(
-            problem, rng.permutation(n), batch, steps, W, None, metric, ALPHA, Rule.SGD, 0.0,
-            state, 0, None, np.zeros_like(steps), lazy,
+        sgd_run(
+            problem, rng.permutation(n), ends, steps, sizes, ends.astype(float), W, None, metric,
+            ALPHA, 0.0, Rule.SGD, 0.0, 0.0, state, 0, None, np.zeros(3), stamps, slots, None, None,
+            None,
         )  # fmt: skip
+        if stamps is not None:
+            stamps[:] = 0
 
     return call
 
@@ -94,7 +100,7 @@ def _sparse_table(args):
         problem = _problem("20news", dtype, args)
         X, y, K = problem.X_train, problem.y_train, problem.n_classes
         calls = {
-            "skce epoch": skce_epoch(X, y, K, BATCH, LAZY),
+            "skce epoch": skce_epoch(X, y, K, BATCH),
             **_two_fits("SGDClassifier pass", _sgd_classifier, X, y),
             **_two_fits("skce pass", _skce, X, y),
         }

@@ -6,12 +6,14 @@ Each loss takes the arguments of its namesake in `skce.losses` and returns, for 
 - the effective weights of the rows (n,), whose sum divides in a "mean".
 """
 
+import itertools
+
 import numpy as np
 
 __all__ = [
     "multilabel_softmax_cross_entropy",
     "reduced",
-    "sgd_epoch",
+    "sgd_run",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
 ]
@@ -103,45 +105,132 @@ def _softplus(s):
     return np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
 
 
-def sgd_epoch(
-    loss, X, order, batch_size, steps, W, mean, metric, alpha, rule, momentum_rate, state, count,
-    average, blends, lazy,
+def sgd_run(  # noqa: C901 (a loop, told step by step)
+    loss, X, order, ends, steps, rows, times, W, mean, metric, l2, l1, rule, momentum_rate,
+    curvature, state, count, average, clock, stamps, columns,
 ):  # fmt: skip
-    """One epoch on dense X, as `skce._engine.sgd.sgd_epoch`, which has these arguments.
+    """A run on dense X, as `skce._engine.sgd.sgd_run`, which has these arguments.
 
-    loss(logits, rows) returns what the losses above do. `rule` is the name of the update rule.
-    Returns the summed loss, W, state and average.
+    loss(logits, rows) returns what the losses above do. `rule` is the name of the update rule. With
+    stamps X stands for CSR, of which a step moves the columns that its batch holds; with columns
+    their scale is learned. Returns the summed loss, and what the run changes.
     """
     X = np.asarray(X, FLOAT) if mean is None else np.asarray(X, FLOAT) - np.asarray(mean, FLOAT)
-    X = np.column_stack([X, np.ones(len(X))])  # the last row of W is the intercept
-    W, average = np.array(W, FLOAT), np.array(average, FLOAT)
+    W, average, clock = (np.array(a, FLOAT) for a in (W, average, clock))
     state = [np.array(s, FLOAT) for s in state]
-    metric = np.asarray(metric, FLOAT)[:, np.newaxis]
-    penalised = np.ones_like(metric)
-    penalised[-1] = 0
-    total, pending = FLOAT(0), FLOAT(0)
-    for step, eta in enumerate(steps):
-        rows = order[step * batch_size : (step + 1) * batch_size]
-        losses, residuals, weights = loss(X[rows] @ W, rows)
-        if weights.sum() > 0:
-            total += losses.sum()
-            gradient = X[rows].T @ residuals / len(rows)
-            if rule == "SGD":  # the penalty waits for the sweep
-                W -= eta * metric * gradient
-                pending += eta
-            else:
-                gradient = metric * (gradient + alpha * penalised * W)
-                count += 1
-                W += _update(rule, eta, momentum_rate, metric, gradient, state, count)
-        if rule != "SGD" or (step + 1) % lazy == 0 or step + 1 == len(steps):
-            W /= 1 + pending * alpha * penalised * metric
-            pending = FLOAT(0)
-            average += blends[step] * (W - average)
-    return total, W, state, average
+    stamps = None if stamps is None else np.array(stamps, FLOAT)
+    columns = None if columns is None else np.array(columns, FLOAT)
+    metric = np.array(metric, FLOAT)
+    rooted = rule in ("ADAGRAD", "ADAM")
+    total = FLOAT(0)
+    for step, (start, end) in enumerate(itertools.pairwise(ends)):
+        batch, scale = order[start:end], 1 / FLOAT(rows[step])
+        Z = X[batch]
+        weights = loss(np.zeros((end - start, W.shape[1])), batch)[2]
+        if weights.sum() <= 0:
+            continue
+        count += 1
+        met = np.arange(X.shape[1]) if stamps is None else np.flatnonzero(np.any(Z != 0, axis=0))
+        if columns is not None:
+            for row in Z[weights > 0]:
+                for j in np.flatnonzero(row):
+                    columns[1, j] += 1
+                    new = row[j] ** 2
+                    if columns[1, j] > 1:
+                        new = min(new, 4 * columns[0, j])
+                    columns[0, j] += (new - columns[0, j]) / columns[1, j]
+            known = columns[0] > 0
+            metric[:-1][known] = columns[0][known] ** (-0.5 if rooted else -1)
+        if stamps is not None:
+            for j in met:
+                lag = clock[0] - stamps[j, 0]
+                W[j] = _shrunk(W, state, j, lag, metric, l2, l1, rule, momentum_rate, count)
+                average[j] += _share(stamps[j, 1], times[step]) * (W[j] - average[j])
+                stamps[j] = clock[0], times[step + 1]
+        losses, residuals, _ = loss(Z @ W[:-1] + W[-1], batch)
+        total += losses.sum()
+        if columns is not None:
+            usual = 2 * np.sqrt(columns[0])
+            Z = np.clip(Z, -usual, usual)
+        Z = np.column_stack([Z, np.ones(len(Z))])
+        factor = metric.copy()
+        if columns is not None and rooted:
+            factor = factor**2  # norms are of scaled columns
+        norms = (Z[:, :-1] ** 2) @ factor[:-1] + metric[-1]
+        eta = FLOAT(steps[step])
+        if stamps is not None:
+            clock[1:] += weights @ norms, weights.sum()
+            if columns is not None and rooted:
+                eta = eta / np.sqrt(clock[1] / clock[2])
+        if curvature > 0:
+            for i, row in enumerate(Z):
+                if rule == "ADAGRAD":
+                    c = np.argmax(np.abs(residuals[i]))
+                    roots = np.sqrt(state[0]) + FLOAT(1e-8)
+                    roots = roots.mean(axis=1) if stamps is None else roots[:, c]
+                    there = np.append(row[:-1] != 0, True)
+                    pulls = row**2 * metric**2 / roots
+                    pull = eta * scale * weights[i] * np.sum(pulls[there])
+                    residuals[i] *= _implicit(abs(residuals[i, c]) / (weights[i] or 1), pull)
+                else:
+                    length = eta * scale * curvature * weights[i] * norms[i]
+                    residuals[i] /= 1 + length / _divisor(rule, momentum_rate)
+        gradient = metric[:, np.newaxis] * (Z.T @ residuals) * scale
+        moved = np.append(met, X.shape[1])
+        new = [s[moved] for s in state]
+        W[moved] += _update(
+            rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count
+        )
+        for old, changed in zip(state, new, strict=True):
+            old[moved] = changed
+        length = eta * weights.sum() * scale
+        if stamps is None:
+            for j in met:
+                W[j] = _shrunk(W, state, j, length, metric, l2, l1, rule, momentum_rate, count)
+        clock[0] += length
+        average[moved] += _share(times[step], times[step + 1]) * (W[moved] - average[moved])
+    return total, W, state, average, clock, stamps, columns
+
+
+def _share(before, after):
+    """Share of the time from before to after in an average weighted by time**3."""
+    return 1 - (FLOAT(before) / FLOAT(after)) ** 4 if after > 0 else 0
+
+
+def _divisor(rule, momentum_rate):
+    return 1 - FLOAT(momentum_rate) if rule == "MOMENTUM" else FLOAT(1)
+
+
+def _shrunk(W, state, j, length, metric, l2, l1, rule, momentum_rate, count):
+    """Row j of W after the proximal step of the penalty."""
+    length = length * metric[j] / _divisor(rule, momentum_rate)
+    if rule in ("ADAGRAD", "ADAM"):
+        square = state[-1][j]
+        if rule == "ADAM":
+            square = square / (1 - FLOAT(0.999) ** count)
+        length = np.where(square > 0, length / (np.sqrt(square) + FLOAT(1e-8)), 0)
+    return np.sign(W[j]) * np.maximum(np.abs(W[j]) - l1 * length, 0) / (1 + l2 * length)
+
+
+def _implicit(residual, pull):
+    """The residual after an implicit step of the logistic loss over that before: ten halvings."""
+    if not 0 < residual < 1:
+        return 1 / (1 + pull / 4)
+    odds = (1 - residual) / residual
+    low, high = FLOAT(0), min(pull * residual, max(1, np.log(pull / odds)))
+    for _ in range(10):
+        middle = (low + high) / 2
+        if middle * (1 + odds * np.exp(middle)) < pull:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2 / (pull * residual)
 
 
 def _update(rule, eta, momentum_rate, metric, gradient, state, count):
     """What a step adds to W. Its state changes."""
+    if rule == "SGD":
+        return -eta * gradient
     if rule == "MOMENTUM":  # Nesterov's
         state[0] = momentum_rate * state[0] - eta * gradient
         return momentum_rate * state[0] - eta * gradient

@@ -34,6 +34,7 @@ SCRIPTS = {
     "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
     "run_peers": ["--quick", "--sets", "mnist", "bibtex", "iris"],
     "small": ["--quick"],
+    "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "1", "100"],
     "trace_peers": ["--quick", "--budget", "0.1", "--sets", "mnist", "bibtex", "iris"],
     "user_clock": ["--quick", "--dtypes", "float64", "--sets", "iris"],
 }

@@ -8,10 +8,12 @@ from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from test_estimators_base import (
     SOLVERS,
+    STORAGE,
     WEIGHT,
     X,
     every_problem,
     every_solver,
+    every_storage,
     model_and_y,
     parameters,
 )
@@ -19,7 +21,7 @@ from test_estimators_base import (
 from skce import MultinomialLogistic
 from skce._estimators import base
 from skce._solvers import ascent, lbfgs
-from skce._solvers.sgd import SGD
+from skce._solvers.stream import Stream
 
 BAD_CALLS = {
     "wrong y": ({}, {"y": np.full(120, np.nan)}),
@@ -61,8 +63,8 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
         ("auto", lbfgs.LBFGS, "newton_step"),
         ("sdca", ascent.SDCA, "step"),
         ("lbfgs", lbfgs.LBFGS, "step"),
-        ("sgd", SGD, "run_pass"),
-        ("sgd", SGD, "prepare"),
+        ("sgd", Stream, "run"),
+        ("sgd", Stream, "_set_scale"),
     ],
 )
 def test_interrupted_fit_leaves_the_estimator_as_it_was(problem, solver, owner, name, monkeypatch):
@@ -78,23 +80,31 @@ def test_interrupted_fit_leaves_the_estimator_as_it_was(problem, solver, owner, 
     assert joblib.hash(vars(model)) == state
 
 
+@every_storage
+@pytest.mark.parametrize("before", ["nothing", "fit", "stream"])
 @every_problem
-def test_interrupted_partial_fit_can_be_repeated(problem, monkeypatch):
-    run_pass = SGD.run_pass
+def test_interrupted_partial_fit_can_be_repeated(problem, before, storage, monkeypatch):
+    run, A = Stream.run, STORAGE[storage](X)
 
     def interrupted(*args):
-        run_pass(*args)
+        run(*args)
         raise KeyboardInterrupt
 
     (model, y), (other, _) = model_and_y(problem), model_and_y(problem)
-    model.partial_fit(X, y)
+    for m in (model, other):
+        if before == "fit":
+            m.fit(A, y)
+        elif before == "stream":
+            m.partial_fit(A, y)
+    state = joblib.hash(vars(model))
     with monkeypatch.context() as patch:
-        patch.setattr(SGD, "run_pass", interrupted)
+        patch.setattr(Stream, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            model.partial_fit(3 * X, y)
-    assert_array_equal(
-        parameters(model.partial_fit(X, y)), parameters(other.partial_fit(X, y).partial_fit(X, y))
-    )
+            model.partial_fit(3 * A, y)
+    assert joblib.hash(vars(model)) == state
+    for m in (model, other):
+        m.partial_fit(A, y).partial_fit(A, y)
+    assert_array_equal(parameters(model), parameters(other))
 
 
 @pytest.mark.parametrize("rate", [1e6, 1e100, 1e300])

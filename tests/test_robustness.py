@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
 from skce._engine.data import EpochData, Matrix
-from skce._engine.sgd import sgd_epoch
+from skce._engine.sgd import sgd_run
 from skce._estimators import predict
 from skce._kernels import arrays
 
@@ -217,7 +217,7 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: EpochData.__new__(EpochData),
         lambda: EpochData(9, X, np.zeros(500, np.intc), 2, np.ones(500), None, 0.0),
         lambda: EpochData(2, X, sparse.csr_array((500, 0)), 0, np.ones(500), None, 0.0),
-        lambda: sgd_epoch(*[None] * 15),
+        lambda: sgd_run(*[None] * 23),
         lambda: arrays.softmax_into(None, None, False, 1),
         lambda: arrays.loss_and_residuals(
             0, X, np.zeros(500, np.intc), None, 1.0, None, None, 1.0, 0.0, X.copy(), None, -1

@@ -190,7 +190,7 @@ def sdca_epoch(
             if packed_w != NULL:
                 unpack(packed_gradient, p, k, stride, gradient_w)
             if gradient_w != NULL:
-                gradient(gradient_w, p, k, 1, 0, metric, z)
+                gradient(gradient_w, p, k, 1, metric)
                 axpy(z, p * k, 1, gradient_w)
             axpy(z + p * k, k, inverse[p], &sums[0])
             if soft:

@@ -10,20 +10,28 @@ class Rule(IntEnum):
     ADAGRAD = 2
     ADAM = 3
 
-def sgd_epoch(
+def sgd_run(
     problem: Problem,
     order: np.ndarray,
-    batch_size: int,
+    ends: np.ndarray,
     steps: np.ndarray,
+    rows: np.ndarray,
+    times: np.ndarray,
     W: np.ndarray,
     mean: np.ndarray | None,
     metric: np.ndarray,
-    alpha: float,
+    l2: float,
+    l1: float,
     rule: int,
     momentum_rate: float,
+    curvature: float,
     state: np.ndarray,
     count: int,
     average: np.ndarray | None,
-    blends: np.ndarray,
-    lazy: int,
+    clock: np.ndarray,
+    stamps: np.ndarray | None,
+    slots: np.ndarray | None,
+    columns: np.ndarray | None,
+    look: np.ndarray | None,
+    seen: np.ndarray | None,
 ) -> tuple[float, int]: ...

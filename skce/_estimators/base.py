@@ -1,5 +1,6 @@
 """Fitting that both estimators share: the choice of the solver, partial_fit."""
 
+import copy
 import time
 import warnings
 from contextlib import contextmanager
@@ -8,10 +9,10 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
@@ -27,18 +28,23 @@ from skce._estimators.validation import (
     check_sum,
     check_weights,
     check_X,
+    class_numbers,
+    read_y,
 )
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.auto import minimize
 from skce._solvers.problem import Problem
 from skce._solvers.result import Limits
-from skce._solvers.sgd import SGD, rounded_intercept, run_epochs
+from skce._solvers.seen import Seen
+from skce._solvers.sgd import run_epochs
+from skce._solvers.stream import Stream, columns_of, rounded_intercept
 
 __all__ = ["BaseCrossEntropy", "Encoded"]
 
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
-DIVERGED_IN_ORDER = 3.0  # the same where rows may be sorted
+DIVERGED_IN_ORDER = 3.0  # the same in a stream, whose rows may be sorted
+ROWS_BEFORE_WARNING = 100
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
 
 
@@ -64,15 +70,11 @@ class Encoded:
         return replace(self, weights=weights, exponent=0)
 
 
-def _has_streams(model):
-    """Tell whether there is a partial_fit; a wrong l1_ratio is left to the check of parameters."""
-    return not (isinstance(model.l1_ratio, Real) and 0 < float(model.l1_ratio) <= 1)
-
-
 class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
-    _sgd: SGD  # of partial_fit
+    _seen: Seen  # by a fit
+    _stream: Stream  # of partial_fit
     _observe = None  # a benchmark may take each iterate: a method of coef (K, p), intercept (K,)
 
     _parameter_constraints: ClassVar[dict] = {
@@ -93,6 +95,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         "tol": [Interval(Real, 0, None, closed="left")],
         "certified": ["boolean"],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "allow_new_classes": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -135,18 +138,17 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 )
             coef, intercept = self._train(data, params)
             self._publish(data, coef, intercept)
-            for state in ("_sgd", "_seen_counts"):
-                self.__dict__.pop(state, None)
+            seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
+            self._seen, self._seen_counts = Seen.of_rows(*seen), data.counts
+            self.__dict__.pop("_stream", None)
         return self
 
-    @available_if(_has_streams)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a batch of rows, in the order given.
 
-        Always trains by stochastic gradient descent ("sgd" for "auto", "sdca" and "lbfgs"), which
-        takes no L1 penalty: with `l1_ratio` above 0 there is no such method. Rows sorted by class
-        should be shuffled before.
+        Rows are learnt as they come: calls of one row or of a million end alike. The model goes on
+        from a `fit` before it, whose rows count. Rows sorted by class should be shuffled before.
 
         Parameters
         ----------
@@ -156,7 +158,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             Targets.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever occur; needed in the first call with 1-d labels unless its y
-            holds every one.
+            holds every one, or `allow_new_classes`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative row weights. A call whose weights are all zero changes nothing.
 
@@ -168,67 +170,122 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         Raises
         ------
         ValueError
-            If the data do not fit, or y holds a class that the first call did not announce.
+            If the data do not fit, or y holds a class that the first call did not announce and
+            `allow_new_classes` is False.
         """
-        first = not hasattr(self, "coef_")
+        first = "classes_" not in self.__dict__
         self._validate_params()  # which the decorator leaves out after the first call
         with self._unchanged_on_error(), one_blas_thread():
-            params = self._checked_params()
+            params = self._checked_params(streaming=True)
             X = check_X(self, X, reset=first)
-            X = X if first else X.astype(self.coef_.dtype, copy=False)
+            X = X if first else X.astype(self._dtype(), copy=False)
             check_squares(X, params["solver"])
             weights = check_weights(sample_weight, X.shape[0], relative=False, allow_all_zero=True)
-            data = self._encode(
-                X, y, weights, self._known(classes, first), getattr(self, "_seen_counts", 0)
-            )
+            known = self._known(classes, first)
+            places = None
+            if self.allow_new_classes:
+                y = read_y(y)
+                known = self._widened(known, y)
+                if not first and len(known) > len(self.classes_):
+                    places = class_numbers(self.classes_, known)
+            counts = getattr(self, "_seen_counts", 0)
+            if places is not None and np.ndim(counts):
+                counts = self._grown_counts(counts, places, len(known))
+            data = self._encode(X, y, weights, known, counts)
             data = data.with_given_weights()
-            if not first and data.k != self.coef_.shape[0]:
+            if not first and places is None and data.k != len(self.intercept_):
                 raise ValueError(
-                    f"y must have the form of the first call, with {self.coef_.shape[0]} outputs, "
+                    f"y must have the form of the first call, with {len(self.intercept_)} outputs, "
                     f"got {data.k}."
                 )
-            sgd = self._resumed(params, data)
-            curve = list(getattr(self, "loss_curve_", []))
-            done = data.weights.any() and self._stream(sgd, data, curve)
-            if done or first:
-                self._publish(data, *sgd.result())
-                self.n_iter_ = getattr(self, "n_iter_", 0) + bool(done)
-                self.loss_curve_, self.objective_ = curve, (curve or [np.nan])[-1]
-                self.converged_ = self.certified_ = False
-                self.dual_gap_ = self.gap_estimate_ = np.nan
-            if done:
-                self._seen_counts = data.counts
+            self._learn(data, params, first, places)
         return self
 
-    def _stream(self, sgd, data, curve):
-        """Make the pass of partial_fit; return False if it diverged and was given up."""
-        rows = np.arange(data.X.shape[0], dtype=np.intp)
-        problem = self._problem(data, data.weights)
-        sgd.prepare(
-            data.X, data.weights, self._curvature(data), check_random_state(self.random_state)
-        )
-        limit = DIVERGED_IN_ORDER * sgd.loss(problem, np.zeros_like(sgd.W))
-        loss = sgd.run_pass(problem, rows, limit if sgd.auto else np.inf)
-        if loss == np.inf or (loss > limit and not sgd.auto):
-            message = f"Not converged: {sgd.divergence} in this call."
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
-        if loss == np.inf:
-            if hasattr(self, "_sgd"):  # all of the call is undone, but for shorter steps
-                self._sgd = self._sgd.copy()
-                self._sgd.reduction /= 4
-            return False
-        sgd.reduction = min(2 * sgd.reduction, 1.0)
-        self._sgd = sgd
-        curve.append(loss / data.weights.sum() + sgd.penalty())
-        if self.verbose:
-            print(f"call {len(curve)}: loss {curve[-1]:.6g}")
-        return True
+    def _learn(self, data, params, first, places):
+        """Make the pass of partial_fit; as it was before if that fails."""
+        done, loss = bool(data.weights.any()), 0.0
+        if not (done or first or places is not None):
+            return
+        stream = self._resumed(params, data)
+        if places is not None:
+            stream = self._grown(stream, data, places)
+        data = replace(data, X=stream.stored(data.X))
+        saved = stream.save(data.X)
+        try:
+            if done:
+                problem = self._problem(data, data.weights)
+                rows = np.arange(len(data.weights), dtype=np.intp)
+                with np.errstate(all="ignore"):  # such a pass is undone
+                    loss = stream.run(problem, data, data.weights, rows)
+                    done = bool(np.isfinite(loss) and stream.is_finite(data.X))
+                if not done:
+                    stream.restore(saved)
+                self._warn_of(stream, data, loss)
+            self._stream = stream
+            self._publish_stream(data)
+            if done or places is not None:
+                self._seen_counts = data.counts
+            self.n_iter_ = getattr(self, "n_iter_", 0) + done
+            self.converged_ = self.certified_ = False
+            self.dual_gap_ = self.gap_estimate_ = np.nan
+            curve = [*getattr(self, "loss_curve_", [])]
+            if done:
+                curve.append(loss / data.weights.sum())
+                if self.verbose:
+                    print(f"call {len(curve)}: loss {curve[-1]:.6g}")
+            self.loss_curve_, self.objective_ = curve, (curve or [np.nan])[-1]
+        except BaseException:
+            stream.restore(saved)
+            raise
+
+    def _warn_of(self, stream, data, loss):
+        """Warn once of a learning rate that is too large, or of values that overflow."""
+        k, total = data.k, data.weights.sum()
+        if not np.isfinite(loss):
+            message = "the loss diverged, and this call is undone"
+        else:
+            at_zero = np.log(2) * k if data.kind == _kernels.Loss.SIGMOID else np.log(k)
+            stream.losses += loss, at_zero * stream.positive * total
+            if stream.auto or stream.seen.rows < ROWS_BEFORE_WARNING:
+                return
+            if stream.losses[0] <= DIVERGED_IN_ORDER * stream.losses[1]:
+                return
+            message = "the loss diverged"
+        if not stream.warned:
+            stream.warned = True
+            message = f"Not converged: {message}, with learning_rate={self.learning_rate!r}."
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+
+    def _publish_stream(self, data):
+        """Set the fitted attributes; of CSR coef_ is made when it is read."""
+        stream = self._stream
+        if stream.stamps is None:
+            self._publish(data, *stream.result())
+        else:
+            self._publish(data, None, stream.intercept())
+            del self.coef_
+        stream.published = self.__dict__.get("coef_"), self.intercept_
+
+    def __getattr__(self, name):
+        if name == "coef_" and "_stream" in self.__dict__:
+            coef = self._stream.result()[0]
+            coef.flags.writeable = False  # a copy: changes would be lost
+            return coef
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _dtype(self):
+        """Return the dtype of the coefficients."""
+        return self.__dict__["coef_"].dtype if "coef_" in self.__dict__ else self._stream.W.dtype
+
+    def _grown_counts(self, counts, places, k):
+        """Return class counts of calls before, those of k classes now."""
+        raise NotImplementedError
 
     def _encode(self, X, y, weights, known, seen):
         """Return the Encoded data, for known classes or None, and class counts seen before."""
         raise NotImplementedError
 
-    def _checked_params(self):
+    def _checked_params(self, streaming=False):
         """Return the solver's parameters; raise where they do not go together."""
         if self.momentum > 0 and self.solver in ("adagrad", "adam"):
             raise ValueError(f"momentum must be 0 for solver={self.solver!r}, got {self.momentum}.")
@@ -240,11 +297,18 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 f"which have no duality gap, got True with alpha={self.alpha} and "
                 f"solver={self.solver!r}."
             )
-        if self.l1_ratio > 0 and self.solver not in ("auto", "sdca"):
+        if (
+            self.l1_ratio > 0
+            and self.solver not in ("auto", "sdca")
+            and not (streaming and self.solver != "lbfgs")
+        ):
             raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
-        names = ("alpha", "fit_intercept", "learning_rate", "momentum", "average", "batch_size")
-        params = {name: getattr(self, name) for name in names}
-        params["solver"] = "sgd" if self.solver in ("auto", *OPTIMISERS) else self.solver
+        names = ("alpha", "l1_ratio", "fit_intercept", "learning_rate")
+        params = {
+            name: getattr(self, name) for name in (*names, "momentum", "average", "batch_size")
+        }
+        stochastic = self.solver not in ("auto", *OPTIMISERS)
+        params["solver"] = self.solver if stochastic else "auto" if streaming else "sgd"
         return params
 
     @contextmanager
@@ -262,23 +326,6 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
             data.kind, data.X, data.targets, data.k, weights, data.pos_weight, self.label_smoothing
         )
 
-    def _curvature(self, data):
-        """Return the largest curvature of the mean loss in one logit at the class frequencies."""
-        if isinstance(data.targets, np.ndarray):
-            share = np.bincount(data.targets, data.weights, data.k)
-        else:
-            rows = data.targets.copy()
-            rows.data = np.nan_to_num(rows.data)
-            share = rows.T @ data.weights
-        if data.kind == _kernels.Loss.SIGMOID:
-            share = share / data.weights.sum()
-        else:
-            share = share / max(share.sum(), np.finfo(float).tiny)
-        most = np.max(share * (1 - share))
-        if data.pos_weight is not None:
-            most *= max(1.0, data.pos_weight.max())
-        return float(np.clip(most, 1e-3, None))
-
     def _train(self, data, params):
         """Run the solver; set the attributes of the run and return coef, intercept."""
         rng = check_random_state(self.random_state)
@@ -292,7 +339,7 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
 
     def _start(self, data):
         """Return coef and intercept to begin with, None for zero."""
-        if not (self.warm_start and hasattr(self, "coef_")):
+        if not (self.warm_start and "classes_" in self.__dict__):
             return None
         shape = (data.k, data.X.shape[1])
         if self.coef_.shape != shape:
@@ -331,29 +378,29 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
 
     def _descend(self, data, params, start, rng):
         """Run stochastic gradient descent."""
-        weights = data.weights / data.weights.mean()
-        sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)
+        X, weights = data.X, data.weights / data.weights.mean()
+        stream = Stream(params, X.shape[1], data.k, X.dtype, sparse.issparse(X))
         problem = self._problem(data, weights)
-        rows = np.arange(problem.X.shape[0], dtype=np.intp)
-        at_zero = sgd.loss(problem, np.zeros_like(sgd.W))  # where X has no centre to overflow
-        if start is not None:
-            sgd.start_from(*start)
-        sgd.prepare(data.X, weights, self._curvature(data), rng)
-        curve, ended = run_epochs(
-            *(sgd, problem, DIVERGED * at_zero, rng),
-            **{"tol": self.tol, "max_iter": self.max_iter, "verbose": self.verbose},
-            n_iter_no_change=self.n_iter_no_change,
-        )
-        coef, intercept = sgd.result()
-        n = rows.shape[0]
-        with np.errstate(over="ignore"):
+        n = X.shape[0]
+        with np.errstate(all="ignore"):  # a pass that overflows is undone
+            at_zero = stream.loss(problem) / n
+            if start is not None:
+                centred = self.fit_intercept
+                seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
+                stream.start_from(*start, seen)
+            curve, ended = run_epochs(
+                *(stream, problem, data, weights, DIVERGED * at_zero * n, rng),
+                **{"tol": self.tol, "max_iter": self.max_iter, "verbose": self.verbose},
+                n_iter_no_change=self.n_iter_no_change,
+            )
+            coef, intercept = stream.result()
             penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
-        objective = sgd.loss(problem) / n + penalty
-        if not objective <= at_zero / n:
-            ended = sgd.divergence
-            if sgd.auto:
+            objective = stream.loss(problem) / n + penalty
+        if not objective <= at_zero:
+            ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
+            if stream.auto:
                 coef[:], intercept[:] = 0, 0
-                objective = at_zero / n
+                objective = at_zero
                 ended = "the loss did not fall below that of zero coefficients"
         if ended:
             warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=5)
@@ -364,22 +411,44 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
 
     def _resumed(self, params, data):
         """Return the state of partial_fit, or a new one that starts at the fitted coefficients."""
-        sgd = getattr(self, "_sgd", None)  # copied, so that an interrupted call changes nothing
+        stream = self.__dict__.get("_stream")
         keys = ("solver", "momentum", "average", "learning_rate", "fit_intercept")
-        if sgd is not None and all(sgd.params[key] == params[key] for key in keys):
-            sgd = sgd.copy()
-            sgd.params = params
-            return sgd
-        sgd = SGD(params, data.X.shape[1], data.k, data.X.dtype)
-        if hasattr(self, "coef_"):
-            sgd.start_from(dense_rows(self.coef_), self.intercept_)
-        return sgd
+        now = self.__dict__.get("coef_"), self.__dict__.get("intercept_")
+        if stream is not None and all(stream.params[key] == params[key] for key in keys):
+            if any(stream.params[key] != params[key] for key in ("alpha", "l1_ratio")):
+                stream.settle()
+            stream.params = params
+            if now[0] is stream.published[0] and now[1] is stream.published[1]:
+                return stream
+            coef = self.coef_ if now[0] is None else now[0]  # one of them was set
+            stream.start_from(dense_rows(coef), now[1])
+            return stream
+        seen = self.__dict__.get("_seen") if stream is None else stream.seen
+        storage = sparse.issparse(data.X) if seen is None else seen.is_sparse
+        k = data.k if now[1] is None else len(now[1])
+        new = Stream(params, data.X.shape[1], k, data.X.dtype, storage)
+        if now[1] is not None:
+            new.start_from(dense_rows(self.coef_), now[1], seen)
+        return new
+
+    def _grown(self, stream, data, places):
+        """Return a stream that has the outputs of new classes too; old ones are at `places`."""
+        shared, k, n = data.kind != _kernels.Loss.SIGMOID, stream.W.shape[1], len(places)
+        single = k == 1 and getattr(self, "_form", None) is None  # the logit of two classes
+        signs: Any = np.eye(k)
+        if single and data.k == 1:  # of one class and no other, now of two
+            signs, places = [[-1.0 if places[0] == 1 else 1.0]], np.zeros(1, int)
+        elif single:
+            signs = [[-0.5 if shared and n == 2 else -1.0, 0.5 if shared else 1.0][:n]]
+        stream = copy.deepcopy(stream)  # arrays change their shape
+        stream.grow(places, data.k, signs, shared)
+        return stream
 
     def _publish(self, data, coef, intercept):
         """Set the fitted attributes."""
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
-        self.coef_ = np.ascontiguousarray(coef, dtype=data.X.dtype)
+        self.coef_ = None if coef is None else np.ascontiguousarray(coef, dtype=data.X.dtype)
         self.intercept_ = rounded_intercept(intercept, data.X.dtype)
         for name, value in data.attributes.items():
             setattr(self, name, value)
@@ -390,6 +459,15 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
         """Return function(logits) of the rows of X, or of their softmax, as `map_logits` does."""
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
+        if "coef_" not in self.__dict__ and sparse.issparse(X):  # the columns of X will do
+            columns = columns_of(X)
+            W = self._stream.weights(columns)[:-1]
+            X = sparse.csr_array(
+                (X.data, np.searchsorted(columns, X.indices), X.indptr),
+                shape=(X.shape[0], max(len(columns), 1)),
+            )
+            coef = W.T if len(columns) else np.zeros((W.shape[1], 1), W.dtype)
+            return map_logits(X, coef, self.intercept_, function, softmax)
         return map_logits(X, self.coef_, self.intercept_, function, softmax)
 
     def __sklearn_tags__(self):

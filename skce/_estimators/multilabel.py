@@ -51,8 +51,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
     alpha : float, default=1e-4
         Weight of the penalty.
     l1_ratio : float, default=0.0
-        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto" and "sdca" alone.
-        Coefficients of 0 are exact.
+        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto", "sdca" and
+        `partial_fit`. Coefficients of 0 are exact.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     label_smoothing : float, default=0.0
@@ -66,16 +66,17 @@ class MultiLabelLogistic(BaseCrossEntropy):
         (no L1, not `certified`); else "lbfgs".
     learning_rate : "auto", float or callable, default="auto"
         Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
-        tuning nor scaled features: steps come from the smoothness of the loss in the scale of the
-        columns, halve when the loss stalls, and the iterates are averaged. A number or a schedule
-        of :mod:`skce.optim` is the textbook step on the features as they are.
+        tuning nor scaled features: steps come from the rows seen, their number and the scale of
+        the columns; `fit` halves them when the loss stalls. A number or a schedule of
+        :mod:`skce.optim` is the textbook step on the features as they are.
     momentum : float, default=0.0
         Nesterov momentum of "sgd".
     average : bool or "auto", default="auto"
         Whether the result is the average of the iterates, later ones weighing more (like the cube
-        of the step); "auto" is True with ``learning_rate="auto"``.
+        of the rows seen); "auto" is True with ``learning_rate="auto"``, but for AdaGrad on CSR.
     batch_size : int or "auto", default="auto"
-        Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
+        Rows of a step; "auto" is a 64th of the rows seen, up to 64, one row for AdaGrad on CSR,
+        and 16 with a `learning_rate` that is given.
     max_iter : int, default=100
         Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
         included, and as many again where a fit of float32 goes on in double.
@@ -94,6 +95,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
         alpha=0.
     n_iter_no_change : int, default=5
         See `tol`.
+    allow_new_classes : bool, default=False
+        Whether `partial_fit` takes up classes that it meets for the first time, of labels (n,) or
+        as more columns of y, in place of an error. Until then they are one row of all seen.
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
         zero where that is better.
@@ -126,8 +130,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
-        averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
-        rows.
+        averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
+        of its rows, each before it was learnt, without the penalty.
     converged_ : bool
         Whether the fit ended by `tol`; False after `partial_fit`.
     certified_ : bool
@@ -226,6 +230,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         tol=1e-3,
         certified=False,
         n_iter_no_change=5,
+        allow_new_classes=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -246,6 +251,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
         self.tol = tol
         self.certified = certified
         self.n_iter_no_change = n_iter_no_change
+        self.allow_new_classes = allow_new_classes
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -262,8 +268,10 @@ class MultiLabelLogistic(BaseCrossEntropy):
             y = label_column(y)
         if y.ndim == 1:
             names = None
-            classes, labels = encode_labels(y, known)
-            k = 1 if len(classes) == 2 else len(classes)
+            classes, labels = encode_labels(
+                y, known, 1 if known is not None and self.allow_new_classes else 2
+            )
+            k = 1 if len(classes) <= 2 else len(classes)
             targets, form = label_rows(labels, k, X.dtype), None
             if self.threshold is not None:
                 raise ValueError("threshold must be None where y has one dimension.")
@@ -292,6 +300,13 @@ class MultiLabelLogistic(BaseCrossEntropy):
             raise ValueError('pos_weight must be None for loss="softmax".')
         self._vector("threshold", k, X.dtype)
         return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight)
+
+    def _grown_counts(self, counts, places, k):
+        if self._form is None:  # every row tells of every class
+            return np.append(counts[:4], np.full(1 if k <= 2 else k, counts[4]))
+        observed = np.zeros(k)
+        observed[places] = counts[4:]
+        return np.append(counts[:4], observed)
 
     def _vector(self, name, k, dtype):
         """Return a parameter that is None, a number or one number for each label, as an array."""
@@ -322,7 +337,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
     def _labels(self, logits):
         """Return the best label (n,), or for a fitted indicator that of the labels (n, k)."""
         if self._form is None:
-            return best_class(logits)
+            return best_class(logits) if len(self.classes_) > 1 else np.zeros(len(logits), int)
         threshold = self._vector("threshold", logits.shape[1], logits.dtype)
         if threshold is not None:
             on = self._shares(logits) > threshold
@@ -402,6 +417,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
         return self._map_logits(X, self._proba)
 
     def _proba(self, logits):
+        if self._form is None and len(self.classes_) == 1:
+            return np.ones_like(logits)
         if self._form is None and logits.shape[1] == 1:
             return np.hstack([self._shares(-logits), self._shares(logits)])
         shares = self._shares(logits)
@@ -425,6 +442,8 @@ class MultiLabelLogistic(BaseCrossEntropy):
         return self._map_logits(X, self._log_proba)
 
     def _log_proba(self, logits):
+        if self._form is None and len(self.classes_) == 1:
+            return np.zeros_like(logits)
         if self._shared(logits.shape[1], self._form):
             return log_softmax(logits)
         if self._form is not None:

@@ -40,8 +40,8 @@ class MultinomialLogistic(BaseCrossEntropy):
     alpha : float, default=1e-4
         Weight of the penalty.
     l1_ratio : float, default=0.0
-        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto" and "sdca" alone.
-        Coefficients of 0 are exact.
+        Share of the L1 norm in the penalty, in [0, 1]; above 0 for "auto", "sdca" and
+        `partial_fit`. Coefficients of 0 are exact.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -57,16 +57,17 @@ class MultinomialLogistic(BaseCrossEntropy):
         (no L1, not `certified`); else "lbfgs".
     learning_rate : "auto", float or callable, default="auto"
         Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
-        tuning nor scaled features: steps come from the smoothness of the loss in the scale of the
-        columns, halve when the loss stalls, and the iterates are averaged. A number or a schedule
-        of :mod:`skce.optim` is the textbook step on the features as they are.
+        tuning nor scaled features: steps come from the rows seen, their number and the scale of
+        the columns; `fit` halves them when the loss stalls. A number or a schedule of
+        :mod:`skce.optim` is the textbook step on the features as they are.
     momentum : float, default=0.0
         Nesterov momentum of "sgd".
     average : bool or "auto", default="auto"
         Whether the result is the average of the iterates, later ones weighing more (like the cube
-        of the step); "auto" is True with ``learning_rate="auto"``.
+        of the rows seen); "auto" is True with ``learning_rate="auto"``, but for AdaGrad on CSR.
     batch_size : int or "auto", default="auto"
-        Rows of a step; "auto" makes about 100 steps a pass, of 16 to 256 rows (CSR: 64).
+        Rows of a step; "auto" is a 64th of the rows seen, up to 64, one row for AdaGrad on CSR,
+        and 16 with a `learning_rate` that is given.
     max_iter : int, default=100
         Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
         included, and as many again where a fit of float32 goes on in double.
@@ -85,6 +86,9 @@ class MultinomialLogistic(BaseCrossEntropy):
         alpha=0.
     n_iter_no_change : int, default=5
         See `tol`.
+    allow_new_classes : bool, default=False
+        Whether `partial_fit` takes up classes that it meets for the first time, of labels (n,) or
+        as more columns of y, in place of an error. Until then they are one row of all seen.
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
         zero where that is better.
@@ -98,7 +102,7 @@ class MultinomialLogistic(BaseCrossEntropy):
     classes_ : ndarray of shape (n_classes,)
         Labels; 0..K−1 where y has two dimensions.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Weights; one row for two classes.
+        Weights; one row for two classes. In a stream of CSR they are made when they are read.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts; those of a softmax sum to zero.
     objective_ : float
@@ -114,8 +118,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
-        averaged over the pass for "sgd", "adagrad" and "adam"; `partial_fit` appends that of its
-        rows.
+        averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
+        of its rows, each before it was learnt, without the penalty.
     converged_ : bool
         Whether the fit ended by `tol`; False after `partial_fit`.
     certified_ : bool
@@ -194,6 +198,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         tol=1e-3,
         certified=False,
         n_iter_no_change=5,
+        allow_new_classes=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -212,6 +217,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         self.tol = tol
         self.certified = certified
         self.n_iter_no_change = n_iter_no_change
+        self.allow_new_classes = allow_new_classes
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -225,7 +231,9 @@ class MultinomialLogistic(BaseCrossEntropy):
         rows = None
         if y.ndim == 1:
             names = None
-            classes, labels = encode_labels(y, known)
+            classes, labels = encode_labels(
+                y, known, 1 if known is not None and self.allow_new_classes else 2
+            )
         else:
             rows = probability_rows(y)
             classes = np.arange(rows.shape[1])
@@ -260,6 +268,11 @@ class MultinomialLogistic(BaseCrossEntropy):
         attributes = {"classes_": classes, "label_names_": names}
         return Encoded(X, kind, targets, k, weights, counts, attributes, exponent=exponent)
 
+    def _grown_counts(self, counts, places, k):
+        grown = np.zeros(k)
+        grown[places] = counts
+        return grown
+
     def decision_function(self, X):
         """Return the logits.
 
@@ -290,7 +303,7 @@ class MultinomialLogistic(BaseCrossEntropy):
             Entries of `classes_`.
         """
         best = self._map_logits(X, best_class)
-        return self.classes_[best]
+        return self.classes_[best % len(self.classes_)]  # of one class it is the same
 
     def predict_proba(self, X):
         """Return the probabilities of the classes.
@@ -305,7 +318,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        return self._map_logits(X, partial(_both_classes, np.asarray, sigmoid), softmax=True)
+        proba = self._map_logits(X, partial(_both_classes, np.asarray, sigmoid), softmax=True)
+        return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, from the logits: never −inf.
@@ -320,7 +334,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         log_proba : ndarray of shape (n_samples, n_classes)
             In nats.
         """
-        return self._map_logits(X, partial(_both_classes, log_softmax, log_sigmoid))
+        proba = self._map_logits(X, partial(_both_classes, log_softmax, log_sigmoid))
+        return proba if len(self.classes_) > 1 else np.zeros_like(proba[:, :1])
 
     def _is_right(self, predicted, y):
         if y.ndim == 2 and y.shape[1] > 1:

@@ -11,10 +11,12 @@ from skce._estimators.validation import (
     class_numbers,
     classes_of,
     column_names,
+    is_label_column,
     label_column,
     read_classes,
     read_y,
     same_classes,
+    union_of_classes,
 )
 
 __all__ = ["TargetsMixin"]
@@ -23,6 +25,7 @@ __all__ = ["TargetsMixin"]
 class TargetsMixin:
     """Part of the base of the estimators."""
 
+    allow_new_classes: bool
     classes_: Any
     predict: Any
 
@@ -31,16 +34,29 @@ class TargetsMixin:
         given = read_classes(classes)
         if first:
             return given
+        if given is not None and self.allow_new_classes:
+            return union_of_classes(self.classes_, given)
         if given is not None and not same_classes(given, self.classes_):
             raise ValueError(
                 f"classes must be those of the first call, {self.classes_}, got {given}."
             )
         return self.classes_
 
+    def _widened(self, known, y):
+        """Return the classes known so far and those of y; None where a first y is to tell."""
+        if y.ndim == 1 or (known is None and is_label_column(y)):
+            found = classes_of(y.ravel(), few=True)
+            return found if known is None else union_of_classes(known, found)
+        if known is None or getattr(self, "_form", True) is None or y.shape[1] <= len(known):
+            return known
+        return np.arange(y.shape[1])
+
     def _column_names(self, y, reset):
         """Return the names of the label columns, None for none; raise unless those of fit."""
         names = column_names(y)
         before = None if reset else getattr(self, "label_names_", None)
+        if names is not None and before is not None and self.allow_new_classes:
+            before = [*before, *names[len(before) :]]
         if names is not None and before is not None and list(names) != list(before):
             raise ValueError(
                 f"y must have the label columns of the first call in their order, {list(before)}, "
@@ -78,6 +94,6 @@ class TargetsMixin:
         """Return which rows are predicted right; here for labels."""
         if y.ndim == 2:
             y = label_column(y)
-        classes_of(y)
+        classes_of(y, few=True)
         numbers = class_numbers(y, self.classes_)
         return (numbers >= 0) & (self.classes_[numbers] == predicted)

@@ -47,6 +47,7 @@ __all__ = [
     "read_y",
     "same_classes",
     "scaled_weights",
+    "union_of_classes",
 ]
 
 MOST_STREAMED = 1e15  # of whose square float32 holds the inverse
@@ -176,11 +177,11 @@ def check_rows(X, y):
         )
 
 
-def encode_labels(y, classes=None):
-    """Return the classes of labels y (n,) and the class number of each row."""
-    found = classes_of(y)
-    classes = found if classes is None else classes
-    if len(classes) < 2:
+def encode_labels(y, classes=None, least=2):
+    """Return the classes of labels y (n,), at least so many, and the class number of each row."""
+    y = labels_of(y)
+    classes = classes_of(y) if classes is None else classes
+    if len(classes) < least:
         got = f"one class, {classes[0]!r}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
     numbers = class_numbers(y, classes)
@@ -190,8 +191,8 @@ def encode_labels(y, classes=None):
     return classes, numbers
 
 
-def classes_of(y, name="y"):
-    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing."""
+def labels_of(y, name="y"):
+    """Return labels y (n,); raise unless it holds labels, none missing."""
     row = first_missing(y)
     if row is not None:
         raise ValueError(f"{name} must hold labels, got a missing value (NaN) in row {row}.")
@@ -201,11 +202,20 @@ def classes_of(y, name="y"):
         raise ValueError(f"{name} must hold labels of one dtype, got objects of type {names}.")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{name} must hold labels, got infinity.")
+    return y
+
+
+def classes_of(y, name="y", few=False):
+    """Return the sorted classes of labels y (n,); raise unless it holds labels, none missing.
+
+    That most differ is warned of, unless y is known to be `few`.
+    """
+    y = labels_of(y, name)
     classes, whole = np.unique(y), y.dtype.kind in "biuUO"
     if y.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             whole = (classes == classes.astype(np.int64)).all()
-    if not whole or 2 * len(classes) > len(y):  # else it neither raises nor warns
+    if not whole or (2 * len(classes) > len(y) and not few):  # else it neither raises nor warns
         check_classification_targets(y)
     return classes
 
@@ -233,6 +243,13 @@ def class_numbers(y, classes):
     return np.where(same & (classes[numbers] == y), numbers, -1).astype(np.int32)
 
 
+def union_of_classes(classes, others):
+    """Return the sorted classes of both."""
+    if not _alike(others, classes):
+        class_numbers(others, classes)  # raises
+    return np.union1d(classes, others)
+
+
 def read_classes(classes):
     """Return the sorted classes that partial_fit is told of, None for none."""
     if classes is None:
@@ -240,7 +257,7 @@ def read_classes(classes):
     classes = read_targets("classes", classes)
     if classes.ndim != 1:
         raise ValueError(f"classes must have shape (n_classes,), got {classes.shape}.")
-    return classes_of(classes, "classes")
+    return classes_of(classes, "classes", few=True)
 
 
 def same_classes(classes, others):

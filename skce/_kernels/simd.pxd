@@ -59,6 +59,12 @@ cdef extern from "c/skce_simd.h" nogil:
         void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)
     void weigh "skce_weigh"(double *loss_n, Py_ssize_t n, const double *weight_n, const double *total_n)
     void axpy "skce_axpy"(void *w, Py_ssize_t n, double scale, const void *x)
+    double square "skce_square"(const void *x, Py_ssize_t n, const void *metric)
+    double respond "skce_respond"(
+        const void *x, Py_ssize_t n, const void *direction, double more, double weight, void *response)
+    void watch "skce_watch"(
+        const void *x, Py_ssize_t n, Py_ssize_t p, Py_ssize_t stride, const double *weight_n,
+        const void *limit, double *sum, double *square, double *reach)
     void blend "skce_blend"(void *average, Py_ssize_t n, double weight, const void *w)
 
     # products
@@ -89,10 +95,10 @@ cdef extern from "c/skce_simd.h" nogil:
     # updates of w (p, k)
     void soften "skce_soften"(void *w, Py_ssize_t n, double threshold, const void *z)
     void gradient "skce_gradient"(
-        void *g, Py_ssize_t p, Py_ssize_t k, double scale, double penalty, const void *metric,
-        const void *w)
+        void *g, Py_ssize_t p, Py_ssize_t k, double scale, const void *metric)
     void shrink "skce_shrink"(
-        void *w, Py_ssize_t p, Py_ssize_t k, double step, const void *metric, void *average, double weight)
+        void *w, Py_ssize_t p, Py_ssize_t k, double step, double l2, double l1, const void *metric,
+        const void *h, double root, double tiny)
     void momentum "skce_momentum"(
         void *w, Py_ssize_t n, double step, double momentum, const void *g, void *v)
     void adagrad "skce_adagrad"(

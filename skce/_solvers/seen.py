@@ -1,0 +1,107 @@
+"""What rows have told of the columns and the classes."""
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["Seen", "positives"]
+
+SAMPLE = 2000  # rows from which a fit tells the scale of dense columns
+# A rare column has no larger scale than its rows have told: its variance is that of RARE more rows
+# of which one lies at its largest deviation. Test loss of one pass over mnist: 0.3016 with
+# reach**2 / (9 p) in its place, 0.2840 with 30, 0.2817 with 100
+RARE = 100
+POWER_ITERATIONS = 5  # over the rows of a fit
+MOST_METRIC = 1e30  # finite in float32
+
+
+class Seen:
+    """Rows, classes and columns seen: what a stream goes on from, and a fit leaves to it.
+
+    Of CSR `columns` has the mean square of each column's non-zeros and their number. Of dense
+    columns there are mean, scatter (around it) and the largest deviation, of rows of the weight
+    `looked`, and the largest eigenvalue of their second moments when scaled, with its direction.
+    """
+
+    def __init__(self, p, k, is_sparse):
+        self.is_sparse = is_sparse
+        self.rows, self.weight, self.looked = 0, 0.0, 0.0
+        self.positives = np.zeros(k)
+        self.largest, self.direction = 1.0, None
+        if is_sparse:
+            self.columns = np.zeros((2, p))
+        else:
+            self.mean, self.scatter, self.reach = np.zeros((3, p))
+
+    @classmethod
+    def of_rows(cls, X, targets, weights, k, centred):
+        """Look at the rows of a fit, of a dense X at no more than SAMPLE."""
+        seen = cls(X.shape[1], k, sparse.issparse(X))
+        live = np.flatnonzero(weights)
+        seen.rows, seen.weight = len(live), float(weights.sum())
+        seen.positives = positives(targets, weights, k)
+        seen.looked = seen.weight
+        with np.errstate(all="ignore"):  # columns too large are left alone
+            if seen.is_sparse:
+                square = np.bincount(X.indices, np.square(X.data, dtype=float), X.shape[1])
+                count = np.bincount(X.indices, X.data != 0, X.shape[1])
+                seen.columns = np.stack([square / np.maximum(count, 1), count])
+                seen.largest = count.sum() / seen.rows + 1  # at most
+                return seen
+            sample = X[live[:: -(-len(live) // SAMPLE)]].astype(np.float64)
+            if centred:
+                seen.mean = sample.mean(axis=0)
+                sample -= seen.mean
+            seen.scatter = np.square(sample).mean(axis=0) * seen.weight
+            seen.reach = np.abs(sample).max(axis=0)
+            sample *= np.sqrt(seen.metric())
+            for _ in range(POWER_ITERATIONS):
+                direction = sample @ seen.towards()[:-1] @ sample / len(sample)
+                seen.turn(np.append(direction, seen.towards()[-1]), 1.0)
+        return seen
+
+    def shares(self):
+        """Return the share of each output in the rows, as if half of two more rows had it."""
+        mean = self.weight / self.rows if self.rows else 1.0
+        return (self.positives / mean + 1) / (self.rows + 2)
+
+    def metric(self):
+        """Return the inverse squared scale of dense columns; 0 for those of one value so far."""
+        squares = self.scatter / (self.looked or 1.0)
+        squares = squares + RARE * np.square(self.reach) / max(self.rows, 1)
+        at_least = np.square(np.finfo(float).eps * self.mean)  # a constant's rounding
+        inverse = np.where(squares > at_least, 1 / np.where(squares > 0, squares, 1), 0)
+        return np.clip(inverse, 0, MOST_METRIC)
+
+    def add(self, sums, squares, reach, weight, centred):
+        """Take in sums of deviations from the mean, of their squares and the largest."""
+        total = self.looked + weight
+        self.scatter = self.scatter + squares
+        if centred:
+            shift = sums / total
+            self.scatter = np.maximum(self.scatter - shift * sums, 0)
+            self.mean = self.mean + shift
+        self.reach = np.maximum(self.reach, reach)
+        self.looked = total
+
+    def towards(self):
+        """Return the direction of the largest eigenvalue so far, at first a random one."""
+        if self.direction is None:
+            p = len(self.columns[0] if self.is_sparse else self.mean)
+            self.direction = np.random.RandomState(0).standard_normal(p + 1)
+            self.direction /= np.linalg.norm(self.direction)
+        return self.direction
+
+    def turn(self, response, share):
+        """Make a step of the power iteration, of rows that count for this share."""
+        mixed = share * response + (1 - share) * self.largest * self.towards()
+        length = np.linalg.norm(mixed)
+        if 0 < length < np.inf:
+            self.largest, self.direction = float(length), mixed / length
+
+
+def positives(targets, weights, k):
+    """Return the weighted sums of the targets of each output."""
+    if isinstance(targets, np.ndarray):
+        return np.bincount(targets, weights, k).astype(float)
+    rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
+    return np.bincount(targets.indices, np.nan_to_num(targets.data) * weights[rows], k)

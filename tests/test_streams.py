@@ -1,0 +1,399 @@
+"""What a stream of partial_fit promises: calls of any size, no harm, new classes, resumption."""
+
+import copy
+import itertools
+import pickle
+import subprocess
+import sys
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.linear_model import SGDClassifier
+
+from skce import MultiLabelLogistic, MultinomialLogistic, losses
+from skce.optim import constant
+
+STORAGE = {"dense": np.asarray, "csr": sparse.csr_array}
+every_storage = pytest.mark.parametrize("stored", STORAGE.values(), ids=STORAGE)
+RULES = {
+    "auto": {},
+    "sgd": {"solver": "sgd"},
+    "momentum": {"momentum": 0.9},
+    "adagrad": {"solver": "adagrad"},
+    "adam": {"solver": "adam"},
+}
+every_rule = pytest.mark.parametrize("params", RULES.values(), ids=RULES)
+
+
+def drawn(n=3000, p=8, k=3, seed=0, density=1.0):
+    """Rows, labels, then 1,000 more to test on."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n + 1000, p)) * (rng.random((n + 1000, p)) < density)
+    y = (X @ rng.normal(size=(p, k)) + rng.gumbel(size=(n + 1000, k))).argmax(1)
+    return X[:n], y[:n], X[n:], y[n:]
+
+
+def log_loss(model, X, y):
+    return losses.softmax_cross_entropy(model.decision_function(X), y)
+
+
+def streamed(model, X, y, rows, classes=range(3)):
+    for i in range(0, len(y), rows):
+        model.partial_fit(X[i : i + rows], y[i : i + rows], classes=classes)
+    return model
+
+
+@every_storage
+@every_rule
+def test_calls_of_any_size_end_alike(stored, params):
+    X, y, T, t = drawn(n=2000, density=0.5)
+    X, T = stored(X), stored(T)
+    found = [
+        log_loss(streamed(MultinomialLogistic(**params), X, y, rows), T, t)
+        for rows in (7, 100, 2000)
+    ]
+    assert max(found) <= 1.05 * min(found)
+    if stored is not np.asarray and params in ({}, RULES["adagrad"]):  # row by row
+        assert_allclose(found, found[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("stored", STORAGE.values(), ids=STORAGE)
+def test_rows_one_at_a_time_end_as_all_at_once(stored):
+    X, y, T, t = drawn(n=2000, density=0.5)
+    X, T = stored(X), stored(T)
+    single = log_loss(streamed(MultinomialLogistic(), X, y, 1), T, t)
+    whole = log_loss(streamed(MultinomialLogistic(), X, y, 2000), T, t)
+    assert single == pytest.approx(whole, 0.05)
+
+
+@every_storage
+@every_rule
+def test_one_pass_comes_near_the_optimum(stored, params):
+    X, y, T, t = drawn(n=5000, density=0.7)
+    X, T = stored(X), stored(T)
+    best = log_loss(MultinomialLogistic().fit(X, y), T, t)
+    assert log_loss(streamed(MultinomialLogistic(**params), X, y, 500), T, t) <= 1.1 * best
+
+
+def batches():
+    """Batches that may do harm, of rows like those of drawn()."""
+    rng = np.random.default_rng(7)
+    X, y, _, _ = drawn(n=1000)
+    one_class = np.flatnonzero(y == 0)[:20]
+    huge = X[:16].copy()
+    huge[:, 2] *= 1e6
+    constant_rows = np.ones((16, 8))
+    return {
+        "one row": (X[:1], y[:1]),
+        "thin": (X[:3], y[:3]),
+        "one class": (X[one_class], y[one_class]),
+        "the same row": (X[np.full(20, 3)], y[np.full(20, 3)]),
+        "mislabelled": (X[:20], (y[:20] + 1) % 3),
+        "random labels": (X[:20], rng.integers(3, size=20)),
+        "constant": (constant_rows, np.arange(16) % 3),
+        "zeros": (np.zeros((16, 8)), np.arange(16) % 3),
+        "a huge column": (huge, y[:16]),
+        "huge rows": (1e6 * X[:16], y[:16]),
+        "tiny rows": (1e-9 * X[:16], y[:16]),
+        "far away": (X[:16] + 1e6, y[:16]),
+    }
+
+
+@every_storage
+@every_rule
+@pytest.mark.parametrize("name", batches())
+@pytest.mark.parametrize("before", ["fit", "stream"])
+def test_no_batch_does_harm(before, name, stored, params):
+    X, y, T, t = drawn(n=1000)
+    if params == RULES["adam"] and name in ("huge rows", "far away", "a huge column"):
+        return  # Adam steps by signs: it has no implicit step
+    A, b = batches()[name]
+    model = MultinomialLogistic(**params)
+    model = model.fit(stored(X), y) if before == "fit" else streamed(model, stored(X), y, 100)
+    at_first = now = log_loss(model, stored(T), t)
+    for _ in range(3):
+        model.partial_fit(stored(A), b)
+        last, now = now, log_loss(model, stored(T), t)
+        # CSR is not centred: AdaGrad learns rows that are far away in all columns by heart
+        assert now <= last + (0.4 if name in ("constant", "far away") else 0.15)
+    for i in range(0, 1000, 100):  # the stream goes on
+        model.partial_fit(stored(X[i : i + 100]), y[i : i + 100])
+    assert log_loss(model, stored(T), t) <= at_first + 0.05
+
+
+@every_storage
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_near_overflow_change_little_and_nothing_sticks(dtype, stored):
+    X, y, T, t = drawn(n=1000)
+    X, T = X.astype(dtype), T.astype(dtype)
+    model = streamed(MultinomialLogistic(), stored(X), y, 100)
+    before = log_loss(model, stored(T), t)
+    huge = stored(np.sign(X[:16]) * np.finfo(dtype).max / 100)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.partial_fit(huge, y[:16]).partial_fit(huge, y[:16])
+    assert len(caught) <= 1
+    assert log_loss(model, stored(T), t) <= before + 0.15
+    streamed(model, stored(X), y, 100)
+    assert log_loss(model, stored(T), t) <= before + 0.05
+
+
+def test_a_misclassified_row_is_no_divergence():
+    X, y, _, _ = drawn(n=1000)
+    model = streamed(MultinomialLogistic(learning_rate=0.1), X, y, 100)
+    for i in range(100):
+        model.partial_fit(10 * X[i : i + 1], (y[i : i + 1] + 1) % 3)
+
+
+def test_text_survives_corrections_one_at_a_time():
+    rng = np.random.default_rng(0)
+    words = rng.zipf(1.3, size=(1500, 30)) % 5000
+    y = rng.integers(4, size=1500)
+    words[:, :3] = 5000 + 10 * y[:, None] + rng.integers(10, size=(1500, 3))
+    X = sparse.csr_array(
+        (np.ones(words.size), words.ravel(), np.arange(0, words.size + 1, 30)), shape=(1500, 6000)
+    )
+    X.sum_duplicates()
+    model = MultinomialLogistic().fit(X[:1000], y[:1000])
+    before = model.score(X[1040:], y[1040:])
+    assert before > 0.95
+    for i in range(1000, 1040):
+        model.partial_fit(X[i : i + 1], y[i : i + 1])
+    assert model.score(X[1040:], y[1040:]) >= before - 0.01
+
+
+@every_storage
+@every_rule
+def test_more_of_the_same_data_leaves_a_fit_where_it_is(stored, params):
+    X, y, T, t = drawn()
+    X, T = stored(X), stored(T)
+    model = MultinomialLogistic(**params).fit(X, y)
+    before = log_loss(model, T, t)
+    for i in range(50):
+        model.partial_fit(X[16 * i : 16 * i + 16], y[16 * i : 16 * i + 16])
+    assert log_loss(model, T, t) == pytest.approx(before, rel=0.02)
+
+
+@every_storage
+def test_fit_and_stream_learn_as_one_pass(stored):
+    X, y, T, t = drawn(n=21_000, density=0.5)
+    X, T = stored(X), stored(T)
+    both = streamed(MultinomialLogistic().fit(X[:1000], y[:1000]), X[1000:], y[1000:], 500)
+    alone = streamed(MultinomialLogistic(), X, y, 500)
+    assert log_loss(both, T, t) <= 1.03 * log_loss(alone, T, t)
+
+
+@every_storage
+def test_changed_labels_are_learnt_in_as_many_rows_as_were_fitted(stored):
+    X, y, T, t = drawn(n=4000)
+    X, T = stored(X), stored(T)
+    model = MultinomialLogistic().fit(X[:2000], y[:2000])
+    before = log_loss(model, T, t)
+    streamed(model, X[2000:], (y[2000:] + 1) % 3, 100)
+    assert log_loss(model, T, (t + 1) % 3) <= 1.25 * before
+
+
+@every_storage
+@every_rule
+def test_a_copy_goes_on_with_the_same_bits(stored, params):
+    X, y, T, _ = drawn(n=600)
+    X, T = stored(X), stored(T)
+    model = streamed(MultinomialLogistic(**params), X[:300], y[:300], 70)
+    others = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    expected = streamed(model, X[300:], y[300:], 70).decision_function(T)
+    for other in others:
+        streamed(other, X[300:], y[300:], 70)
+        assert_array_equal(other.decision_function(T), expected)
+
+
+def test_another_process_goes_on_with_the_same_bits(tmp_path):
+    X, y, T, _ = drawn(n=600)
+    X, T = sparse.csr_array(X), sparse.csr_array(T)
+    model = streamed(MultinomialLogistic(), X[:300], y[:300], 70)
+    (tmp_path / "model").write_bytes(pickle.dumps((model, X[300:], y[300:])))
+    program = (
+        "import pickle, sys; model, X, y = pickle.load(open(sys.argv[1], 'rb')); "
+        "model.partial_fit(X, y); pickle.dump(model, open(sys.argv[1], 'wb'))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "model")], check=True)
+    other = pickle.loads((tmp_path / "model").read_bytes())
+    model.partial_fit(X[300:], y[300:])
+    assert_array_equal(other.decision_function(T), model.decision_function(T))
+
+
+def test_coefficients_of_csr_are_made_when_read_and_can_be_set():
+    X, y, T, _ = drawn(n=600)
+    X, T = sparse.csr_array(X), sparse.csr_array(T)
+    assert not hasattr(MultinomialLogistic(), "coef_")
+    model = streamed(MultinomialLogistic(alpha=1e-2), X, y, 100)
+    state = pickle.dumps(model)
+    logits = model.decision_function(T)
+    assert_allclose(logits, T @ model.coef_.T + model.intercept_, rtol=1e-9, atol=1e-12)
+    assert_allclose(model.decision_function(T.toarray()), logits, rtol=1e-9, atol=1e-12)
+    assert pickle.dumps(model) == state
+    with pytest.raises(ValueError, match="read-only"):
+        model.coef_[0, 0] = 1
+    model.coef_ = np.zeros_like(model.coef_)
+    assert_array_equal(model.decision_function(T), np.tile(model.intercept_, (1000, 1)))
+    model.partial_fit(X[:1], y[:1])
+    assert 0 < (model.coef_ != 0).sum() <= 24
+
+
+def test_l1_penalty_leaves_zeros_on_csr():
+    X, y, T, t = drawn(n=5000)
+    rare = sparse.random_array((6000, 500), density=0.002, rng=np.random.default_rng(1))
+    A = sparse.csr_array(sparse.hstack([np.vstack([X, T]), rare]))  # of no use
+    model = streamed(MultinomialLogistic(alpha=0.01, l1_ratio=1), A[:5000], y, 500)
+    assert (model.coef_[:, 8:] == 0).mean() > 0.5
+    assert log_loss(model, A[5000:], t) < 0.8
+
+
+def test_call_on_many_weights_keeps_no_copies():
+    p, k = 60_000, 100
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array(
+        (np.ones(2000), rng.integers(p, size=2000), np.arange(0, 2001, 10)), shape=(200, p)
+    )
+    X.sum_duplicates()
+    y = np.arange(200) % k
+    model = MultinomialLogistic().partial_fit(X[:100], y[:100], classes=range(k))
+    tracemalloc.start()
+    model.partial_fit(X[100:], y[100:])
+    model.predict_proba(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 0.1 * 8 * p * k
+
+
+@pytest.mark.parametrize("loss", [None, "bce", "softmax"])
+@every_storage
+def test_classes_that_come_one_by_one_end_near_those_that_were_named(stored, loss):
+    X, y, T, t = drawn(n=6000, k=5)
+    names = np.array(["d", "b", "e", "a", "c"])
+    late = np.arange(6000) >= 200 * y
+    X, y, T, t = stored(X[late]), names[y[late]], stored(T), names[t]
+    make = {"allow_new_classes": True}
+    model = MultinomialLogistic() if loss is None else MultiLabelLogistic(loss=loss)
+    grown = copy.deepcopy(model).set_params(**make)
+    for i in range(0, len(y), 30):
+        grown.partial_fit(X[i : i + 30], y[i : i + 30])
+        model.partial_fit(X[i : i + 30], y[i : i + 30], classes=names)
+        share = grown.predict_proba(T[:3])
+        assert share.shape == (3, len(grown.classes_))
+        assert_allclose(share.sum(axis=1), 1, rtol=1e-6)
+        assert set(grown.predict(T[:3])) <= set(grown.classes_)
+    assert_array_equal(grown.classes_, sorted(names))
+    place = np.searchsorted(grown.classes_, t)
+    found, named = (
+        -np.log(m.predict_proba(T)[np.arange(1000), place]).mean() for m in (grown, model)
+    )
+    assert found <= 1.05 * named
+
+
+@every_storage
+def test_third_class_leaves_the_first_two_as_they_were(stored):
+    X, y, T, _ = drawn(n=600)
+    two = y < 2
+    model = MultinomialLogistic(allow_new_classes=True).fit(stored(X[two]), y[two])
+    logit = model.decision_function(stored(T))
+    model.partial_fit(stored(X[:1]), y[:1], classes=[0, 1, 2], sample_weight=[0.0])
+    logits = model.decision_function(stored(T))
+    assert_allclose(logits[:, 1] - logits[:, 0], logit, rtol=1e-9, atol=1e-9)
+    assert model.coef_.shape == (3, 8)
+    assert not np.any(model.coef_[2])
+    with pytest.raises(ValueError, match="classes of the first call"):
+        MultinomialLogistic().fit(X[two], y[two]).partial_fit(X, y)
+
+
+def test_label_columns_may_be_added():
+    X, y, _, _ = drawn(n=600)
+    Y = np.eye(3)[y]
+    model = MultiLabelLogistic(allow_new_classes=True).partial_fit(X, Y[:, :2])
+    before = model.coef_
+    model.partial_fit(X, Y, sample_weight=np.zeros(600))
+    assert_allclose(model.coef_[:2], before)
+    assert model.partial_fit(X, Y).predict(X).shape == (600, 3)
+
+
+def random_stream(seed):
+    """A stream of ways to go wrong: chunks, rows, labels, weights, and rows to test on."""
+    rng = np.random.default_rng(seed)
+    n, p, k = int(rng.integers(300, 1500)), int(rng.integers(2, 20)), int(rng.integers(2, 6))
+    is_sparse = rng.random() < 0.5
+    X = rng.normal(size=(2 * n, p))
+    if is_sparse or rng.random() < 0.3:
+        X *= rng.random(X.shape) < rng.uniform(0.1, 1)
+    y = (X @ rng.normal(size=(p, k)) + rng.gumbel(size=(2 * n, k))).argmax(1)
+    X *= 10.0 ** rng.uniform(-6, 6, p)
+    if not is_sparse and rng.random() < 0.3:
+        X += 1e8 * np.abs(X).max(axis=0) * rng.random(p) * 1e-2
+    T, t = X[n:], y[n:]
+    X, y = X[:n].copy(), y[:n]
+    weights = np.ones(n)
+    kind = rng.choice(["shuffled", "sorted", "repeated", "outliers", "zero weights"])
+    if kind == "sorted":
+        order = np.argsort(y, kind="stable")
+        X, y = X[order], y[order]
+    elif kind == "repeated":
+        order = rng.permutation(np.repeat(np.arange(n // 2), 2))
+        X, y, weights = X[order], y[order], weights[order]
+    elif kind == "outliers":
+        X[rng.random(n) < 0.01] *= 1e6
+    elif kind == "zero weights":
+        weights = (rng.random(n) < 0.5) * 1.0
+    ends = np.cumsum(rng.integers(1, 200, n))
+    n = len(y)
+    cuts = [0, *ends[ends < n], n]
+    chunks = [slice(a, b) for a, b in itertools.pairwise(cuts)]
+    return X, y, weights, T, t, k, chunks, kind, is_sparse, rng
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(
+    "seed", [*range(60), *(pytest.param(s, marks=pytest.mark.long) for s in range(60, 500))]
+)
+def test_random_stream_does_no_harm(seed):
+    X, y, weights, T, t, k, chunks, kind, is_sparse, rng = random_stream(seed)
+    labels = rng.random() < 0.6 or k == 2
+    stored = sparse.csr_array if is_sparse else np.asarray
+    if labels:
+        model, target = MultinomialLogistic(), y
+        options = {"classes": range(k)}
+    else:
+        model, target = MultiLabelLogistic(loss=rng.choice(["bce", "softmax"])), np.eye(k)[y]
+        options = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rows in chunks:
+            model.partial_fit(stored(X[rows]), target[rows], sample_weight=weights[rows], **options)
+    assert len(caught) <= 1
+    proba = np.maximum(model.predict_proba(stored(T)), 1e-15)
+    share = np.average(np.eye(k)[y], axis=0, weights=weights)
+    share = np.clip(share, 1e-3, 1)
+    found = -np.log(proba[np.arange(len(t)), t]).mean()
+    baseline = -np.log(share[t] / share.sum()).mean()
+    if not labels and model.loss == "bce":
+        found = losses.binary_cross_entropy(proba, np.eye(k)[t])
+        baseline = losses.binary_cross_entropy(np.tile(share, (len(t), 1)), np.eye(k)[t])
+    if kind != "sorted":
+        assert found <= baseline + 0.1
+    elif labels:
+        peer = SGDClassifier(loss="log_loss", average=True, random_state=0)
+        with np.errstate(all="ignore"):
+            for rows in chunks:
+                peer.partial_fit(X[rows], y[rows], classes=range(k))
+            theirs = np.nan_to_num(peer.predict_proba(T))
+        theirs = -np.log(np.maximum(theirs[np.arange(len(t)), t], 1e-15)).mean()
+        assert found <= 1.2 * max(theirs, baseline) + 0.1
+
+
+def test_numeric_rates_stay_textbook_steps():
+    X, y, _, _ = drawn(n=64)
+    model = MultinomialLogistic(learning_rate=constant(0.1), batch_size=64, alpha=0)
+    model.partial_fit(X, y)
+    residuals = 1 / 3 - np.eye(3)[y]
+    assert_allclose(model.coef_, -0.1 * residuals.T @ X / 64, rtol=1e-12)
