@@ -18,6 +18,7 @@ from skce import _kernels
 from skce._engine.data import Problem
 from skce._estimators.predict import dense_rows, map_logits
 from skce._estimators.targets import TargetsMixin
+from skce._estimators.top_k import TopKMixin
 from skce._estimators.validation import (
     Interval,
     SparseCoefMixin,
@@ -69,7 +70,7 @@ def _has_streams(model):
     return not (isinstance(model.l1_ratio, Real) and 0 < float(model.l1_ratio) <= 1)
 
 
-class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstimator):
+class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, BaseEstimator):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
     _sgd: SGD  # of partial_fit

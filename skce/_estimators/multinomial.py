@@ -21,7 +21,7 @@ from skce._estimators.validation import (
     same_classes,
     times,
 )
-from skce.losses import log_sigmoid, log_softmax, sigmoid
+from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
 
 __all__ = ["MultinomialLogistic"]
 
@@ -306,6 +306,9 @@ class MultinomialLogistic(BaseCrossEntropy):
             Rows sum to 1.
         """
         return self._map_logits(X, partial(_of_both, np.asarray, sigmoid), softmax=True)
+
+    def _proba(self, logits):
+        return _of_both(softmax, sigmoid, logits)
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, from the logits: never −inf.
