@@ -5,6 +5,11 @@ In all of them rows are samples, a loss is summed over the classes or labels of 
 ``reduction="mean"`` divides by the sum of the row weights. Targets may be sparse or frames, too.
 """
 
+from skce.losses._curvature import (
+    multilabel_softmax_cross_entropy_hessian_diag,
+    sigmoid_cross_entropy_hessian_diag,
+    softmax_cross_entropy_hessian_diag,
+)
 from skce.losses._logits import (
     multilabel_softmax_cross_entropy,
     multilabel_softmax_cross_entropy_value_and_grad,
@@ -28,11 +33,14 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "multilabel_softmax_cross_entropy",
+    "multilabel_softmax_cross_entropy_hessian_diag",
     "multilabel_softmax_cross_entropy_value_and_grad",
     "sigmoid",
     "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_hessian_diag",
     "sigmoid_cross_entropy_value_and_grad",
     "softmax",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_hessian_diag",
     "softmax_cross_entropy_value_and_grad",
 ]

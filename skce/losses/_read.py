@@ -43,7 +43,8 @@ def read_array(name, values, labels=False):
                 f"{name} must be an array, got rows of unequal length{hint}."
             ) from None
         kind = type(values).__name__
-        raise ValueError(f"{name} must convert to an array, got {kind}: {error}") from error
+        hint = " (NumPy has no such type: tensor.float())" if "BFloat16" in str(error) else ""
+        raise ValueError(f"{name} must convert to an array, got {kind}: {error}{hint}") from error
 
 
 def read_targets(name, values):
