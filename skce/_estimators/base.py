@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
 from skce._engine.data import Problem
+from skce._estimators.persistence import VersionMixin
 from skce._estimators.predict import dense_rows, map_logits
 from skce._estimators.targets import TargetsMixin
 from skce._estimators.top_k import TopKMixin
@@ -55,6 +56,7 @@ class Encoded:
     counts: np.ndarray  # weighted, of all calls of partial_fit
     attributes: dict
     pos_weight: np.ndarray | None = None
+    notice: str | None = None  # for the user of `fit`
     exponent: int = 0  # weights · 2**exponent are those given
 
     def with_given_weights(self):
@@ -70,7 +72,7 @@ def _has_streams(model):
     return not (isinstance(model.l1_ratio, Real) and 0 < float(model.l1_ratio) <= 1)
 
 
-class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, BaseEstimator):
+class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, VersionMixin):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
     _sgd: SGD  # of partial_fit
@@ -136,6 +138,8 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
                 )
             coef, intercept = self._train(data, params)
             self._publish(data, coef, intercept)
+            if data.notice:
+                warnings.warn(data.notice, UserWarning, stacklevel=3)
             for state in ("_sgd", "_seen_counts"):
                 self.__dict__.pop(state, None)
         return self
@@ -199,6 +203,11 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             if done:
                 self._seen_counts = data.counts
         return self
+
+    @property
+    def penalty(self):
+        """Name of the penalty: SelectFromModel takes a threshold of 1e-5 for "l1"."""
+        return "l1" if self.l1_ratio == 1 else "elasticnet" if self.l1_ratio > 0 else "l2"
 
     def _stream(self, sgd, data, curve):
         """Make the pass of partial_fit; return False if it diverged and was given up."""

@@ -1,7 +1,6 @@
 """The best labels of each row, without the scores of all."""
 
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ class TopKMixin:
         check_is_fitted(self)
         observed = np.asarray(getattr(self, "_observed", True))  # one for two classes
         known = np.flatnonzero(np.broadcast_to(observed, self.classes_.shape))
-        if not (isinstance(k, Integral) and 1 <= k <= len(known)):
+        if not (isinstance(k, (int, np.integer)) and 1 <= k <= len(known)):
             raise ValueError(f"k must be an integer in 1..{len(known)}, got {k!r}.")
         best = self._map_logits(X, partial(self._best, int(k), known))
         return self.classes_[best["label"]], np.ascontiguousarray(best["score"])

@@ -74,7 +74,7 @@ def softmax_cross_entropy_hessian_diag(
     targets = read_targets("targets", targets)
     targets, weight = without_ignored(targets, weight, ignore_index)
     effective = weight
-    missing, mass = None, 1.0
+    missing, mass = None, np.ones(n)
     if targets.ndim == 1:
         labels = check_labels(targets, n, k, n_threads)
         if balance is not None:
@@ -85,8 +85,8 @@ def softmax_cross_entropy_hessian_diag(
         if balance is not None:
             targets, share = class_weighted(targets, balance, unit)
             effective = times(weight, share)
-        mass = np.nansum(targets, axis=1, dtype=np.float64)
-    factor = _row_factor(mass, weight, effective, n, reduction)
+        mass = np.asarray(np.nansum(targets, axis=1, dtype=np.float64))
+    factor = _row_factor(mass, weight, effective, reduction)
     return _softmax_variance(logits, missing, factor, n_threads)
 
 
@@ -127,7 +127,7 @@ def multilabel_softmax_cross_entropy_hessian_diag(
     missing = np.isnan(targets)
     number = np.sum((targets != 0) & ~missing, axis=1)
     mass = np.nansum(targets, axis=1, dtype=np.float64) / np.maximum(number, 1)
-    factor = _row_factor(mass, weight, weight, len(logits), reduction)
+    factor = _row_factor(mass, weight, weight, reduction)
     return _softmax_variance(logits, missing, factor, n_threads)
 
 
@@ -178,19 +178,18 @@ def sigmoid_cross_entropy_hessian_diag(
         pos_weight = check_weight("pos_weight", pos_weight, k)
         smoothed = (1 - epsilon) * targets + epsilon / 2
         factor = 1 + (pos_weight - 1) * smoothed
-    rows = _row_factor(1.0, weight, weight, len(logits), reduction)
+    rows = _row_factor(np.ones(len(logits)), weight, weight, reduction)
     factor = np.where(np.isnan(targets), 0, (factor.T * rows).T)
     result = sigmoid(logits, n_threads=n_threads) * sigmoid(-logits, n_threads=n_threads)
     return (result * factor).astype(logits.dtype, copy=False)
 
 
-def _row_factor(mass, weight, effective, n, reduction):
+def _row_factor(mass, weight, effective, reduction):
     """Return what multiplies the curvature of each row (n,): weights over their divisor."""
-    factor = np.ones(n) * mass
     divisor = 1.0
     if reduction == "mean":
-        divisor = (n if effective is None else effective.sum()) or 1.0
-    return factor / divisor if weight is None else factor * (weight / divisor)
+        divisor = (len(mass) if effective is None else effective.sum()) or 1.0
+    return mass / divisor if weight is None else mass * (weight / divisor)
 
 
 def _softmax_variance(logits, missing, factor, n_threads):
