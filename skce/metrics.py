@@ -1,7 +1,5 @@
 """Metrics of probabilities and of rankings that scikit-learn has not, and their scorers."""
 
-from numbers import Integral
-
 import numpy as np
 from scipy import sparse
 
@@ -247,7 +245,7 @@ def _mean_at_k(measure, y_true, y_score, k, sample_weight, upper=1.0):
     if scores.ndim != 2:
         raise ValueError(f"y_score must have shape (n_samples, n_labels), got {scores.shape}.")
     n, n_labels = scores.shape
-    if not (isinstance(k, Integral) and 1 <= k <= n_labels):
+    if not (isinstance(k, (int, np.integer)) and 1 <= k <= n_labels):
         raise ValueError(f"k must be an integer in 1..{n_labels}, got {k!r}.")
     targets = read_targets("y_true", y_true)
     if targets.shape != scores.shape:
