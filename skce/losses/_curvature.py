@@ -201,12 +201,13 @@ def _softmax_variance(logits, missing, factor, n_threads):
     if not logits.size:
         return np.zeros_like(logits)
     proba = softmax(logits, n_threads=n_threads)
-    rows, largest = np.arange(len(proba)), proba.argmax(axis=1)
     others = 1 - proba
-    top = proba[rows, largest]
-    proba[rows, largest] = 0
-    others[rows, largest] = proba.sum(axis=1)
-    proba[rows, largest] = top
+    flat, k = proba.reshape(-1), logits.shape[1]
+    top = np.flatnonzero(flat > 0.5)  # at most one of a row
+    probable = flat[top]
+    flat[top] = 0
+    others.reshape(-1)[top] = np.einsum("ij->i", proba)[top // k]
+    flat[top] = probable
     proba *= others
     proba *= factor[:, np.newaxis].astype(logits.dtype)
     return proba
