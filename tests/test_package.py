@@ -162,7 +162,7 @@ thread.join()
 
 
 def test_import_needs_no_optional_package():
-    optional = "matplotlib", "pandas", "polars", "torch", "rich", "pytest", "mpmath"
+    optional = "matplotlib", "pandas", "polars", "torch", "skl2onnx", "skops", "pytest", "mpmath"
     code = f"""
 import sys
 import scipy.optimize, scipy.sparse, sklearn.base, sklearn.metrics  # these load what they find

@@ -61,6 +61,7 @@ def test_order_is_that_of_the_logits_where_probabilities_are_0_or_1():
     assert_array_equal(labels, np.argsort(-model.decision_function(huge), axis=1))
 
 
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
 def test_label_that_no_row_shows_is_left_out(loss):
     y = Y.astype(float)
