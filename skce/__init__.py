@@ -6,12 +6,18 @@ from pathlib import Path
 from skce import losses, metrics, optim
 from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multinomial import MultinomialLogistic
-from skce.display import LossCurveDisplay
+from skce._estimators.penalty import alpha_from_C
+from skce._estimators.persistence import InconsistentVersionWarning
+from skce.display import CoefficientDisplay, LossCurveDisplay, ThresholdDisplay
 
 __all__ = [
+    "CoefficientDisplay",
+    "InconsistentVersionWarning",
     "LossCurveDisplay",
     "MultiLabelLogistic",
     "MultinomialLogistic",
+    "ThresholdDisplay",
+    "alpha_from_C",
     "get_include",
     "losses",
     "metrics",
@@ -20,6 +26,10 @@ __all__ = [
 ]
 
 __version__ = version("skce")
+
+for public in (InconsistentVersionWarning, MultiLabelLogistic, MultinomialLogistic):
+    public.__module__ = "skce"  # the path that files of models keep
+del public
 
 
 def get_include():

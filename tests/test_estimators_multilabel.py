@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 
@@ -205,6 +206,7 @@ def test_equal_shares_are_off_where_half_of_the_labels_are_on(half, dtype):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @every_container
 @every_loss
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_label_never_observed_is_off(loss, container, method, threshold):
     y = Y.copy()
     y[:, 1] = np.nan
@@ -271,6 +273,7 @@ def test_scale_of_large_targets_does_not_move_the_threshold():
 
 
 @every_loss
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_rows_without_labels_and_missing_rows_leave_mean_labels(loss):
     y = np.vstack([Y, np.zeros((200, 3)), np.full((200, 3), np.nan)])
     A = np.vstack([X, np.zeros((400, 4))])
@@ -313,6 +316,7 @@ def test_huge_logits_stay_inside(loss, dtype):
 
 @every_loss
 @pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_label_with_one_value_is_legal(value, loss):
     y = Y.copy()
     y[:, 1] = value
@@ -339,6 +343,7 @@ def test_softmax_ignores_rows_without_labels():
 
 @every_loss
 @pytest.mark.parametrize("value", [0, np.nan])
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_nothing_to_learn_leaves_zero_weights(value, loss):
     if loss == "bce" and value == 0:
         value = 0.5
@@ -469,3 +474,96 @@ def test_partial_fit_keeps_the_number_of_labels():
         MultiLabelLogistic().partial_fit(X, Y, classes=[0, 1])
     with pytest.raises(ValueError, match=r"\by\b.*first call"):
         MultiLabelLogistic().partial_fit(X, LABELS, classes=[0, 1])
+
+
+def rows_of_labels():
+    generator = np.random.default_rng(5)
+    X = generator.normal(size=(200, 3))
+    y = (X @ generator.normal(size=(3, 4)) + generator.logistic(size=(200, 4)) > 2).astype(float)
+    return X, y, generator.uniform(0.2, 3, 200)
+
+
+@pytest.mark.parametrize("kind", ["indicator", "csr", "missing", "fractions"])
+def test_balanced_pos_weight_is_negatives_over_positives(kind):
+    X, y, weight = rows_of_labels()
+    if kind == "missing":
+        y[::3, 1] = np.nan
+    elif kind == "fractions":
+        y = 0.9 * y + 0.05
+    given = sparse.csr_array(y) if kind == "csr" else y
+    seen = ~np.isnan(y)
+    positives = weight @ np.nan_to_num(y)
+    ratio = (weight @ seen - positives) / positives
+    for w, q in ((weight, ratio), (None, (seen.sum(0) - np.nansum(y, 0)) / np.nansum(y, 0))):
+        balanced = MultiLabelLogistic(pos_weight="balanced", tol=1e-8).fit(X, given, w)
+        explicit = MultiLabelLogistic(pos_weight=q, tol=1e-8).fit(X, given, w)
+        plain = MultiLabelLogistic(tol=1e-8).fit(X, given, w)
+        assert_allclose(balanced.coef_, explicit.coef_, rtol=1e-6, atol=1e-8)
+        assert np.abs(balanced.intercept_ - plain.intercept_).max() > 0.3
+
+
+def test_balanced_pos_weight_of_a_stream_counts_what_was_seen():
+    X, y, weight = rows_of_labels()
+    stream = MultiLabelLogistic(pos_weight="balanced", random_state=0)
+    stream.partial_fit(X[:120], y[:120], sample_weight=weight[:120])
+    q = (weight.sum() - weight @ y) / (weight @ y)
+    twin = MultiLabelLogistic(pos_weight="balanced", random_state=0)
+    twin.partial_fit(X[:120], y[:120], sample_weight=weight[:120])
+    twin.pos_weight = q
+    for model in (stream, twin):
+        model.partial_fit(X[120:], y[120:], sample_weight=weight[120:])
+    assert_allclose(stream.coef_, twin.coef_, rtol=1e-9)
+
+
+def test_balanced_pos_weight_of_one_vs_rest_labels_and_of_constant_labels():
+    X, y, _ = rows_of_labels()
+    codes = y.sum(axis=1).clip(max=2).astype(int)
+    ones = np.eye(3)[codes]
+    q = (200 - ones.sum(axis=0)) / ones.sum(axis=0)
+    balanced = MultiLabelLogistic(pos_weight="balanced", tol=1e-8).fit(X, codes)
+    assert_allclose(balanced.coef_, MultiLabelLogistic(pos_weight=q, tol=1e-8).fit(X, codes).coef_)
+    y[:, 1], y[:, 2] = 0, 1
+    with pytest.warns(UserWarning, match="one value"):
+        model = MultiLabelLogistic(pos_weight="balanced").fit(X, y)
+    assert np.isfinite(model.coef_).all()
+
+
+def test_labels_of_one_value_are_named():
+    pd = pytest.importorskip("pandas")
+    X, y, weight = rows_of_labels()
+    y = np.hstack([y, np.zeros((200, 7)), np.ones((200, 1)), np.full((200, 1), np.nan)])
+    y[0, 4] = 1
+    weight[0] = 0  # the one positive has no weight
+    names = [f"tag {j}" for j in range(13)]
+    sentence = (
+        "y has labels of one value in all rows, never on: 'tag 4', 'tag 5', 'tag 6', 'tag 7', "
+        "'tag 8' and 2 more; always on: 'tag 11'; never observed: 'tag 12'."
+    )
+    with pytest.warns(UserWarning, match="one value") as caught:
+        model = MultiLabelLogistic().fit(X, pd.DataFrame(y, columns=names), weight)
+    assert [str(warning.message) for warning in caught] == [sentence]
+    assert caught[0].filename == __file__
+    assert model.predict_proba(X)[:, 4].max() < 0.01 < 0.99 < model.predict_proba(X)[:, 11].min()
+    assert not model.predict(X)[:, 12].any()
+    with pytest.warns(
+        UserWarning, match="one value"
+    ) as caught:  # a label that is always on has a share all the same
+        MultiLabelLogistic(loss="softmax").fit(X, sparse.csr_array(y[:, [0, 1, 5, 11]]))
+    assert [str(w.message) for w in caught] == [
+        "y has labels of one value in all rows, never on: 2."
+    ]
+    MultiLabelLogistic().partial_fit(X, y)  # other batches may have others
+    MultiLabelLogistic().fit(X, y[:, :4], weight)
+
+
+def test_names_of_a_binarizer_come_in_a_frame():
+    pd = pytest.importorskip("pandas")
+    X, y, _ = rows_of_labels()
+    tags = [[name for name, on in zip("abcd", row, strict=True) if on] for row in y]
+    for sparse_output in (False, True):
+        binarizer = MultiLabelBinarizer(sparse_output=sparse_output)
+        Y = binarizer.fit_transform(tags)
+        build = pd.DataFrame.sparse.from_spmatrix if sparse_output else pd.DataFrame
+        model = MultiLabelLogistic().fit(X, build(Y, columns=binarizer.classes_))
+        assert model.label_names_.tolist() == list("abcd")
+        assert binarizer.inverse_transform(model.predict(X))[0] is not None

@@ -588,3 +588,55 @@ def test_wrong_argument_of_a_loss_of_probabilities_is_named(loss, name, wrong):
     kwargs = {"proba": np.full((4, 3), 0.5), "targets": np.eye(4, 3), name: wrong}
     with pytest.raises(ValueError, match=name):
         getattr(losses, loss)(**kwargs)
+
+
+@every_dtype
+@pytest.mark.parametrize("ignored", [-100, -1, 2, 10**9])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_rows_of_ignore_index_are_rows_of_no_weight(ignored, reduction, dtype):
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(30, 4)).astype(dtype), rng.integers(4, size=30)
+    weight, balance = rng.random(30), rng.uniform(0.5, 2, 4)
+    marked = np.where(rng.random(30) < 0.3, ignored, y)
+    left = marked != ignored
+    logits[~left] *= np.nan
+    options = {"class_weight": balance, "label_smoothing": 0.1, "reduction": reduction}
+    for w in (None, weight):
+        loss, gradient = softmax_cross_entropy_value_and_grad(
+            logits, marked, sample_weight=w, ignore_index=ignored, **options
+        )
+        expected = softmax_cross_entropy_value_and_grad(
+            logits[left], marked[left], sample_weight=None if w is None else w[left], **options
+        )
+        if reduction == "none":
+            assert_array_equal(loss[~left], 0)
+            loss = loss[left]
+        assert_same((loss, gradient[left]), expected, dtype)
+        assert_array_equal(gradient[~left], 0)
+        hessian = losses.softmax_cross_entropy_hessian_diag(
+            np.nan_to_num(logits), marked, sample_weight=w, ignore_index=ignored, **options
+        )
+        assert_array_equal(hessian[~left], 0)
+        assert (hessian[left] > 0).all()
+    assert softmax_cross_entropy(logits, np.full(30, ignored), ignore_index=ignored) == 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "ignored"), [([0, 1], 1.0), ([0, 1], "1"), (np.eye(2), 1), ([0, -1], -100)]
+)
+def test_wrong_ignore_index_is_named(targets, ignored):
+    name = "ignore_index" if ignored != -100 else "targets"
+    with pytest.raises(ValueError, match=name):
+        softmax_cross_entropy(np.eye(2), targets, ignore_index=ignored)
+
+
+def test_tensors_that_numpy_cannot_read_are_named():
+    torch = pytest.importorskip("torch")
+    logits = torch.zeros(2, 3)
+    assert softmax_cross_entropy(logits, [0, 1]) == pytest.approx(np.log(3))
+    with pytest.raises(ValueError, match=r"^logits must .*Tensor.*detach"):
+        softmax_cross_entropy(torch.zeros(2, 3, requires_grad=True), [0, 1])
+    with pytest.raises(ValueError, match=r"^logits must .*Tensor.*float\(\)"):
+        softmax_cross_entropy(logits.bfloat16(), [0, 1])
+    with pytest.raises(ValueError, match=r"^targets must .*Tensor.*detach"):
+        softmax_cross_entropy(logits, torch.zeros(2, 3, requires_grad=True))

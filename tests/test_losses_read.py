@@ -466,6 +466,7 @@ def test_soft_log_loss_wants_rows_that_sum_to_1(wrong):
 
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
 @pytest.mark.parametrize("values", ["missing", "soft", "all on", "all off", "all missing"])
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_dense_column_that_cannot_be_classes_is_an_indicator(values, loss):
     column = {
         "missing": HOLES[:, :1],
@@ -492,6 +493,7 @@ def test_dense_column_that_cannot_be_classes_is_an_indicator(values, loss):
 
 @pytest.mark.filterwarnings("ignore:A column-vector y")
 @pytest.mark.parametrize("form", ["column", "csr", "labels", "soft", "constant", "two"])
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_scorer_takes_one_label_or_two(form):
     y = {
         "column": Y[:, :1],

@@ -32,6 +32,7 @@ ROOMS = {
     "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, EVERYTHING),
     "metrics": ({"losses", "_estimators"}, EVERYTHING),
     "display": (set(), {*EVERYTHING, "matplotlib"}),
+    "onnx": ({"_estimators"}, {*EVERYTHING, "skl2onnx"}),
     "__init__": (
         {"_kernels", "losses", "optim", "_estimators", "metrics", "display"},
         {"threadpoolctl"},
@@ -159,7 +160,7 @@ thread.join()
 
 
 def test_import_needs_no_optional_package():
-    optional = "matplotlib", "pandas", "polars", "torch", "rich", "pytest", "mpmath"
+    optional = "matplotlib", "pandas", "polars", "torch", "skl2onnx", "skops", "pytest", "mpmath"
     code = f"""
 import sys
 import scipy.optimize, scipy.sparse, sklearn.base, sklearn.metrics  # these load what they find
@@ -187,6 +188,8 @@ print(before == state())
 
 @pytest.mark.parametrize("name", [name for name in PYTHON if name != "__init__"])
 def test_every_module_lists_its_names(name):
+    if name == "onnx":
+        pytest.importorskip("skl2onnx")
     module = importlib.import_module(f"skce.{name}")
     assert module.__doc__
     if not any(imports(name)) and hasattr(module, "__path__"):
@@ -224,7 +227,9 @@ def test_public_methods_are_documented(name):
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_examples_run(name, capsys):
-    if name == "display":
+    if name == "onnx":
+        pytest.importorskip("skl2onnx")
+    if name == "__init__" or name.startswith("display"):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")
     module = skce if name == "__init__" else importlib.import_module(f"skce.{name}")

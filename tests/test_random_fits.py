@@ -129,6 +129,7 @@ def faults(fit):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 @pytest.mark.parametrize("block", then_long(range(BLOCKS + MORE_BLOCKS), BLOCKS))
 def test_what_a_fit_says_of_itself_is_true(block):
     broken = []

@@ -13,6 +13,8 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import SelectFromModel
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
@@ -381,3 +383,32 @@ def test_tags(estimator):
     assert tags.classifier_tags.multi_label == (estimator is MultiLabelLogistic)
     assert not tags.non_deterministic
     assert not tags.no_validation
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["labels", "two labels", "bce"])
+def test_features_are_selected_as_from_logistic_regression(name, l1_ratio):
+    model, y = model_and_y(name)
+    noise = np.random.default_rng(0).normal(size=(150, 8))
+    X = np.hstack([StandardScaler().fit_transform(IRIS), noise])
+    model.set_params(alpha=0.05, l1_ratio=l1_ratio)
+    selector = SelectFromModel(model).fit(X, y)
+    importance = np.abs(selector.estimator_.coef_).sum(axis=0)
+    assert_allclose(selector.threshold_, 1e-5 if l1_ratio == 1 else importance.mean())
+    theirs = SelectFromModel(LogisticRegression(l1_ratio=l1_ratio, solver="saga", max_iter=9999))
+    assert (theirs.fit(X, SPECIES).threshold_ == 1e-5) == (l1_ratio == 1)
+    assert 0 < selector.get_support().sum() < 12
+    assert clone(model).get_params() == model.get_params()
+
+
+@pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
+def test_lazy_frame_is_to_be_collected(estimator):
+    polars = pytest.importorskip("polars")
+    X, Y = polars.DataFrame(IRIS), polars.DataFrame(INDICATOR)
+    y = Y if estimator is MultiLabelLogistic else SPECIES
+    model = estimator().fit(X, y)
+    for call in (lambda: estimator().fit(X.lazy(), y), lambda: model.predict(X.lazy())):
+        with pytest.raises(ValueError, match=r"^X must be in memory, got a LazyFrame: .*collect"):
+            call()
+    with pytest.raises(ValueError, match=r"^y must be in memory, got a LazyFrame: .*collect"):
+        estimator().fit(X, Y.lazy())

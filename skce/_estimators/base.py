@@ -10,15 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
 from skce._engine.data import EpochData
+from skce._estimators.persistence import VersionMixin
 from skce._estimators.predict import dense_rows, map_logits
 from skce._estimators.targets import TargetsMixin
+from skce._estimators.top_k import TopKMixin
 from skce._estimators.validation import (
     Interval,
     SparseCoefMixin,
@@ -60,6 +62,7 @@ class Encoded:
     counts: np.ndarray  # weighted, of all calls of partial_fit
     attributes: dict
     pos_weight: np.ndarray | None = None
+    notice: str | None = None  # for the user of `fit`
     exponent: int = 0  # weights · 2**exponent are those given
 
     def with_given_weights(self):
@@ -70,7 +73,7 @@ class Encoded:
         return replace(self, weights=weights, exponent=0)
 
 
-class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstimator):
+class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, VersionMixin):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
     _seen: Seen  # by a fit
@@ -138,6 +141,8 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 )
             coef, intercept = self._train(data, params)
             self._publish(data, coef, intercept)
+            if data.notice:
+                warnings.warn(data.notice, UserWarning, stacklevel=3)
             seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
             self._seen, self._seen_counts = Seen.of_rows(*seen), data.counts
             self.__dict__.pop("_stream", None)
@@ -200,6 +205,11 @@ class BaseCrossEntropy(SparseCoefMixin, TargetsMixin, ClassifierMixin, BaseEstim
                 )
             self._learn(data, params, first, places)
         return self
+
+    @property
+    def penalty(self):
+        """Name of the penalty: SelectFromModel takes a threshold of 1e-5 for "l1"."""
+        return "l1" if self.l1_ratio == 1 else "elasticnet" if self.l1_ratio > 0 else "l2"
 
     def _learn(self, data, params, first, places):
         """Make the pass of partial_fit; as it was before if that fails."""

@@ -9,6 +9,7 @@ from scipy import sparse
 from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy, Encoded
 from skce._estimators.predict import best_class
+from skce._estimators.targets import balanced_pos_weight, constant_labels
 from skce._estimators.validation import (
     Interval,
     StrOptions,
@@ -41,8 +42,10 @@ class MultiLabelLogistic(BaseCrossEntropy):
     loss : {"bce", "softmax"}, default="bce"
         "bce" gives each label its own probability; "softmax" gives shares that sum to 1 over the
         labels of a row: they rank labels and are not probabilities of a label.
-    pos_weight : float or array-like of shape (n_labels,), default=None
-        Weight of the positive entries of each label, for "bce".
+    pos_weight : float, array-like of shape (n_labels,) or "balanced", default=None
+        Weight of the positive entries of each label, for "bce". "balanced" is the weighted number
+        of negatives over that of positives, of the observed entries, in `partial_fit` those seen so
+        far; 1 for a label that has but one of them.
     threshold : float or array-like of shape (n_labels,), default=None
         A label is on where its probability or share is above this, and off at it. None is 0.5 for
         "bce"; for "softmax" a label is on where share · `mean_labels_` is above 0.5, since a share
@@ -207,7 +210,12 @@ class MultiLabelLogistic(BaseCrossEntropy):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCrossEntropy._parameter_constraints,
         "loss": [StrOptions({"bce", "softmax"})],
-        "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", None],
+        "pos_weight": [
+            Interval(Real, 0, None, closed="left"),
+            StrOptions({"balanced"}),
+            "array-like",
+            None,
+        ],
         "threshold": [Interval(Real, None, None, closed="neither"), "array-like", None],
     }
 
@@ -258,8 +266,9 @@ class MultiLabelLogistic(BaseCrossEntropy):
 
     def _encode(self, X, y, weights, known, seen):
         container = None
-        if sparse.issparse(y):
-            container = type(y) if y.format == "csr" else sparse.csr_array
+        if sparse.issparse(y):  # by name: these attributes are saved
+            matrix = isinstance(y, sparse.spmatrix) and y.format == "csr"
+            container = "csr_matrix" if matrix else "csr_array"
         names = self._column_names(y, reset=known is None)
         y = read_y(y)
         check_rows(X, y)
@@ -283,7 +292,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
                 raise ValueError(f"y must have a column for each label {known}, got {k}.")
             values = y.data if sparse.issparse(y) else y
             whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
-            form = (values.dtype if whole else np.dtype(np.int64), container)
+            form = (str(values.dtype) if whole else "int64", container)
         if known is not None and hasattr(self, "_form") and (self._form is None) != (form is None):
             raise ValueError("y must have the form of the first call, labels or an indicator.")
         kind = _kernels.Loss.MULTILABEL_SOFTMAX if self._shared(k, form) else _kernels.Loss.SIGMOID
@@ -292,14 +301,21 @@ class MultiLabelLogistic(BaseCrossEntropy):
             "classes_": classes,
             "label_names_": names,
             "mean_labels_": float(counts[2] / (counts[3] or 1.0)),
-            "_observed": counts[4:] > 0,
+            "_observed": counts[4 : 4 + k] > 0,
             "_form": form,
         }
-        pos_weight = self._vector("pos_weight", k, X.dtype)
-        if pos_weight is not None and self.loss == "softmax":
+        if self.pos_weight is not None and self.loss == "softmax":
             raise ValueError('pos_weight must be None for loss="softmax".')
+        if isinstance(self.pos_weight, str):
+            pos_weight = balanced_pos_weight(counts[4 + k :], X.dtype)
+        else:
+            pos_weight = self._vector("pos_weight", k, X.dtype)
         self._vector("threshold", k, X.dtype)
-        return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight)
+        notice = None
+        if form is not None:
+            names = classes if names is None else names
+            notice = constant_labels(targets, weights, counts[4 : 4 + k], names, self.loss)
+        return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight, notice)
 
     def _grown_counts(self, counts, places, k):
         if self._form is None:  # every row tells of every class
@@ -397,7 +413,7 @@ class MultiLabelLogistic(BaseCrossEntropy):
             return self.classes_[labels]
         dtype, container = self._form
         labels = labels.astype(dtype)
-        return labels if container is None else container(labels)
+        return labels if container is None else getattr(sparse, container)(labels)
 
     def predict_proba(self, X):
         """Return the probabilities ("bce") or shares ("softmax") of the labels.

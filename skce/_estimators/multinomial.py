@@ -21,7 +21,7 @@ from skce._estimators.validation import (
     same_classes,
     scaled_weights,
 )
-from skce.losses import log_sigmoid, log_softmax, sigmoid
+from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
 
 __all__ = ["MultinomialLogistic"]
 
@@ -319,6 +319,10 @@ class MultinomialLogistic(BaseCrossEntropy):
             Rows sum to 1.
         """
         proba = self._map_logits(X, partial(_both_classes, np.asarray, sigmoid), softmax=True)
+        return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
+
+    def _proba(self, logits):
+        proba = _both_classes(softmax, sigmoid, logits)
         return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
 
     def predict_log_proba(self, X):

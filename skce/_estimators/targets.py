@@ -19,7 +19,9 @@ from skce._estimators.validation import (
     union_of_classes,
 )
 
-__all__ = ["TargetsMixin"]
+__all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels"]
+
+MOST_NAMED = 5  # labels in a warning
 
 
 class TargetsMixin:
@@ -97,3 +99,38 @@ class TargetsMixin:
         classes_of(y, few=True)
         numbers = class_numbers(y, self.classes_)
         return (numbers >= 0) & (self.classes_[numbers] == predicted)
+
+
+def balanced_pos_weight(counts, dtype):
+    """Return negatives over positives of each label; counts are positives, then all observed."""
+    positives, observed = np.split(counts, 2)
+    negatives = observed - positives
+    mixed = np.minimum(positives, negatives) > 1e-12 * observed  # above rounding
+    with np.errstate(over="ignore"):
+        ratio = np.divide(negatives, positives, out=np.ones(len(mixed)), where=mixed).astype(dtype)
+    if not np.isfinite(ratio).all():
+        raise ValueError('sample_weight must not vanish in a label for "balanced", got ~0.')
+    return ratio
+
+
+def constant_labels(targets, weights, observed, names, loss):
+    """Return a sentence that names the labels of one value in CSR targets (n, K), None for none.
+
+    observed counts their observed rows with a weight.
+    """
+    n, k = targets.shape
+    live = (weights > 0)[np.repeat(np.arange(n), np.diff(targets.indptr))]
+    on = np.bincount(targets.indices, live & (targets.data > 0), k)
+    full = np.bincount(targets.indices, live & (targets.data == 1), k)
+    kinds = {
+        "never on": (on == 0) & (observed > 0),
+        "always on": (full == observed) & (observed > 0) & (loss == "bce"),
+        "never observed": observed == 0,
+    }
+    parts = [f"{kind}: {_listed(names[chosen])}" for kind, chosen in kinds.items() if chosen.any()]
+    return f"y has labels of one value in all rows, {'; '.join(parts)}." if parts else None
+
+
+def _listed(names):
+    listed = ", ".join(map(repr, names[:MOST_NAMED].tolist()))
+    return listed + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

@@ -57,7 +57,7 @@ def check_X(estimator, X, reset):
     """Return X as a C-contiguous array or canonical CSR matrix of float32 or float64."""
     if sparse.issparse(X):
         X = _detached(X)
-    elif not hasattr(X, "columns"):  # the frames are scikit-learn's to read
+    elif hasattr(type(X), "collect") or not hasattr(X, "columns"):  # frames are scikit-learn's
         X = read_array("X", X)
     if (X.__class__ is np.ndarray or sparse.issparse(X)) and not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="), copy=False)
@@ -323,19 +323,22 @@ def label_counts(targets, weights, seen):
     Of a row with a labels in o observed entries: pairs of labels, a (a − 1), and pairs of a label
     and an entry, a (o − 1), whose ratio is the rate at which entries beside a label are on; then a,
     and a / M, M being a and that rate of the missing entries. A target above 1 counts as 1. Then,
-    for each label, the rows with a weight in which it was observed.
+    for each label, the rows with a weight in which it was observed, its positives and its observed
+    entries.
     """
     n, k = targets.shape
     rows, live = np.repeat(np.arange(n), np.diff(targets.indptr)), weights > 0
     on, gone = np.minimum(np.nan_to_num(targets.data), 1), np.isnan(targets.data)
     labels, squares, holes = (np.bincount(rows, entry, n) for entry in (on, on**2, gone))
-    sums = np.zeros(4 + k) + seen
+    sums = np.zeros(4 + 3 * k) + seen
     sums[0] += weights @ (labels**2 - squares)
     sums[1] += weights @ (labels * (k - 1 - holes))
     total = labels + holes * (sums[0] / (sums[1] or 1))
     sums[2] += weights @ labels
     sums[3] += weights @ np.divide(labels, total, out=np.zeros(n), where=labels > 0)
-    sums[4:] += live.sum() - np.bincount(targets.indices, gone & live[rows], k)
+    sums[4 : 4 + k] += live.sum() - np.bincount(targets.indices, gone & live[rows], k)
+    sums[4 + k : 4 + 2 * k] += np.bincount(targets.indices, on * weights[rows], k)
+    sums[4 + 2 * k :] += weights.sum() - np.bincount(targets.indices, gone * weights[rows], k)
     return sums
 
 

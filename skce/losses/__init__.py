@@ -11,6 +11,11 @@ logits of +inf in a row, or -inf alone) and wherever a logit is NaN, so is the w
 A row of weight 0 and a missing entry count as 0 whatever their logits. Probabilities are never NaN.
 """
 
+from skce.losses._curvature import (
+    multilabel_softmax_cross_entropy_hessian_diag,
+    sigmoid_cross_entropy_hessian_diag,
+    softmax_cross_entropy_hessian_diag,
+)
 from skce.losses._logits import (
     multilabel_softmax_cross_entropy,
     multilabel_softmax_cross_entropy_value_and_grad,
@@ -34,11 +39,14 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "multilabel_softmax_cross_entropy",
+    "multilabel_softmax_cross_entropy_hessian_diag",
     "multilabel_softmax_cross_entropy_value_and_grad",
     "sigmoid",
     "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_hessian_diag",
     "sigmoid_cross_entropy_value_and_grad",
     "softmax",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_hessian_diag",
     "softmax_cross_entropy_value_and_grad",
 ]

@@ -1,6 +1,6 @@
 """Checks of the arrays that public functions are given, and their way through a kernel."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
@@ -32,6 +32,7 @@ __all__ = [
     "read_weight",
     "times",
     "wide_labels",
+    "without_ignored",
 ]
 
 
@@ -147,6 +148,20 @@ def wide_labels(targets, n, k):
     if targets.dtype == np.uint64 and targets.max(initial=0) >= 2**63:
         raise_labels(targets, k)
     return contiguous(targets.astype(np.int64, copy=False))
+
+
+def without_ignored(targets, weight, ignore_index):
+    """Return targets and row weights where rows of the label ignore_index weigh 0 and are 0."""
+    if ignore_index is None:
+        return targets, weight
+    if not isinstance(ignore_index, Integral) or targets.ndim != 1:
+        raise ValueError(
+            "ignore_index must be None or an integer, for integer labels (n,) alone, got "
+            f"{ignore_index!r} for targets of shape {targets.shape}."
+        )
+    ignored = targets == ignore_index
+    weight = np.ones(len(targets)) if weight is None else weight
+    return np.where(ignored, targets.dtype.type(0), targets), np.where(ignored, 0.0, weight)
 
 
 def raise_labels(targets, k):

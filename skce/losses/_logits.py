@@ -19,6 +19,7 @@ from skce.losses._checks import (
     in_dtype,
     read_weight,
     times,
+    without_ignored,
 )
 from skce.losses._read import read_targets
 
@@ -39,6 +40,7 @@ def softmax_cross_entropy(
     sample_weight=None,
     class_weight=None,
     label_smoothing=0.0,
+    ignore_index=None,
     reduction="mean",
     n_threads=None,
 ):
@@ -62,6 +64,8 @@ def softmax_cross_entropy(
         they are smoothed; enters the divisor of the mean like the equivalent sample weight.
     label_smoothing : float, default=0.0
         ε in [0, 1]: targets become (1 − ε)·t + ε·T/K, K counting the observed classes.
+    ignore_index : int, default=None
+        Integer label, in 0..K−1 or not, of rows that count as rows of weight 0.
     reduction : {"mean", "sum", "none"}, default="mean"
         "mean" divides by the sum of the weights, "none" returns the weighted loss of each row.
     n_threads : int, default=None
@@ -90,6 +94,7 @@ def softmax_cross_entropy(
         sample_weight=sample_weight,
         class_weight=class_weight,
         label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
         reduction=reduction,
         n_threads=n_threads,
         out=LOSS_ONLY,
@@ -103,6 +108,7 @@ def softmax_cross_entropy_value_and_grad(
     sample_weight=None,
     class_weight=None,
     label_smoothing=0.0,
+    ignore_index=None,
     reduction="mean",
     n_threads=None,
     out=None,
@@ -114,7 +120,9 @@ def softmax_cross_entropy_value_and_grad(
 
     Parameters
     ----------
-    logits, targets, sample_weight, class_weight, label_smoothing, reduction, n_threads
+    logits, targets, sample_weight, class_weight
+        As in :func:`softmax_cross_entropy`.
+    label_smoothing, ignore_index, reduction, n_threads
         As in :func:`softmax_cross_entropy`.
     out : ndarray of shape (n, K), default=None
         Where the gradient goes: C-contiguous, of the dtype of logits; may be logits.
@@ -148,6 +156,7 @@ def softmax_cross_entropy_value_and_grad(
     check_reduction(reduction)
     weight = check_row_weight(sample_weight, n, reduction)
     balance, unit = read_weight("class_weight", class_weight, k, reduction)
+    targets, weight = without_ignored(targets, weight, ignore_index)
     labels = None
     effective = weight
     if targets.ndim == 1:

@@ -29,6 +29,9 @@ def read_array(name, values, labels=False):
             f"{name} must not be a masked array, whose mask would be lost; got a mask that hides "
             "entries (where they may be missing, fill them with NaN)."
         )
+    if hasattr(type(values), "collect"):  # polars
+        kind = type(values).__name__
+        raise ValueError(f"{name} must be in memory, got a {kind}: call its collect() before.")
     columns = _columns(values)
     try:
         if columns is not None:
@@ -43,7 +46,8 @@ def read_array(name, values, labels=False):
                 f"{name} must be an array, got rows of unequal length{hint}."
             ) from None
         kind = type(values).__name__
-        raise ValueError(f"{name} must convert to an array, got {kind}: {error}") from error
+        hint = " (NumPy has no such type: tensor.float())" if "BFloat16" in str(error) else ""
+        raise ValueError(f"{name} must convert to an array, got {kind}: {error}{hint}") from error
 
 
 def read_targets(name, values):

@@ -1,0 +1,41 @@
+"""From scikit-learn's C to alpha."""
+
+from numbers import Real
+
+__all__ = ["alpha_from_C"]
+
+
+def alpha_from_C(C, n_samples):
+    """Return the `alpha` that is ``LogisticRegression(C=C)``: 1 / (C · n_samples).
+
+    scikit-learn multiplies the sum of the losses by C and leaves the penalty alone; our loss is a
+    mean, so that alpha means the same for any number of rows.
+
+    Parameters
+    ----------
+    C : float
+        Inverse of the penalty, above 0; infinity is no penalty.
+    n_samples : float
+        Number of rows of the fit, with weights the sum of the effective ones: sample weights times
+        class weights.
+
+    Returns
+    -------
+    alpha : float
+        For both estimators and any `l1_ratio`.
+
+    Raises
+    ------
+    ValueError
+        If C or n_samples is not a number above 0.
+
+    Examples
+    --------
+    >>> from skce import alpha_from_C
+    >>> alpha_from_C(10.0, 150)
+    0.0006666666666666666
+    """
+    for name, value in (("C", C), ("n_samples", n_samples)):
+        if not (isinstance(value, Real) and float(value) > 0):
+            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+    return 1 / (C * n_samples)
