@@ -76,7 +76,7 @@ class Encoded:
 class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, VersionMixin):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
-    _seen: Seen  # by a fit
+    _seen: dict  # by a fit: attributes of a Seen
     _stream: Stream  # of partial_fit
     _observe = None  # a benchmark may take each iterate: a method of coef (K, p), intercept (K,)
 
@@ -144,7 +144,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             if data.notice:
                 warnings.warn(data.notice, UserWarning, stacklevel=3)
             seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
-            self._seen, self._seen_counts = Seen.of_rows(*seen), data.counts
+            self._seen, self._seen_counts = vars(Seen.of_rows(*seen)), data.counts
             self.__dict__.pop("_stream", None)
         return self
 
@@ -433,7 +433,9 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             coef = self.coef_ if now[0] is None else now[0]  # one of them was set
             stream.start_from(dense_rows(coef), now[1])
             return stream
-        seen = self.__dict__.get("_seen") if stream is None else stream.seen
+        seen = stream.seen if stream is not None else None
+        if seen is None and "_seen" in self.__dict__:
+            seen = Seen.of_state(self._seen)
         storage = sparse.issparse(data.X) if seen is None else seen.is_sparse
         k = data.k if now[1] is None else len(now[1])
         new = Stream(params, data.X.shape[1], k, data.X.dtype, storage)
