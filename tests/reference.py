@@ -106,8 +106,8 @@ def _softplus(s):
 
 
 def sgd_run(  # noqa: C901 (a loop, told step by step)
-    loss, X, order, ends, steps, rows, times, W, mean, metric, l2, l1, rule, momentum_rate, curvature,
-    state, count, average, clock, stamps, columns,
+    loss, X, order, ends, steps, rows, times, W, mean, metric, l2, l1, rule, momentum_rate,
+    curvature, state, count, average, clock, stamps, columns,
 ):  # fmt: skip
     """A run on dense X, as `skce._engine.sgd.sgd_run`, which has these arguments.
 
@@ -213,7 +213,7 @@ def _shrunk(W, state, j, length, metric, l2, l1, rule, momentum_rate, count):
 
 
 def _implicit(residual, pull):
-    """The residual after an implicit step of the logistic loss over that before it: ten halvings."""
+    """The residual after an implicit step of the logistic loss over that before: ten halvings."""
     if not 0 < residual < 1:
         return 1 / (1 + pull / 4)
     odds = (1 - residual) / residual
