@@ -274,15 +274,11 @@ def test_certified_needs_a_duality_gap(estimator, method):
 
 
 @pytest.mark.parametrize("estimator", [MultinomialLogistic, MultiLabelLogistic])
-def test_partial_fit_is_absent_where_it_could_only_raise(estimator):
-    for l1_ratio in (1e-3, 0.5, 1, np.float32(1)):
-        model = estimator(l1_ratio=l1_ratio)
-        assert not hasattr(model, "partial_fit")
-        assert not hasattr(model.fit(X, LABELS), "partial_fit")
-        assert hasattr(model.set_params(l1_ratio=0), "partial_fit")
-    assert estimator.partial_fit.__doc__
-    with pytest.raises(AttributeError, match="partial_fit"):
-        estimator.partial_fit(estimator(l1_ratio=0.5), X, LABELS)
+def test_partial_fit_takes_an_l1_penalty_but_by_lbfgs(estimator):
+    for solver in ("auto", "sdca", "sgd", "adam", "adagrad"):
+        estimator(l1_ratio=0.5, solver=solver).partial_fit(X, LABELS)
+    with pytest.raises(ValueError, match="l1_ratio must be 0 for solver='lbfgs'"):
+        estimator(l1_ratio=0.5, solver="lbfgs").partial_fit(X, LABELS)
 
 
 WRONG_SCHEDULES = {

@@ -182,7 +182,7 @@ def test_cross_val_predict_takes_zeros_and_ones(kind):
 def test_wrapped_estimator_has_partial_fit_where_ours_has():
     for model in (MultinomialLogistic, MultiLabelLogistic):
         assert hasattr(OneVsRestClassifier(model()), "partial_fit")
-        assert not hasattr(OneVsRestClassifier(model(l1_ratio=0.5)), "partial_fit")
+        assert hasattr(OneVsRestClassifier(model(l1_ratio=0.5)), "partial_fit")
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])

@@ -16,7 +16,7 @@ import numpy as np
 
 from cython cimport floating
 from libc.math cimport exp, fabs, fmax, fmin, log, sqrt
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
@@ -349,7 +349,8 @@ def sgd_run(
                             value = fabs(<double>residuals[i, column]) / (batch_weights[b + i] or 1)
                             norm = implicit(value, norm)
                         else:
-                            norm = 1 / (1 + eta / divisor * scale * curvature * batch_weights[b + i] * norms[i])
+                            norm = eta / divisor * scale * batch_weights[b + i] * norms[i]
+                            norm = 1 / (1 + curvature * norm)
                         damp(&residuals[i, 0], k, norm)
                     axpy(&sums[0], k, 1, &residuals[i, 0])
                     if x.sparse:
@@ -449,12 +450,12 @@ cdef inline double implicit(double residual, double pull) noexcept nogil:
     """
     cdef:
         double odds, low = 0, high = pull * residual, middle
-        int halving
+        int _halving
     if not 0 < residual < 1:  # by positive weights or several labels: no such loss
         return 1 / (1 + pull / 4)
     odds = (1 - residual) / residual
     high = fmin(high, fmax(1, log(pull / odds)))
-    for halving in range(10):  # to 0.1 %
+    for _halving in range(10):  # to 0.1 %
         middle = 0.5 * (low + high)
         if middle * (1 + odds * exp(middle)) < pull:
             low = middle

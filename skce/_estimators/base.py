@@ -73,6 +73,13 @@ class Encoded:
         return replace(self, weights=weights, exponent=0)
 
 
+def _same(array, other):
+    """Tell whether two attributes are the same, None being absent."""
+    return array is other or (
+        isinstance(array, np.ndarray) and other is not None and np.array_equal(array, other)
+    )
+
+
 class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, VersionMixin):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
@@ -390,6 +397,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
         """Run stochastic gradient descent."""
         X, weights = data.X, data.weights / data.weights.mean()
         stream = Stream(params, X.shape[1], data.k, X.dtype, sparse.issparse(X))
+        data = replace(data, X=stream.stored(X))
         problem = self._problem(data, weights)
         n = X.shape[0]
         with np.errstate(all="ignore"):  # a pass that overflows is undone
@@ -397,7 +405,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             if start is not None:
                 centred = self.fit_intercept
                 seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
-                stream.start_from(*start, seen)
+                stream.start_from(start[0], start[1], seen)
             curve, ended = run_epochs(
                 *(stream, problem, data, weights, DIVERGED * at_zero * n, rng),
                 **{"tol": self.tol, "max_iter": self.max_iter, "verbose": self.verbose},
@@ -428,7 +436,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             if any(stream.params[key] != params[key] for key in ("alpha", "l1_ratio")):
                 stream.settle()
             stream.params = params
-            if now[0] is stream.published[0] and now[1] is stream.published[1]:
+            if all(_same(a, b) for a, b in zip(now, stream.published, strict=True)):
                 return stream
             coef = self.coef_ if now[0] is None else now[0]  # one of them was set
             stream.start_from(dense_rows(coef), now[1])

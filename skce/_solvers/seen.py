@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from skce._engine.products import Matrix, squares
+
 __all__ = ["Seen", "positives"]
 
 SAMPLE, SAMPLE_SIZE = 2000, 1 << 21  # rows and numbers from which a fit tells the scale of columns
@@ -42,8 +44,7 @@ class Seen:
         seen.looked = seen.weight
         with np.errstate(all="ignore"):  # columns too large are left alone
             if seen.is_sparse:
-                square = np.bincount(X.indices, np.square(X.data, dtype=float), X.shape[1])
-                count = np.bincount(X.indices, X.data != 0, X.shape[1])
+                square, count, _ = squares(Matrix(X), weights)
                 seen.columns = np.stack([square / np.maximum(count, 1), count])
                 seen.largest = count.sum() / seen.rows + 1  # at most
                 return seen
@@ -74,10 +75,10 @@ class Seen:
 
     def metric(self):
         """Return the inverse squared scale of dense columns; 0 for those of one value so far."""
-        squares = self.scatter / (self.looked or 1.0)
-        squares = squares + RARE * np.square(self.reach) / max(self.rows, 1)
+        square = self.scatter / (self.looked or 1.0)
+        square = square + RARE * np.square(self.reach) / max(self.rows, 1)
         at_least = np.square(np.finfo(float).eps * self.mean)  # a constant's rounding
-        inverse = np.where(squares > at_least, 1 / np.where(squares > 0, squares, 1), 0)
+        inverse = np.where(square > at_least, 1 / np.where(square > 0, square, 1), 0)
         return np.clip(inverse, 0, MOST_METRIC)
 
     def add(self, sums, squares, reach, weight, centred):

@@ -17,7 +17,8 @@ def run_epochs(
     Fits that end by tol return None for the reason. A pass whose weights overflow is undone.
     """
     n = len(weights)
-    curve, best, stale = [], np.inf, 0
+    curve: list = []
+    best, stale = np.inf, 0
     diverged = f"the loss diverged with learning_rate={stream.params['learning_rate']!r}"
     for epoch in range(max_iter):
         start, before = time.perf_counter(), stream.save(data.X)

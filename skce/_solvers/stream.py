@@ -369,10 +369,15 @@ class Stream:
         return float(self.params["alpha"] * sums)
 
     def stored(self, X):
-        """Return X in the storage of the stream, that of its first rows."""
-        if sparse.issparse(X) == (self.stamps is not None):
-            return X
-        return X.toarray() if sparse.issparse(X) else sparse.csr_array(X)
+        """Return X in the storage of the stream, that of its first rows; CSR without zeros."""
+        if self.stamps is None:
+            return X.toarray() if sparse.issparse(X) else X
+        if not sparse.issparse(X):
+            return sparse.csr_array(X)
+        if not X.data.all():
+            X = X.copy()
+            X.eliminate_zeros()
+        return X
 
     def save(self, X):
         """Return what a pass over X may change."""
@@ -381,7 +386,8 @@ class Stream:
         small = [(a, slice(None), a.copy()) for a in (self.clock, self.losses, self.metric)]
         if self.watched is not None:
             small.append((self.watched, slice(None), self.watched.copy()))
-        columns = rows = slice(None)
+        columns: Any = slice(None)
+        rows: Any = columns
         if self.stamps is not None:
             columns = columns_of(X)
             rows = np.append(columns, len(self.W) - 1)
