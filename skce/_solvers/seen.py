@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from skce._engine.products import Matrix, squares
+from skce._engine.data import Matrix, squares
 
 __all__ = ["Seen", "positives"]
 
