@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import sparse
 
-from skce._engine.data import Matrix, squares
+from skce._engine.data import Matrix
+from skce._engine.products import squares
 
 __all__ = ["Seen", "positives"]
 
