@@ -308,6 +308,7 @@ def test_few_rows_of_many_columns_are_solved_in_their_span(solver, alpha, k):
         assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=5e-3)
 
 
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("rows", ["zero", "alike", "one"])
 def test_rows_that_span_nothing_are_fitted_by_constants(rows, storage):

@@ -191,7 +191,6 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             params = self._checked_params(streaming=True)
             X = check_X(self, X, reset=first)
             X = X if first else X.astype(self._dtype(), copy=False)
-            check_squares(X, params["solver"])
             weights = check_weights(sample_weight, X.shape[0], relative=False, allow_all_zero=True)
             known = self._known(classes, first)
             places = None

@@ -318,11 +318,20 @@ class MultiLabelLogistic(BaseCrossEntropy):
         return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight, notice)
 
     def _grown_counts(self, counts, places, k):
-        if self._form is None:  # every row tells of every class
-            return np.append(counts[:4], np.full(1 if k <= 2 else k, counts[4]))
-        observed = np.zeros(k)
-        observed[places] = counts[4:]
-        return np.append(counts[:4], observed)
+        rows, positives, entries = counts[4:].reshape(3, -1)
+        if self._form is not None:
+            grown = np.zeros((3, k))
+            grown[:, places] = rows, positives, entries
+            return np.append(counts[:4], grown)
+        if len(positives) < len(places):  # one output for two classes
+            positives = np.append(entries - positives, positives)
+        elif len(places) == 1:  # all rows were of this class
+            positives = entries
+        of_each = np.zeros(k)
+        of_each[places] = positives
+        grown = np.empty((3, 1 if k == 2 else k))  # every row tells of every class
+        grown[0], grown[1], grown[2] = rows[0], of_each[-grown.shape[1] :], entries[0]
+        return np.append(counts[:4], grown)
 
     def _vector(self, name, k, dtype):
         """Return a parameter that is None, a number or one number for each label, as an array."""
