@@ -71,7 +71,10 @@ def digits_task():
         data=train_test_split(X, y, test_size=0.25, stratify=y, random_state=0),
         models={
             "skce.MultinomialLogistic": (skce.MultinomialLogistic(random_state=0), "alpha"),
-            '  solver="sgd"': (skce.MultinomialLogistic(solver="sgd", random_state=0), "alpha"),
+            '  solver="sgd"': (
+                skce.MultinomialLogistic(solver="sgd", max_iter=500, random_state=0),
+                "alpha",
+            ),
             "LogisticRegression": (LogisticRegression(max_iter=10_000), "C"),
             'SGDClassifier(loss="log_loss")': (_sgd(), "alpha"),
         },
@@ -92,7 +95,10 @@ def multilabel_task():
         data=train_test_split(X, y, test_size=0.25, random_state=0),
         models={
             "skce.MultiLabelLogistic": (skce.MultiLabelLogistic(random_state=0), "alpha"),
-            '  solver="sgd"': (skce.MultiLabelLogistic(solver="sgd", random_state=0), "alpha"),
+            '  solver="sgd"': (
+                skce.MultiLabelLogistic(solver="sgd", max_iter=500, random_state=0),
+                "alpha",
+            ),
             "OneVsRest(LogisticRegression)": (regression, "estimator__C"),
             "OneVsRest(SGDClassifier)": (OneVsRestClassifier(_sgd()), "estimator__alpha"),
         },
