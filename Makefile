@@ -74,7 +74,7 @@ sanitize: $(VENV)/test
 	cd build/sanitize && export PYTHONPATH=$$PWD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		LD_PRELOAD="$(foreach lib,asan ubsan stdc++,$$(gcc -print-file-name=lib$(lib).so))" \
-		&& tools/levels.sh ../../$(PYTEST) $(KERNEL_TESTS) tests/test_robustness.py \
+		&& ../../$(PYTEST) $(KERNEL_TESTS) tests/test_robustness.py \
 		&& ../../$(PYTEST) -m "not long" tests/test_engine_passes.py tests/test_engine_sdca.py
 
 # the tests of kernels and estimators on a build without OpenMP
