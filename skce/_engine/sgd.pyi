@@ -2,7 +2,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from skce._engine.data import EpochData as Problem
+from skce._engine.data import EpochData
 
 class Rule(IntEnum):
     SGD = 0
@@ -11,7 +11,7 @@ class Rule(IntEnum):
     ADAM = 3
 
 def sgd_run(
-    problem: Problem,
+    problem: EpochData,
     order: np.ndarray,
     ends: np.ndarray,
     steps: np.ndarray,

@@ -21,7 +21,7 @@ from libc.string cimport memset
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
 
-from skce._engine.data cimport EpochData as Problem
+from skce._engine.data cimport EpochData
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport xent
@@ -48,7 +48,7 @@ cdef double CUT = 2         # times the usual size of a column: what is larger i
 
 
 def sgd_run(
-    Problem problem not None, const Py_ssize_t[::1] order not None, const Py_ssize_t[::1] ends not None,
+    EpochData problem not None, const Py_ssize_t[::1] order not None, const Py_ssize_t[::1] ends not None,
     const double[::1] steps not None, const double[::1] rows not None, const double[::1] times not None,
     floating[:, ::1] W not None, const floating[::1] mean, const floating[::1] metric not None,
     double l2, double l1, Rule rule, double momentum_rate, double curvature,
@@ -60,7 +60,7 @@ def sgd_run(
 
     Parameters
     ----------
-    problem : Problem
+    problem : EpochData
         Data and loss.
     order : ndarray of shape (m,)
         Row numbers.

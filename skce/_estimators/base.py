@@ -313,11 +313,8 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
                 f"which have no duality gap, got True with alpha={self.alpha} and "
                 f"solver={self.solver!r}."
             )
-        if (
-            self.l1_ratio > 0
-            and self.solver not in ("auto", "sdca")
-            and not (streaming and self.solver != "lbfgs")
-        ):
+        takes_l1 = self.solver in ("auto", "sdca") or (streaming and self.solver != "lbfgs")
+        if self.l1_ratio > 0 and not takes_l1:
             raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
         names = ("alpha", "l1_ratio", "fit_intercept", "learning_rate")
         params = {

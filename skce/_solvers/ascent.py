@@ -14,7 +14,7 @@ from skce._engine.passes import Kind
 from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._solvers.certificate import certificate
-from skce._solvers.columns import SAMPLE, pieces, weighted_sums
+from skce._solvers.columns import pieces, weighted_sums
 from skce.losses import sigmoid, softmax
 
 __all__ = ["CANDIDATE", "SDCA"]
@@ -25,6 +25,7 @@ TIMID, BOLD = 3.0, 50.0  # ratio of gap and move below which q grows, above whic
 SLOW = 0.9  # ratio of a gap to the one before from which q falls too
 CANDIDATE = 4  # times the goal: an estimated gap that is worth a certificate
 KEEP = 6  # first passes, whose iterates are not kept as the best
+SAMPLE = 2000  # least rows from which the scales of columns are told, 10 for a column
 BATCH = 32  # rows of a dense step; more rows overlap more
 
 

@@ -50,9 +50,9 @@ class Refresh:
         engine.know()
         curvature = engine.objective.curvature(self.for_each, self.least_curvature)
         drawn = self.rows(passes)
-        exact = self.problem.sigmoid and self.for_each and drawn[0] is None
         preconditioner = Preconditioner(self.problem, drawn, curvature, engine.preconditioner.flat)
-        exact = exact and not self.least_curvature  # the Hessian itself
+        of_all = drawn[0] is None and not self.least_curvature
+        exact = of_all and self.problem.sigmoid and self.for_each  # the Hessian itself
         engine.renew(preconditioner, keep and not exact)
         rows = self.n if drawn[0] is None else len(drawn[0])
         self.spent += self.cost * rows / max(self.n, 1)
