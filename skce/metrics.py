@@ -3,16 +3,10 @@
 import numpy as np
 from scipy import sparse
 
+from skce._estimators.thresholds import best_thresholds
 from skce._estimators.validation import _Scorer
 from skce.losses import binary_cross_entropy, cross_entropy
-from skce.losses._checks import (
-    FINITE,
-    check_proba,
-    check_row_weight,
-    check_targets,
-    float_array,
-    times,
-)
+from skce.losses._checks import FINITE, check_proba, check_targets, float_array, some_row_weight
 from skce.losses._read import read_targets
 
 __all__ = [
@@ -36,17 +30,9 @@ def _prepared(y_true, y_proba, sample_weight):
     """Return dense targets and probabilities of one shape, clipped as log_loss does."""
     proba = check_proba(y_proba, "y_proba")
     targets = check_targets(y_true, proba.shape, proba.dtype, upper=1, name="y_true")
-    _row_weight(sample_weight, len(proba))
+    some_row_weight(sample_weight, len(proba))
     eps = np.finfo(proba.dtype).eps
     return targets, np.clip(proba, eps, 1 - eps)
-
-
-def _row_weight(sample_weight, n):
-    """Return row weights of our own, ones for None; raise where all are zero."""
-    weight = times(check_row_weight(sample_weight, n), np.ones(n))
-    if not weight.any():
-        raise ValueError("sample_weight must not be zero for every row, or y_true empty.")
-    return weight
 
 
 def multilabel_log_loss(y_true, y_proba, *, sample_weight=None):
@@ -251,7 +237,7 @@ def _mean_at_k(measure, y_true, y_score, k, sample_weight, upper=1.0):
     if targets.shape != scores.shape:
         raise ValueError(f"y_true must have shape {scores.shape}, got {targets.shape}.")
     targets = targets.tocsr() if sparse.issparse(targets) else targets
-    weight = _row_weight(sample_weight, n)
+    weight = some_row_weight(sample_weight, n)
     values, size = np.zeros(n), max(1, BLOCK // n_labels)
     for rows in (slice(first, first + size) for first in range(0, n, size)):
         ranked = np.array(scores[rows], np.float64)
@@ -303,69 +289,6 @@ def _ndcgs(placed, gains, observed):
 
 def _ratio(part, whole):
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
-
-
-def best_thresholds(y_true, y_proba, *, sample_weight=None):
-    """Return for each label the threshold of the highest F1.
-
-    For `threshold` of `skce.MultiLabelLogistic`, on rows that no fit has seen: on those it is too
-    sure.
-
-    Parameters
-    ----------
-    y_true : {array-like, sparse matrix} of shape (n_samples, n_labels)
-        Indicator, or values in [0, 1]; NaN marks a missing entry, which does not count.
-    y_proba : array-like of shape (n_samples, n_labels)
-        Probability or share of each label.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Row weights.
-
-    Returns
-    -------
-    thresholds : ndarray of shape (n_labels,)
-        In the dtype of `y_proba`: a label is on above its threshold, off at it. Half-way between
-        the last probability that is to be on and the first that is not, or 0. Of equal F1 the
-        highest threshold; 1, never on, for a label without positives.
-
-    Raises
-    ------
-    ValueError
-        If shapes or values do not fit.
-
-    Examples
-    --------
-    >>> from skce.metrics import best_thresholds
-    >>> best_thresholds([[1], [1], [0], [0]], [[0.9], [0.4], [0.2], [0.1]])
-    array([0.3])
-    """
-    proba = check_proba(y_proba, "y_proba")
-    targets = read_targets("y_true", y_true)
-    if targets.shape != proba.shape:
-        raise ValueError(f"y_true must have shape {proba.shape}, got {targets.shape}.")
-    columns = targets.tocsc() if sparse.issparse(targets) else targets
-    weight = _row_weight(sample_weight, len(proba))
-    result = np.ones(proba.shape[1], proba.dtype)
-    for j in range(proba.shape[1]):
-        of_label = (len(proba), 1)
-        y = check_targets(columns[:, [j]], of_label, np.float64, upper=1, name="y_true").ravel()
-        here = ~np.isnan(y) & (weight > 0)
-        result[j] = _best_threshold(y[here], proba[here, j], weight[here])
-    return result
-
-
-def _best_threshold(y, proba, weight):
-    order = np.argsort(-proba)
-    proba, y, weight = proba[order], y[order], weight[order]
-    hits, on = np.cumsum(weight * y), np.cumsum(weight)
-    if not len(y) or hits[-1] == 0:
-        return 1.0
-    below = np.append(proba[1:], proba.dtype.type(0))
-    f1 = np.where(proba > below, 2 * hits / (on + hits[-1]), -1)  # cuts between equal ones: none
-    best = np.argmax(f1)
-    if f1[best] < 0:  # all probabilities are 0
-        return 0.0
-    middle = (proba[best] + below[best]) / 2
-    return middle if middle < proba[best] else below[best]
 
 
 class _ProbaScorer(_Scorer):

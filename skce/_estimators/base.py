@@ -136,11 +136,15 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             If X, y, sample_weight or a combination of parameters does not fit; the estimator is
             then as it was before the call.
         """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(self, X, y, sample_weight, **of_labels):
+        """Fit the model; `of_labels` are arguments of the multi-label model's own."""
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
             X = check_X(self, X, reset=True)
             weights = check_weights(sample_weight, X.shape[0])
-            data = self._encode(X, y, weights, None, 0)
+            data = self._encode(X, y, weights, None, 0, **of_labels)
             if not data.weights.any():
                 raise ValueError(
                     "sample_weight and class_weight must leave a row with weight, got zero weight "
@@ -149,7 +153,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             coef, intercept = self._train(data, params)
             self._publish(data, coef, intercept)
             if data.notice:
-                warnings.warn(data.notice, UserWarning, stacklevel=3)
+                warnings.warn(data.notice, UserWarning, stacklevel=4)
             seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
             self._seen, self._seen_counts = vars(Seen.of_rows(*seen)), data.counts
             self.__dict__.pop("_stream", None)
@@ -382,7 +386,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
         with np.errstate(all="ignore"):  # what overflows is never the best
             found = minimize(problem, W, rng, limits, self.solver)
         if found.ended:
-            warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=5)
+            warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=6)
         self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
@@ -417,7 +421,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
                 objective = at_zero
                 ended = "the loss did not fall below that of zero coefficients"
         if ended:
-            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=5)
+            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=6)
         self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), ended is None
         self.objective_, self.certified_ = objective, False
         self.dual_gap_ = self.gap_estimate_ = np.nan

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy, Encoded
-from skce._estimators.predict import best_class
+from skce._estimators.label_predictions import LabelPredictionsMixin
 from skce._estimators.targets import balanced_pos_weight, constant_labels
 from skce._estimators.validation import (
     Interval,
@@ -23,13 +23,12 @@ from skce._estimators.validation import (
     read_y,
     same_classes,
 )
-from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
 from skce.losses._checks import float_array
 
 __all__ = ["MultiLabelLogistic"]
 
 
-class MultiLabelLogistic(BaseCrossEntropy):
+class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
     """Logistic regression for several labels a row, one model and one pass over X for all.
 
     Minimises Σ w_i loss_i / Σ w_i + alpha ((1 − l1_ratio)/2 ‖W‖² + l1_ratio ‖W‖₁), the intercept
@@ -347,135 +346,6 @@ class MultiLabelLogistic(BaseCrossEntropy):
         if name == "pos_weight" and (value < 0).any():
             raise ValueError(f"pos_weight must not be negative, got {value.min()}.")
         return np.array(np.broadcast_to(value, (k,)))
-
-    def _shared(self, k, form):
-        """Tell whether k outputs share one softmax; two labels of one dimension are a sigmoid."""
-        return self.loss == "softmax" and (form is not None or k > 1)
-
-    def _shares(self, logits):
-        """Return the probabilities or shares (n, k)."""
-        if self._shared(logits.shape[1], self._form):
-            return softmax(logits)
-        limits = np.finfo(logits.dtype)
-        return np.clip(sigmoid(logits), limits.tiny, 1 - limits.epsneg)
-
-    def _labels(self, logits):
-        """Return the best label (n,), or for a fitted indicator that of the labels (n, k)."""
-        if self._form is None:
-            return best_class(logits) if len(self.classes_) > 1 else np.zeros(len(logits), int)
-        threshold = self._vector("threshold", logits.shape[1], logits.dtype)
-        if threshold is not None:
-            on = self._shares(logits) > threshold
-        elif self.loss == "bce":
-            on = logits > 0
-        else:
-            on = self._shares(logits) * self.mean_labels_ > 0.5
-        return on & self._observed
-
-    def _is_right(self, predicted, y):
-        if self._form is None:
-            return super()._is_right(predicted, y)
-        if y.ndim != 2 or y.shape[1] != len(self.classes_):
-            raise ValueError(
-                f"y must be an indicator of {len(self.classes_)} labels, got shape {y.shape}."
-            )
-        rows = multilabel_rows(y, self.loss, np.float64)
-        wrong = np.flatnonzero(rows.data != 1)
-        if len(wrong):
-            row = np.searchsorted(rows.indptr, wrong[0], "right") - 1
-            raise ValueError(
-                f"y must hold 0 and 1 alone in score, got {rows.data[wrong[0]]} in row {row}."
-            )
-        return (rows != sparse.csr_array(predicted, dtype=np.float64)).sum(axis=1) == 0
-
-    def decision_function(self, X):
-        """Return the logits.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        logits : ndarray of shape (n_samples, n_labels) or (n_samples,)
-            (n_samples,) if fitted on two labels of one dimension.
-        """
-        logits = self._map_logits(X, np.asarray)
-        return logits.ravel() if self._form is None and logits.shape[1] == 1 else logits
-
-    def predict(self, X):
-        """Return the labels.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        y : {ndarray, CSR matrix} of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
-            Indicator in the form of the fitted y, or the best label.
-        """
-        labels = self._map_logits(X, self._labels)
-        if self._form is None:
-            return self.classes_[labels]
-        dtype, container = self._form
-        labels = labels.astype(dtype)
-        return labels if container is None else getattr(sparse, container)(labels)
-
-    def predict_proba(self, X):
-        """Return the probabilities ("bce") or shares ("softmax") of the labels.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_labels)
-            For "bce" strictly between 0 and 1 (clipped there), each label by itself; for "softmax"
-            rows sum to 1, which makes them no probabilities of a label. Labels of one dimension:
-            rows sum to 1.
-        """
-        return self._map_logits(X, self._proba)
-
-    def _proba(self, logits):
-        if self._form is None and len(self.classes_) == 1:
-            return np.ones_like(logits)
-        if self._form is None and logits.shape[1] == 1:
-            return np.hstack([self._shares(-logits), self._shares(logits)])
-        shares = self._shares(logits)
-        if self._form is not None or self.loss == "softmax":
-            return shares
-        return shares / shares.sum(axis=1, keepdims=True)
-
-    def predict_log_proba(self, X):
-        """Return the logarithms of `predict_proba`, from the logits: never −inf.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n_samples, n_labels)
-            In nats.
-        """
-        return self._map_logits(X, self._log_proba)
-
-    def _log_proba(self, logits):
-        if self._form is None and len(self.classes_) == 1:
-            return np.zeros_like(logits)
-        if self._shared(logits.shape[1], self._form):
-            return log_softmax(logits)
-        if self._form is not None:
-            return log_sigmoid(logits)
-        if logits.shape[1] == 1:
-            return log_sigmoid(logits * np.array([-1, 1], logits.dtype))
-        return log_softmax(log_sigmoid(logits))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -30,6 +30,7 @@ __all__ = [
     "in_dtype",
     "raise_labels",
     "read_weight",
+    "some_row_weight",
     "times",
     "wide_labels",
     "without_ignored",
@@ -74,6 +75,14 @@ def check_weight(name, values, length):
 def check_row_weight(sample_weight, n, reduction="mean"):
     """Return the row weights, None for none."""
     return read_weight("sample_weight", sample_weight, n, reduction)[0]
+
+
+def some_row_weight(sample_weight, n):
+    """Return row weights of our own, ones for None; raise where all are zero."""
+    weight = times(check_row_weight(sample_weight, n), np.ones(n))
+    if not weight.any():
+        raise ValueError("sample_weight must not be zero for every row, or y_true empty.")
+    return weight
 
 
 def read_weight(name, values, length, reduction):

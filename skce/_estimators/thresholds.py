@@ -1,0 +1,72 @@
+"""Thresholds of labels of the highest F1."""
+
+import numpy as np
+from scipy import sparse
+
+from skce.losses._checks import check_proba, check_targets, some_row_weight
+from skce.losses._read import read_targets
+
+__all__ = ["best_thresholds"]
+
+
+def best_thresholds(y_true, y_proba, *, sample_weight=None):
+    """Return for each label the threshold of the highest F1.
+
+    For `threshold` of `skce.MultiLabelLogistic`, on rows that no fit has seen: on those it is too
+    sure.
+
+    Parameters
+    ----------
+    y_true : {array-like, sparse matrix} of shape (n_samples, n_labels)
+        Indicator, or values in [0, 1]; NaN marks a missing entry, which does not count.
+    y_proba : array-like of shape (n_samples, n_labels)
+        Probability or share of each label.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Row weights.
+
+    Returns
+    -------
+    thresholds : ndarray of shape (n_labels,)
+        In the dtype of `y_proba`: a label is on above its threshold, off at it. Half-way between
+        the last probability that is to be on and the first that is not, or 0. Of equal F1 the
+        highest threshold; 1, never on, for a label without positives.
+
+    Raises
+    ------
+    ValueError
+        If shapes or values do not fit.
+
+    Examples
+    --------
+    >>> from skce.metrics import best_thresholds
+    >>> best_thresholds([[1], [1], [0], [0]], [[0.9], [0.4], [0.2], [0.1]])
+    array([0.3])
+    """
+    proba = check_proba(y_proba, "y_proba")
+    targets = read_targets("y_true", y_true)
+    if targets.shape != proba.shape:
+        raise ValueError(f"y_true must have shape {proba.shape}, got {targets.shape}.")
+    columns = targets.tocsc() if sparse.issparse(targets) else targets
+    weight = some_row_weight(sample_weight, len(proba))
+    result = np.ones(proba.shape[1], proba.dtype)
+    for j in range(proba.shape[1]):
+        of_label = (len(proba), 1)
+        y = check_targets(columns[:, [j]], of_label, np.float64, upper=1, name="y_true").ravel()
+        here = ~np.isnan(y) & (weight > 0)
+        result[j] = _best_threshold(y[here], proba[here, j], weight[here])
+    return result
+
+
+def _best_threshold(y, proba, weight):
+    order = np.argsort(-proba)
+    proba, y, weight = proba[order], y[order], weight[order]
+    hits, on = np.cumsum(weight * y), np.cumsum(weight)
+    if not len(y) or hits[-1] == 0:
+        return 1.0
+    below = np.append(proba[1:], proba.dtype.type(0))
+    f1 = np.where(proba > below, 2 * hits / (on + hits[-1]), -1)  # cuts between equal ones: none
+    best = np.argmax(f1)
+    if f1[best] < 0:  # all probabilities are 0
+        return 0.0
+    middle = (proba[best] + below[best]) / 2
+    return middle if middle < proba[best] else below[best]
