@@ -124,10 +124,11 @@ def _activated(model, logits, version):
 
 def _indicator(model, logits, values, dtype, version):
     """Return which labels are on, as int64."""
-    threshold = model.threshold
-    if threshold is not None:
-        cut = np.array(np.broadcast_to(threshold, len(model.classes_)), dtype)
-        on = ops.OnnxGreater(values, cut, op_version=version)
+    threshold = model._thresholds(np.dtype(dtype))
+    if model.top_k is not None:
+        on = _top(model, logits, dtype, version)
+    elif threshold is not None:
+        on = ops.OnnxGreater(values, threshold, op_version=version)
     elif model.loss == "bce":
         on = ops.OnnxGreater(logits, np.zeros(1, dtype), op_version=version)
     else:
@@ -135,6 +136,21 @@ def _indicator(model, logits, values, dtype, version):
         on = ops.OnnxGreater(expected, np.array([0.5], dtype), op_version=version)
     on = ops.OnnxAnd(on, model._observed[np.newaxis], op_version=version)
     return ops.OnnxCast(on, to=_number(np.int64), op_version=version)
+
+
+def _top(model, logits, dtype, version):
+    """Return which labels are the `top_k` best of those observed, as booleans."""
+    k = max(1, min(model.top_k, int(model._observed.sum())))
+    hidden = np.where(model._observed, 0, -np.finfo(dtype).max).astype(dtype)[np.newaxis]
+    seen = ops.OnnxAdd(logits, hidden, op_version=version)
+    best = ops.OnnxTopK(seen, np.array([k], np.int64), axis=1, op_version=version)[1]
+    zeros, ones = (
+        ops.OnnxConstantOfShape(ops.OnnxShape(array, op_version=version), op_version=version)
+        for array in (logits, best)
+    )
+    ones = ops.OnnxAdd(ones, np.ones(1, np.float32), op_version=version)
+    on = ops.OnnxScatterElements(zeros, best, ones, axis=1, op_version=version)
+    return ops.OnnxGreater(on, np.zeros(1, np.float32), op_version=version)
 
 
 register()

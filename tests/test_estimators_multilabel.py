@@ -447,7 +447,7 @@ def test_wrong_csr_y_is_named(value):
         ("threshold", [[0.5, 0.5, 0.5]]),
         ("threshold", [0.5, np.nan, 0.5]),
         ("threshold", ["a", "b", "c"]),
-        ("threshold", "f1"),
+        ("threshold", "f2"),
         ("pos_weight", [1, 2]),
         ("pos_weight", [1, -1, 1]),
         ("pos_weight", -1),

@@ -34,6 +34,13 @@ CASES = {
     "bce, csr y": (MultiLabelLogistic(), sparse.csr_array(Y)),
     "bce, thresholds": (MultiLabelLogistic(threshold=[0.1, 0.4, 0.5, 0.8]), Y),
     "bce, one threshold": (MultiLabelLogistic(threshold=0.3), Y),
+    "bce, learnt thresholds": (MultiLabelLogistic(threshold="f1", random_state=0), Y),
+    "1/M, learnt thresholds": (
+        MultiLabelLogistic(loss="softmax", threshold="f1", random_state=0),
+        Y,
+    ),
+    "top k": (MultiLabelLogistic(top_k=2), Y),
+    "top k, missing": (MultiLabelLogistic(loss="softmax", top_k=4), MISSING),
     "1/M": (MultiLabelLogistic(loss="softmax"), Y),
     "1/M, threshold": (MultiLabelLogistic(loss="softmax", threshold=0.3), Y),
     "missing": (MultiLabelLogistic(), MISSING),

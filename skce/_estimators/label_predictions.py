@@ -1,23 +1,28 @@
 """What a fitted multi-label model says: logits, probabilities or shares, labels."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from skce._estimators.predict import best_class
+from skce._estimators.targets import TargetsMixin
+from skce._estimators.top_k import best_places
 from skce._estimators.validation import multilabel_rows
 from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax
 
 __all__ = ["LabelPredictionsMixin"]
 
 
-class LabelPredictionsMixin:
+class LabelPredictionsMixin(TargetsMixin):
     """Part of `MultiLabelLogistic`; `_form` is None where y had one dimension."""
 
     loss: str
-    classes_: Any
+    threshold: Any
+    top_k: Any
     mean_labels_: float
+    threshold_: Any
     _form: Any
     _observed: Any
     _map_logits: Any
@@ -38,7 +43,7 @@ class LabelPredictionsMixin:
         """Return the best label (n,), or for a fitted indicator that of the labels (n, k)."""
         if self._form is None:
             return best_class(logits) if len(self.classes_) > 1 else np.zeros(len(logits), int)
-        threshold = self._vector("threshold", logits.shape[1], logits.dtype)
+        threshold = self._thresholds(logits.dtype)
         if threshold is not None:
             on = self._shares(logits) > threshold
         elif self.loss == "bce":
@@ -46,6 +51,34 @@ class LabelPredictionsMixin:
         else:
             on = self._shares(logits) * self.mean_labels_ > 0.5
         return on & self._observed
+
+    def _check_rule(self, k, form, dtype):
+        """Raise where threshold or top_k is not for k labels or, form being None, for classes."""
+        for name in ("threshold", "top_k"):
+            value = getattr(self, name)
+            if form is None and value is not None:
+                raise ValueError(f"{name} must be None where y has one dimension, got {value!r}.")
+        if not isinstance(self.threshold, str):
+            self._vector("threshold", k, dtype)
+        if self.top_k is not None and self.top_k > k:
+            raise ValueError(f"top_k must be at most the {k} labels of y, got {self.top_k}.")
+
+    def _thresholds(self, dtype):
+        """Return the thresholds of the labels, None for those of the loss."""
+        if not isinstance(self.threshold, str):
+            return self._vector("threshold", len(self.classes_), dtype)
+        if not hasattr(self, "threshold_"):
+            raise ValueError('threshold must be "f1" before fit, which learns it, got it after.')
+        return self.threshold_.astype(dtype, copy=False)
+
+    def _top_labels(self, X, k):
+        """Return an indicator (n, K) of the k best labels that are observed, in dtype bool."""
+        known = np.flatnonzero(self._observed)
+        best = self._map_logits(X, partial(best_places, min(k, len(known)), known))
+        n, k = best.shape
+        indptr = np.arange(0, n * k + 1, k) if k else np.zeros(n + 1, int)
+        ones = np.ones(n * k, bool)
+        return sparse.csr_array((ones, np.sort(best).ravel(), indptr), (n, len(self.classes_)))
 
     def _is_right(self, predicted, y):
         if self._form is None:
@@ -92,12 +125,16 @@ class LabelPredictionsMixin:
         y : {ndarray, CSR matrix} of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
             Indicator in the form of the fitted y, or the best label.
         """
-        labels = self._map_logits(X, self._labels)
         if self._form is None:
-            return self.classes_[labels]
+            return self.classes_[self._map_logits(X, self._labels)]
         dtype, container = self._form
-        labels = labels.astype(dtype)
-        return labels if container is None else getattr(sparse, container)(labels)
+        if self.top_k is None:
+            labels = self._map_logits(X, self._labels)
+            labels = labels if container is None else getattr(sparse, container)(labels)
+        else:
+            labels = self._top_labels(X, self.top_k)
+            labels = labels.toarray() if container is None else getattr(sparse, container)(labels)
+        return labels.astype(dtype)
 
     def predict_proba(self, X):
         """Return the probabilities ("bce") or shares ("softmax") of the labels.

@@ -1,6 +1,6 @@
 """Multi-label logistic regression."""
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -10,10 +10,14 @@ from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy, Encoded
 from skce._estimators.label_predictions import LabelPredictionsMixin
 from skce._estimators.targets import balanced_pos_weight, constant_labels
+from skce._estimators.thresholds import thresholds_of_folds
 from skce._estimators.validation import (
     Interval,
     StrOptions,
+    _fit_context,
     check_rows,
+    check_weights,
+    check_X,
     encode_labels,
     is_label_column,
     label_column,
@@ -45,11 +49,18 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         Weight of the positive entries of each label, for "bce". "balanced" is the weighted number
         of negatives over that of positives, of the observed entries, in `partial_fit` those seen so
         far; 1 for a label that has but one of them.
-    threshold : float or array-like of shape (n_labels,), default=None
+    threshold : float, array-like of shape (n_labels,) or "f1", default=None
         A label is on where its probability or share is above this, and off at it. None is 0.5 for
         "bce"; for "softmax" a label is on where share · `mean_labels_` is above 0.5, since a share
         is the probability of the label divided by the number of labels in such rows (see Notes).
-        A label that no training row shows, all NaN, is off. None where y has one dimension.
+        "f1" learns `threshold_` in `fit`: the threshold of the highest F1 of each label, on
+        probabilities of rows held out, each third of them by a fit of the others (three more fits);
+        not for `partial_fit`. A label that no training row shows, all NaN, is off. None where y has
+        one dimension.
+    top_k : int, default=None
+        `predict` gives the `top_k` best labels of each row, fewer only where no more were observed,
+        in place of those above a threshold, which then must be None. None where y has one
+        dimension.
     alpha : float, default=1e-4
         Weight of the penalty.
     l1_ratio : float, default=0.0
@@ -116,6 +127,8 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         Weights.
     intercept_ : ndarray of shape (n_labels,)
         Intercepts.
+    threshold_ : ndarray of shape (n_labels,)
+        Thresholds that `fit` has learnt, with ``threshold="f1"``.
     mean_labels_ : float
         Mean number of labels of the training rows that have any, targets above 1 counting as 1; 0
         if none has. Of rows with missing entries an estimate, see Notes.
@@ -215,7 +228,13 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
             "array-like",
             None,
         ],
-        "threshold": [Interval(Real, None, None, closed="neither"), "array-like", None],
+        "threshold": [
+            Interval(Real, None, None, closed="neither"),
+            StrOptions({"f1"}),
+            "array-like",
+            None,
+        ],
+        "top_k": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
@@ -224,6 +243,7 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         loss="bce",
         pos_weight=None,
         threshold=None,
+        top_k=None,
         alpha=1e-4,
         l1_ratio=0.0,
         fit_intercept=True,
@@ -245,6 +265,7 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         self.loss = loss
         self.pos_weight = pos_weight
         self.threshold = threshold
+        self.top_k = top_k
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
@@ -262,6 +283,29 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        with self._unchanged_on_error():
+            self._fit(X, y, sample_weight)
+            self.__dict__.pop("threshold_", None)
+            if isinstance(self.threshold, str):
+                X = check_X(self, X, reset=False)
+                weights = check_weights(sample_weight, X.shape[0])
+                self.threshold_ = thresholds_of_folds(self, X, sparse.csr_array(read_y(y)), weights)
+        return self
+
+    fit.__doc__ = BaseCrossEntropy.fit.__doc__
+
+    def _checked_params(self, streaming=False):
+        params = super()._checked_params(streaming)
+        if streaming and isinstance(self.threshold, str):
+            raise ValueError('threshold must not be "f1" in partial_fit: it takes a fit to learn.')
+        if self.threshold is not None and self.top_k is not None:
+            raise ValueError(
+                f"top_k must be None with a threshold, got {self.top_k} and {self.threshold!r}."
+            )
+        return params
 
     def _encode(self, X, y, weights, known, seen):
         container = None
@@ -281,8 +325,6 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
             )
             k = 1 if len(classes) <= 2 else len(classes)
             targets, form = label_rows(labels, k, X.dtype), None
-            if self.threshold is not None:
-                raise ValueError("threshold must be None where y has one dimension.")
         else:
             targets = multilabel_rows(y, self.loss, X.dtype)
             k = targets.shape[1]
@@ -309,7 +351,7 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
             pos_weight = balanced_pos_weight(counts[4 + k :], X.dtype)
         else:
             pos_weight = self._vector("pos_weight", k, X.dtype)
-        self._vector("threshold", k, X.dtype)
+        self._check_rule(k, form, X.dtype)
         notice = None
         if form is not None:
             names = classes if names is None else names

@@ -1,12 +1,20 @@
 """Thresholds of labels of the highest F1."""
 
+import warnings
+
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold
+from sklearn.utils import check_random_state
 
 from skce.losses._checks import check_proba, check_targets, some_row_weight
 from skce.losses._read import read_targets
 
-__all__ = ["best_thresholds"]
+__all__ = ["best_thresholds", "thresholds_of_folds"]
+
+FOLDS = 3  # as LibMultiLabel, which chooses thresholds for linear models by default
 
 
 def best_thresholds(y_true, y_proba, *, sample_weight=None):
@@ -70,3 +78,27 @@ def _best_threshold(y, proba, weight):
         return 0.0
     middle = (proba[best] + below[best]) / 2
     return middle if middle < proba[best] else below[best]
+
+
+def thresholds_of_folds(model, X, y, weights, entry_weight=None):
+    """Return the best thresholds for probabilities of rows that fits of the others give.
+
+    X, CSR y (n, K) and weights (n,) are checked.
+    """
+    rows = np.flatnonzero(weights)
+    if len(rows) < 2:
+        raise ValueError(f'y must have two rows with a weight for threshold="f1", got {len(rows)}.')
+    folds = KFold(
+        min(FOLDS, len(rows)), shuffle=True, random_state=check_random_state(model.random_state)
+    )
+    held_out = np.empty(y.shape, X.dtype)
+    for fitted, others in folds.split(rows):
+        part, rest = rows[fitted], rows[others]
+        twin = clone(model).set_params(threshold=None, warm_start=False, verbose=0)
+        with warnings.catch_warnings():  # the fit of all rows warns
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            given = {} if entry_weight is None else {"entry_weight": entry_weight[part]}
+            twin.fit(X[part], y[part], weights[part], **given)
+        held_out[rest] = twin.predict_proba(X[rest])
+    return best_thresholds(y[rows], held_out[rows], sample_weight=weights[rows])

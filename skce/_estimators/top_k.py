@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["TopKMixin"]
+__all__ = ["TopKMixin", "best_places"]
 
 
 class TopKMixin:
@@ -66,13 +66,18 @@ class TopKMixin:
         proba = self._proba(logits)
         if logits.shape[1] < len(self.classes_):  # one logit for two classes
             logits = np.hstack([-logits, logits])
-        if len(known) < logits.shape[1]:
-            logits = logits[:, known]
-        first = logits.shape[1] - k
-        best = np.argpartition(logits, first, axis=1)[:, first:] if first else None
-        of_best = logits if best is None else np.take_along_axis(logits, best, axis=1)
-        order = np.argsort(-of_best, axis=1, kind="stable")
-        best = known[order if best is None else np.take_along_axis(best, order, axis=1)]
+        best = best_places(k, known, logits)
         result = np.empty(best.shape, [("label", np.intp), ("score", proba.dtype)])
         result["label"], result["score"] = best, np.take_along_axis(proba, best, axis=1)
         return result
+
+
+def best_places(k, known, logits):
+    """Return the columns (n, k) of the largest logits among the known columns, largest first."""
+    if len(known) < logits.shape[1]:
+        logits = logits[:, known]
+    first = logits.shape[1] - k
+    best = np.argpartition(logits, first, axis=1)[:, first:] if first > 0 and k else None
+    of_best = logits[:, :k] if best is None else np.take_along_axis(logits, best, axis=1)
+    order = np.argsort(-of_best, axis=1, kind="stable")
+    return known[order if best is None else np.take_along_axis(best, order, axis=1)]

@@ -91,16 +91,11 @@ class ThresholdDisplay:
             y = np.asarray(y)
             of_label = y[:, j] if y.ndim == 2 else y == model.classes_[j]
         proba = np.asarray(estimator.predict_proba(X))[:, j]
-        threshold = getattr(model, "threshold", None)
-        if threshold is None:
-            shared = getattr(model, "loss", None) == "softmax"
-            threshold = 0.5 / (getattr(model, "mean_labels_", 0) or 1) if shared else 0.5
-        threshold = float(np.broadcast_to(threshold, len(names))[j])
         return cls.from_predictions(
             of_label,
             proba,
             sample_weight=sample_weight,
-            threshold=threshold,
+            threshold=_threshold_of(model, j, len(names)),
             name=str(names[j]),
             ax=ax,
         )
@@ -222,3 +217,16 @@ class ThresholdDisplay:
         """
         columns = {"threshold": self.thresholds, **{name: getattr(self, name) for name in CURVES}}
         return {name: np.asarray(column, np.float64) for name, column in columns.items()}
+
+
+def _threshold_of(model, j, k):
+    """Return the threshold that a fitted model of k labels has for label j, None for none."""
+    if getattr(model, "top_k", None) is not None:
+        return None
+    threshold = getattr(model, "threshold", None)
+    if isinstance(threshold, str):
+        threshold = model.threshold_
+    if threshold is None:
+        shared = getattr(model, "loss", None) == "softmax"
+        threshold = 0.5 / (getattr(model, "mean_labels_", 0) or 1) if shared else 0.5
+    return float(np.broadcast_to(threshold, k)[j])
