@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse, special
 
 from skce import _kernels
-from skce._estimators.base import Encoded
+from skce._estimators.encoded import Encoded
 from skce._solvers.problem import Problem
 
 __all__ = ["KINDS", "NUMBERS", "Case", "Plain", "draw_targets", "random_case", "stored_targets"]

@@ -368,10 +368,8 @@ def test_verbose_prints_a_line_for_each_step(solver, capsys):
     steps = len(model.set_params(verbose=1).fit(X, y).loss_curve_)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == steps
-    form = r"epoch (\d+): loss (\S+), \S+ s"
-    if solver in ("auto", "sdca", "lbfgs"):
-        name = "sdca" if solver == "sdca" else "lbfgs"
-        form = rf"{name}, pass (\d+): loss (\S+), \S+ s"
+    name = {"auto": "lbfgs"}.get(solver, solver)
+    form = rf"{name}, pass (\d+): loss (\S+), \S+ s"
     found = [re.fullmatch(form, line) for line in printed]
     assert all(found)
     passes = [int(line[1]) for line in found]

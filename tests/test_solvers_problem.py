@@ -7,7 +7,7 @@ from plain import KINDS, Plain, random_case
 from registry import then_long
 from scipy import optimize, sparse, special
 
-from skce._estimators.base import Encoded
+from skce._estimators.encoded import Encoded
 from skce._kernels import Loss
 from skce._solvers.certificate import certificate
 from skce._solvers.problem import Problem

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skce import MultinomialLogistic, _kernels
 from skce._engine.data import EpochData
-from skce._estimators.base import Encoded
+from skce._estimators.encoded import Encoded
 from skce._solvers.seen import Seen
 from skce._solvers.stream import Stream
 from skce.optim import cosine, inverse_scaling

@@ -1,10 +1,9 @@
 """Fitting that both estimators share: the choice of the solver, partial_fit."""
 
 import copy
-import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,11 +11,11 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
 from skce._engine.data import EpochData
+from skce._estimators.fitting import OPTIMISERS, FitMixin
 from skce._estimators.persistence import VersionMixin
 from skce._estimators.predict import dense_rows, map_logits
 from skce._estimators.targets import TargetsMixin
@@ -26,51 +25,19 @@ from skce._estimators.validation import (
     SparseCoefMixin,
     StrOptions,
     _fit_context,
-    check_squares,
-    check_sum,
     check_weights,
     check_X,
     class_numbers,
     read_y,
 )
 from skce._kernels.threads import one_blas_thread
-from skce._solvers.auto import minimize
-from skce._solvers.problem import Problem
-from skce._solvers.result import Limits
 from skce._solvers.seen import Seen
-from skce._solvers.sgd import run_epochs
 from skce._solvers.stream import Stream, columns_of, rounded_intercept
 
-__all__ = ["BaseCrossEntropy", "Encoded"]
+__all__ = ["BaseCrossEntropy"]
 
-OPTIMISERS = ("sdca", "lbfgs")
-DIVERGED = 1.1  # times the loss at zero weights
 DIVERGED_IN_ORDER = 3.0  # the same in a stream, whose rows may be sorted
 ROWS_BEFORE_WARNING = 100
-TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
-
-
-@dataclass
-class Encoded:
-    """What is fitted: targets are labels (n,) or CSR (n, k); weights include class weights."""
-
-    X: Any
-    kind: int
-    targets: Any
-    k: int
-    weights: np.ndarray
-    counts: np.ndarray  # weighted, of all calls of partial_fit
-    attributes: dict
-    pos_weight: np.ndarray | None = None
-    notice: str | None = None  # for the user of `fit`
-    exponent: int = 0  # weights · 2**exponent are those given
-
-    def with_given_weights(self):
-        """Return the same with weights that are not relative to each other."""
-        with np.errstate(over="ignore"):
-            weights = np.ldexp(self.weights, self.exponent)
-        check_sum("sample_weight times class_weight", weights)
-        return replace(self, weights=weights, exponent=0)
 
 
 def _same(array, other):
@@ -80,7 +47,9 @@ def _same(array, other):
     )
 
 
-class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, VersionMixin):
+class BaseCrossEntropy(
+    FitMixin, SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin, VersionMixin
+):
     """Base of the estimators; they supply `_encode` and the predictions."""
 
     _seen: dict  # by a fit: attributes of a Seen
@@ -104,60 +73,14 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "certified": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "allow_new_classes": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features. float32 is kept, anything else becomes float64; C-ordered arrays and CSR
-            are not copied.
-        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
-            Targets, as the class's docstring tells.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative row weights: a weight of 2 means the same as the row twice.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If X, y, sample_weight or a combination of parameters does not fit; the estimator is
-            then as it was before the call.
-        """
-        return self._fit(X, y, sample_weight)
-
-    def _fit(self, X, y, sample_weight, **of_labels):
-        """Fit the model; `of_labels` are arguments of the multi-label model's own."""
-        with self._unchanged_on_error(), one_blas_thread():
-            params = self._checked_params()
-            X = check_X(self, X, reset=True)
-            weights = check_weights(sample_weight, X.shape[0])
-            data = self._encode(X, y, weights, None, 0, **of_labels)
-            if not data.weights.any():
-                raise ValueError(
-                    "sample_weight and class_weight must leave a row with weight, got zero weight "
-                    "for every row."
-                )
-            coef, intercept = self._train(data, params)
-            self._publish(data, coef, intercept)
-            if data.notice:
-                warnings.warn(data.notice, UserWarning, stacklevel=4)
-            seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
-            self._seen, self._seen_counts = vars(Seen.of_rows(*seen)), data.counts
-            self.__dict__.pop("_stream", None)
-        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -247,6 +170,7 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
                 self._seen_counts = data.counts
             self.n_iter_ = getattr(self, "n_iter_", 0) + done
             self.converged_ = self.certified_ = False
+            self.stop_reason_ = "partial_fit"
             self.dual_gap_ = self.gap_estimate_ = np.nan
             curve = [*getattr(self, "loss_curve_", [])]
             if done:
@@ -343,90 +267,6 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
             data.kind, data.X, data.targets, data.k, weights, data.pos_weight, self.label_smoothing
         )
 
-    def _train(self, data, params):
-        """Run the solver; set the attributes of the run and return coef, intercept."""
-        rng = check_random_state(self.random_state)
-        start = self._start(data)
-        table = data.X.shape[0] * data.k * data.X.dtype.itemsize
-        fits = table <= TABLE_BYTES or self.l1_ratio > 0 or self.certified
-        if self.solver in OPTIMISERS or (self.solver == "auto" and fits):
-            return self._optimise(data, start, rng)
-        check_squares(data.X, params["solver"])
-        return self._descend(data, params, start, rng)
-
-    def _start(self, data):
-        """Return coef and intercept to begin with, None for zero."""
-        if not (self.warm_start and "classes_" in self.__dict__):
-            return None
-        shape = (data.k, data.X.shape[1])
-        if self.coef_.shape != shape:
-            raise ValueError(
-                f"warm_start needs coefficients of shape {shape}, got {self.coef_.shape}."
-            )
-        return dense_rows(self.coef_), self.intercept_
-
-    def _optimise(self, data, start, rng):
-        """Find the optimum."""
-        problem = Problem.of(
-            *(data, self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept, rng)
-        )
-        W = np.zeros((data.X.shape[1] + 1, data.k))
-        if start is not None:
-            W = problem.to_centred(*start)
-        began = time.perf_counter()
-
-        def report(name, passes, value, W):
-            if self._observe is not None:
-                self._observe(*problem.from_centred(W()))
-            if self.verbose:
-                seconds = time.perf_counter() - began
-                print(f"{name}, pass {passes:.0f}: loss {value:.6g}, {seconds:.3g} s")
-
-        limits = Limits(self.tol, self.max_iter, self.certified, report)
-        with np.errstate(all="ignore"):  # what overflows is never the best
-            found = minimize(problem, W, rng, limits, self.solver)
-        if found.ended:
-            warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=6)
-        self.loss_curve_, self.n_iter_, self.converged_ = found.curve, found.passes, not found.ended
-        self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
-        self.gap_estimate_ = float(found.estimate)
-        self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
-        return problem.from_centred(found.W)
-
-    def _descend(self, data, params, start, rng):
-        """Run stochastic gradient descent."""
-        X, weights = data.X, data.weights / data.weights.mean()
-        stream = Stream(params, X.shape[1], data.k, X.dtype, sparse.issparse(X))
-        data = replace(data, X=stream.stored(X))
-        problem = self._problem(data, weights)
-        n = X.shape[0]
-        with np.errstate(all="ignore"):  # a pass that overflows is undone
-            at_zero = stream.loss(problem) / n
-            if start is not None:
-                centred = self.fit_intercept
-                seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
-                stream.start_from(start[0], start[1], seen)
-            curve, ended = run_epochs(
-                *(stream, problem, data, weights, DIVERGED * at_zero * n, rng),
-                **{"tol": self.tol, "max_iter": self.max_iter, "verbose": self.verbose},
-                n_iter_no_change=self.n_iter_no_change,
-            )
-            coef, intercept = stream.result()
-            penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
-            objective = stream.loss(problem) / n + penalty
-        if not objective <= at_zero:
-            ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
-            if stream.auto:
-                coef[:], intercept[:] = 0, 0
-                objective = at_zero
-                ended = "the loss did not fall below that of zero coefficients"
-        if ended:
-            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=6)
-        self.loss_curve_, self.n_iter_, self.converged_ = curve, len(curve), ended is None
-        self.objective_, self.certified_ = objective, False
-        self.dual_gap_ = self.gap_estimate_ = np.nan
-        return coef, intercept
-
     def _resumed(self, params, data):
         """Return the state of partial_fit, or a new one that starts at the fitted coefficients."""
         stream = self.__dict__.get("_stream")
@@ -464,13 +304,19 @@ class BaseCrossEntropy(SparseCoefMixin, TopKMixin, TargetsMixin, ClassifierMixin
         stream.grow(places, data.k, signs, shared)
         return stream
 
-    def _publish(self, data, coef, intercept):
-        """Set the fitted attributes."""
+    def _fitted(self, data, coef, intercept):
+        """Return the attributes that make a model of coefficients."""
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
-        self.coef_ = None if coef is None else np.ascontiguousarray(coef, dtype=data.X.dtype)
-        self.intercept_ = rounded_intercept(intercept, data.X.dtype)
-        for name, value in data.attributes.items():
+        return {
+            "coef_": None if coef is None else np.ascontiguousarray(coef, dtype=data.X.dtype),
+            "intercept_": rounded_intercept(intercept, data.X.dtype),
+            **data.attributes,
+        }
+
+    def _publish(self, data, coef, intercept):
+        """Set the fitted attributes."""
+        for name, value in self._fitted(data, coef, intercept).items():
             setattr(self, name, value)
         if self.label_names_ is None:
             del self.label_names_

@@ -7,17 +7,15 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
-from skce._estimators.base import BaseCrossEntropy, Encoded
+from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.encoded import Encoded
 from skce._estimators.label_predictions import LabelPredictionsMixin
 from skce._estimators.targets import balanced_pos_weight, constant_labels
 from skce._estimators.thresholds import thresholds_of_folds
 from skce._estimators.validation import (
     Interval,
     StrOptions,
-    _fit_context,
     check_rows,
-    check_weights,
-    check_X,
     encode_labels,
     is_label_column,
     label_column,
@@ -106,18 +104,27 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         Whether the duality gap alone ends a fit, which proves that `tol` holds. With a weak penalty
         on dense data that may take several times as long. Not for "sgd", "adagrad", "adam" and
         alpha=0.
+    early_stopping : bool, default=False
+        Whether rows are held out, and the coefficients of the pass with the least loss on them are
+        the result. A fit then ends at the latest after `n_iter_no_change` passes or steps without
+        a held-out loss lower by the share `tol` of its best value; `tol` on the objective ends it
+        too for "sdca" and "lbfgs", but on the training loss not for "sgd", "adagrad" and "adam".
+    validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` holds out where `fit` gets no `X_val`; classes keep
+        their shares if they have the rows.
     n_iter_no_change : int, default=5
-        See `tol`.
+        See `tol` and `early_stopping`.
     allow_new_classes : bool, default=False
         Whether `partial_fit` takes up classes that it meets for the first time, of labels (n,) or
         as more columns of y, in place of an error. Until then they are one row of all seen.
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
-        zero where that is better.
+        zero where that is better. `fit` also takes coefficients to start at.
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0
-        1 prints a line for each pass or step.
+        1 prints a line for each pass or step. `set_callbacks` takes scikit-learn's callbacks, such
+        as a progress bar.
 
     Attributes
     ----------
@@ -148,7 +155,15 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
         of its rows, each before it was learnt, without the penalty.
     converged_ : bool
-        Whether the fit ended by `tol`; False after `partial_fit`.
+        Whether the fit ended by `tol` or `early_stopping`; False after `partial_fit`.
+    stop_reason_ : str
+        What ended the fit: "tol", "validation loss" (`early_stopping`), "callback", "partial_fit",
+        or the sentence of the ConvergenceWarning.
+    validation_loss_curve_ : list of float
+        With `early_stopping`, the loss on the rows held out after each pass or step: that of the
+        objective, weights and smoothing included, without the penalty.
+    best_iteration_ : int
+        With `early_stopping`, which of them is least, counted from 1: that of the coefficients.
     certified_ : bool
         Whether `dual_gap_` proves that `tol` holds.
     n_features_in_ : int
@@ -256,6 +271,8 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         max_iter=100,
         tol=1e-3,
         certified=False,
+        early_stopping=False,
+        validation_fraction=0.1,
         n_iter_no_change=5,
         allow_new_classes=False,
         warm_start=False,
@@ -278,24 +295,26 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         self.max_iter = max_iter
         self.tol = tol
         self.certified = certified
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.allow_new_classes = allow_new_classes
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        with self._unchanged_on_error():
-            self._fit(X, y, sample_weight)
-            self.__dict__.pop("threshold_", None)
-            if isinstance(self.threshold, str):
-                X = check_X(self, X, reset=False)
-                weights = check_weights(sample_weight, X.shape[0])
-                self.threshold_ = thresholds_of_folds(self, X, sparse.csr_array(read_y(y)), weights)
-        return self
+    def _finish(self, X, y, weights):
+        """Learn what is learnt after the coefficients: thresholds."""
+        self.__dict__.pop("threshold_", None)
+        if isinstance(self.threshold, str):
+            self.threshold_ = thresholds_of_folds(self, X, sparse.csr_array(read_y(y)), weights)
 
-    fit.__doc__ = BaseCrossEntropy.fit.__doc__
+    def _fitted(self, data, coef, intercept):
+        fitted = super()._fitted(data, coef, intercept)
+        if isinstance(self.threshold, str):  # for callbacks, until it is learnt
+            labels = fitted["mean_labels_"] if self.loss == "softmax" else 1.0
+            fitted["threshold_"] = np.full(data.k, 0.5 / (labels or 1.0))
+        return fitted
 
     def _checked_params(self, streaming=False):
         params = super()._checked_params(streaming)

@@ -7,7 +7,8 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
-from skce._estimators.base import BaseCrossEntropy, Encoded
+from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.encoded import Encoded
 from skce._estimators.predict import best_class
 from skce._estimators.validation import (
     StrOptions,
@@ -84,18 +85,27 @@ class MultinomialLogistic(BaseCrossEntropy):
         Whether the duality gap alone ends a fit, which proves that `tol` holds. With a weak penalty
         on dense data that may take several times as long. Not for "sgd", "adagrad", "adam" and
         alpha=0.
+    early_stopping : bool, default=False
+        Whether rows are held out, and the coefficients of the pass with the least loss on them are
+        the result. A fit then ends at the latest after `n_iter_no_change` passes or steps without
+        a held-out loss lower by the share `tol` of its best value; `tol` on the objective ends it
+        too for "sdca" and "lbfgs", but on the training loss not for "sgd", "adagrad" and "adam".
+    validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` holds out where `fit` gets no `X_val`; classes keep
+        their shares if they have the rows.
     n_iter_no_change : int, default=5
-        See `tol`.
+        See `tol` and `early_stopping`.
     allow_new_classes : bool, default=False
         Whether `partial_fit` takes up classes that it meets for the first time, of labels (n,) or
         as more columns of y, in place of an error. Until then they are one row of all seen.
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous call; "sdca" and "lbfgs" start at
-        zero where that is better.
+        zero where that is better. `fit` also takes coefficients to start at.
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0
-        1 prints a line for each pass or step.
+        1 prints a line for each pass or step. `set_callbacks` takes scikit-learn's callbacks, such
+        as a progress bar.
 
     Attributes
     ----------
@@ -121,7 +131,15 @@ class MultinomialLogistic(BaseCrossEntropy):
         averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
         of its rows, each before it was learnt, without the penalty.
     converged_ : bool
-        Whether the fit ended by `tol`; False after `partial_fit`.
+        Whether the fit ended by `tol` or `early_stopping`; False after `partial_fit`.
+    stop_reason_ : str
+        What ended the fit: "tol", "validation loss" (`early_stopping`), "callback", "partial_fit",
+        or the sentence of the ConvergenceWarning.
+    validation_loss_curve_ : list of float
+        With `early_stopping`, the loss on the rows held out after each pass or step: that of the
+        objective, weights and smoothing included, without the penalty.
+    best_iteration_ : int
+        With `early_stopping`, which of them is least, counted from 1: that of the coefficients.
     certified_ : bool
         Whether `dual_gap_` proves that `tol` holds.
     n_features_in_ : int
@@ -197,6 +215,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         max_iter=100,
         tol=1e-3,
         certified=False,
+        early_stopping=False,
+        validation_fraction=0.1,
         n_iter_no_change=5,
         allow_new_classes=False,
         warm_start=False,
@@ -216,6 +236,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         self.max_iter = max_iter
         self.tol = tol
         self.certified = certified
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.allow_new_classes = allow_new_classes
         self.warm_start = warm_start

@@ -94,7 +94,7 @@ def thresholds_of_folds(model, X, y, weights, entry_weight=None):
     held_out = np.empty(y.shape, X.dtype)
     for fitted, others in folds.split(rows):
         part, rest = rows[fitted], rows[others]
-        twin = clone(model).set_params(threshold=None, warm_start=False, verbose=0)
+        twin = clone(model).set_params(threshold=None, warm_start=False, verbose=0).set_callbacks()
         with warnings.catch_warnings():  # the fit of all rows warns
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", UserWarning)

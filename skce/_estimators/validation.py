@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from skce.losses._checks import check_weight, contiguous
+from skce.losses._checks import check_weight, contiguous, float_array
 from skce.losses._read import HINT, NUMBERS, column_names, first_missing, read_array, read_targets
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "_Scorer",
     "_fit_context",
     "check_X",
+    "check_coefficients",
     "check_rows",
     "check_squares",
     "check_sum",
@@ -88,6 +89,18 @@ def check_squares(X, solver):
             f"X must hold entries up to {MOST_STREAMED:.0e} for solver={solver!r}, got "
             f"{largest:.2g}; scale its columns, or take another solver."
         )
+
+
+def check_coefficients(name, values, shape):
+    """Return coefficients to begin with, zeros for None, in double."""
+    if values is None:
+        return np.zeros(shape)
+    values = float_array(name, values)
+    if values.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}, got {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity.")
+    return values.astype(np.float64)
 
 
 def _detached(X):

@@ -19,7 +19,7 @@ from skce._solvers.preconditioners import MOST_COLUMNS
 from skce._solvers.result import Result
 from skce._solvers.span import Span, is_wide
 
-__all__ = ["find_optimum", "minimize"]
+__all__ = ["find_optimum", "judged", "minimize"]
 
 FEW_COLUMNS = 256  # up to here L-BFGS makes its matrices in less time than SDCA its passes
 MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
@@ -93,8 +93,8 @@ def _go_on(problem, before, rng, limits):
     if is_wide(problem):
         span = Span(problem)
 
-        def report(name, passes, value, W):
-            limits.report(name, passes, value, lambda: span.outside(W()))
+        def report(name, passes, value, W, gap):
+            limits.report(name, passes, value, lambda: span.outside(W()), gap)
 
         inside = replace(limits, report=report, prove=False)
         found = lbfgs.minimize(span.problem, span.inside(before.W), rng, inside)
@@ -132,7 +132,22 @@ def _is_rough(problem, found, tol):
     goal = problem.goal(found.objective, tol)
     if problem.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
         return True
-    return eps * logit_sizes(problem.X, problem.centre_in_dtype, found.W) > MOST_ROUNDED
+    return _has_rough_logits(problem, found.W)
+
+
+def _has_rough_logits(problem, W):
+    eps = np.finfo(problem.X.dtype).eps
+    return eps * logit_sizes(problem.X, problem.centre_in_dtype, W) > MOST_ROUNDED
+
+
+def judged(problem, W):
+    """Return the Result of a W near or far from the optimum, as it rounds to the dtype of X."""
+    dtype, W = problem.X.dtype, W.copy()
+    if dtype != np.float64 and _has_rough_logits(problem, W):
+        problem = problem.in_double()
+    W[:-1] = W[:-1].astype(dtype)
+    W, value, gap = Objective(problem).certified(W)
+    return Result(W, value, gap, gap)
 
 
 def _in_double(problem, found, rng, limits, solver):

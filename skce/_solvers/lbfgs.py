@@ -19,7 +19,7 @@ from skce._solvers import newton
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
 from skce._solvers.refresh import Refresh
-from skce._solvers.stopping import Stop
+from skce._solvers.stopping import SAFETY, Stop
 
 __all__ = ["LBFGS", "minimize"]
 
@@ -161,7 +161,7 @@ def minimize(problem, start, rng, limits):
     preconditioner = refresh.first()
     before = 0.0
     if begins:  # step 1
-        W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve)
+        W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
     known = before > 0 or not begins
     engine = LBFGS(Objective(problem), preconditioner, W, known)
     if known:
@@ -169,8 +169,7 @@ def minimize(problem, start, rng, limits):
     stop = Stop(problem, engine, limits)
     most_passes, stalled = PASSES * limits.max_iter, 0
     while True:
-        curve.append(engine.value)
-        limits.report("lbfgs", engine.passes, engine.value, lambda: engine.W)
+        _tell(engine, before + engine.passes, curve, limits)
         if stop():  # step 4
             break
         if before + engine.passes + refresh.spent >= most_passes:
@@ -194,7 +193,12 @@ def minimize(problem, start, rng, limits):
     return stop.result(curve, before + engine.passes)
 
 
-def _on_samples(problem, W, preconditioner, rng, curve):
+def _tell(engine, passes, curve, limits):
+    curve.append(engine.value)
+    limits.report("lbfgs", passes, engine.value, lambda: engine.W, SAFETY * engine.estimate)
+
+
+def _on_samples(problem, W, preconditioner, rng, curve, limits):
     """Run on samples of many rows; return the last W, its preconditioner and the passes made."""
     n, p = problem.X.shape
     passes, size = 0.0, len(problem.rows)
@@ -212,7 +216,7 @@ def _on_samples(problem, W, preconditioner, rng, curve):
                 break
             if refresh.is_due(engine.passes):
                 refresh.renew(engine)
-            curve.append(engine.value)
+            _tell(engine, passes + engine.passes * size / n, curve, limits)
             if not engine.step(refresh.is_due(engine.passes + 1)):
                 break
         passes += engine.passes * size / n

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Limits", "Result"]
+__all__ = ["Limits", "Result", "Stopped"]
 
 
-def _no_report(name, passes, value, W):
+class Stopped(Exception):
+    """Raised by `Limits.report` to end a fit: the reason, and the iterate that was reported."""
+
+
+def _no_report(name, passes, value, W, gap):
     pass
 
 
@@ -25,8 +29,8 @@ class Limits:
     certified : bool
         Whether the duality gap alone ends a fit, and not an estimate.
     report : callable
-        Called after each step with the solver's name, its passes, the objective there and a
-        function that returns the iterate.
+        Called after each step with the solver's name, its passes, the objective there, a function
+        that returns the iterate, and an estimate of the gap there. It may raise `Stopped`.
     may_give_up : bool
         Whether SDCA may leave a problem to L-BFGS.
     prove : bool

@@ -105,7 +105,7 @@ def minimize(problem, start, rng, limits):
         engine.step()
         curve.append(engine.value)
         gaps.append(engine.estimated_gap)
-        limits.report("sdca", engine.passes, engine.value, lambda: engine.W)
+        limits.report("sdca", engine.passes, engine.value, lambda: engine.W, engine.estimated_gap)
         goal = problem.goal(engine.value, limits.tol)
         engine.certify(goal)
         if problem.is_within(engine.gap, engine.value, limits.tol):

@@ -1,7 +1,5 @@
 """The epochs of a stochastic fit."""
 
-import time
-
 import numpy as np
 
 __all__ = ["run_epochs"]
@@ -10,27 +8,26 @@ STALE_BEFORE_HALVING = 2
 
 
 def run_epochs(
-    stream, problem, data, weights, limit, rng, *, tol, max_iter, n_iter_no_change, verbose
+    stream, problem, data, weights, limit, rng, *, tol, max_iter, n_iter_no_change, report
 ):
     """Pass over shuffled rows until the loss stalls; return the loss curve, and why it ended.
 
     Fits that end by tol return None for the reason. A pass whose weights overflow is undone.
+    report(passes, value) may raise `Stopped`.
     """
     n = len(weights)
     curve: list = []
     best, stale = np.inf, 0
     diverged = f"the loss diverged with learning_rate={stream.params['learning_rate']!r}"
     for epoch in range(max_iter):
-        start, before = time.perf_counter(), stream.save(data.X)
+        before = stream.save(data.X)
         order = rng.permutation(n).astype(np.intp)
         loss = stream.run(problem, data, weights, order)
         if not (np.isfinite(loss) and stream.is_finite(data.X)):
             stream.restore(before)
             return [*curve, np.inf], diverged
         curve.append(loss / n + stream.penalty())
-        if verbose:
-            seconds = time.perf_counter() - start
-            print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}, {seconds:.3g} s")
+        report(epoch + 1, curve[-1])
         if curve[-1] < best - tol * abs(best) or best == np.inf:
             best, stale = curve[-1], 0
             continue

@@ -4,7 +4,7 @@ import numpy as np
 
 from skce._solvers.result import Result
 
-__all__ = ["Stop", "is_slow"]
+__all__ = ["SAFETY", "Stop", "is_slow"]
 
 SAFETY = 2.0  # the estimate times this has to be within the goal
 LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low

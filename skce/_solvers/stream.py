@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from skce._engine.passes import Kind, full_pass
 from skce._engine.sgd import Rule, sgd_run
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
@@ -352,13 +351,6 @@ class Stream:
         if self.centring:
             intercept -= self.centre @ W[:-1].astype(np.float64)
         return rounded_intercept(intercept, W.dtype)
-
-    def loss(self, problem, W=None):
-        """Return the sum of the weighted losses, at W or the result."""
-        W = self.weights() if W is None else W
-        centre = self.centre.astype(W.dtype) if self.centre.any() else None
-        unused = np.empty(W.shape)
-        return full_pass(*(Kind.LOSS, problem, W, centre, unused, None, None, None, 0))[0]
 
     def penalty(self):
         """Return the penalty at the last iterate."""

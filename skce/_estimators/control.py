@@ -1,0 +1,132 @@
+"""What follows each pass of a fit: verbose lines, callbacks, the held-out loss, early stopping."""
+
+import time
+from functools import cache
+
+import numpy as np
+
+from skce._solvers.result import Stopped
+
+__all__ = ["Control"]
+
+SUBTASK_SECONDS = 0.01  # between subcontexts: callbacks are not told of shorter passes one by one
+BY_LOSS, BY_CALLBACK = "validation loss", "callback"
+
+
+class Control:
+    """Told of each pass by the solvers; raises `Stopped` where the fit is to end.
+
+    Parameters
+    ----------
+    model : object
+        The estimator.
+    root : CallbackContext
+        Context of the fit.
+    hooks : dict
+        X, y and metadata for the hooks of callbacks.
+    attributes : callable
+        Returns the fitted attributes that belong to coef and intercept.
+    held_out : callable, default=None
+        Returns the loss at coef and intercept on rows held out.
+
+    Attributes
+    ----------
+    curve, validation_curve : list of float
+        Objective, and loss on the rows held out, after each pass.
+    passes : float
+        Passes made.
+    best : tuple
+        The pass of the least held-out loss, counted from 1, that loss, and (coef, intercept) there.
+    """
+
+    def __init__(self, model, root, hooks, attributes, held_out=None):
+        self.model, self.root, self.hooks, self.attributes = model, root, hooks, attributes
+        self.held_out = held_out
+        self.curve: list[float] = []
+        self.validation_curve: list[float] = []
+        self.began, self.last = time.perf_counter(), ("", 0.0)
+        self.earlier = 0.0  # passes of solvers before this one
+        self.mark, self.stale = np.inf, 0
+        self.best: tuple = (0, np.inf, None)
+        root.call_on_fit_task_begin(estimator=model, **hooks)
+        self.subtask = None
+        if hasattr(model, "_skl_callbacks"):
+            self._begin_subtask(None)
+
+    @property
+    def passes(self):
+        """Passes made so far, of all solvers."""
+        return self.earlier + self.last[1]
+
+    def __call__(self, name, passes, value, iterate, gap=np.nan):
+        """Take note of a pass: solver, its passes, the objective, (coef, intercept), the gap."""
+        if name != self.last[0] or passes < self.last[1]:
+            self.earlier += self.last[1]
+        self.last, iterate = (name, passes), cache(iterate)
+        self.curve.append(value)
+        if self.model._observe is not None:
+            self.model._observe(*iterate())
+        reason = self._validate(*iterate()) if self.held_out is not None else None
+        if self.model.verbose:
+            held = f", validation loss {self.validation_curve[-1]:.6g}" if self.held_out else ""
+            seconds = time.perf_counter() - self.began
+            print(f"{name}, pass {passes:.3g}: loss {value:.6g}{held}, {seconds:.3g} s")
+        if self.subtask is not None and self._tell(iterate, gap):
+            reason = BY_CALLBACK
+        if reason is not None:
+            if self.model.verbose:
+                print(f"stopped by the {reason}")
+            raise Stopped(reason, iterate())
+
+    def _validate(self, coef, intercept):
+        """Compute the held-out loss; return the reason to stop where it stalls."""
+        loss = self.held_out(coef, intercept)
+        self.validation_curve.append(loss)
+        if self.best[2] is None or loss < self.best[1]:
+            self.best = len(self.validation_curve), loss, (coef.copy(), intercept.copy())
+        self.stale += 1
+        if loss < self.mark - self.model.tol * abs(self.mark) or self.mark == np.inf:
+            self.mark, self.stale = loss, 0
+        return BY_LOSS if self.stale >= self.model.n_iter_no_change else None
+
+    def _tell(self, iterate, gap):
+        """End the subtask of the callbacks, unless it just began; return whether one says stop."""
+        if time.perf_counter() - self.subtask_began < SUBTASK_SECONDS:
+            return False
+
+        def reached():
+            return {**self.attributes(*iterate()), **self._run(gap)}
+
+        stop = self.subtask.call_on_fit_task_end(
+            estimator=self.model, reconstruction_attributes=reached, **self.hooks
+        )
+        self.subtask = None
+        if not stop:
+            self._begin_subtask(reached)
+        return stop
+
+    def _begin_subtask(self, reached):
+        self.subtask = self.root.subcontext(task_name="pass")
+        self.subtask.call_on_fit_task_begin(
+            estimator=self.model, reconstruction_attributes=reached, **self.hooks
+        )
+        self.subtask_began, self.subtask_from = time.perf_counter(), len(self.curve)
+
+    def _run(self, gap):
+        """Return the attributes that tell of the passes so far."""
+        run = {"loss_curve_": [*self.curve], "n_iter_": int(np.ceil(self.passes))}
+        run |= {"objective_": self.curve[-1], "gap_estimate_": gap}
+        if self.held_out is not None:
+            run["validation_loss_curve_"] = [*self.validation_curve]
+        return run
+
+    def end(self, attributes):
+        """Tell the callbacks of the end of the fit; attributes() are those of the model."""
+        if self.subtask is not None:
+            reached = attributes if len(self.curve) > self.subtask_from else None
+            self.subtask.call_on_fit_task_end(
+                estimator=self.model, reconstruction_attributes=reached, **self.hooks
+            )
+        self.root.call_on_fit_task_end(
+            estimator=self.model, reconstruction_attributes=attributes, **self.hooks
+        )

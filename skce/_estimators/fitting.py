@@ -1,0 +1,258 @@
+"""`fit` of both estimators: data in, a solver, what it found."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skce._estimators.control import BY_CALLBACK, Control
+from skce._estimators.held_out import given_rows, mean_loss, split
+from skce._estimators.predict import dense_rows
+from skce._estimators.validation import (
+    _fit_context,
+    check_coefficients,
+    check_squares,
+    check_weights,
+    check_X,
+    read_y,
+)
+from skce._kernels.threads import one_blas_thread
+from skce._solvers.auto import judged, minimize
+from skce._solvers.problem import Problem
+from skce._solvers.result import Limits, Stopped
+from skce._solvers.seen import Seen
+from skce._solvers.sgd import run_epochs
+from skce._solvers.stream import Stream
+
+__all__ = ["OPTIMISERS", "FitMixin"]
+
+OPTIMISERS = ("sdca", "lbfgs")
+DIVERGED = 1.1  # times the loss at zero weights
+TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
+OF_EARLY_STOPPING = ("validation_loss_curve_", "best_iteration_")
+
+
+class FitMixin(CallbackSupportMixin):
+    """Part of the base of the estimators."""
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        coef_init=None,
+        intercept_init=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features. float32 is kept, anything else becomes float64; C-ordered arrays and CSR
+            are not copied.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Targets, as the class's docstring tells.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative row weights: a weight of 2 means the same as the row twice.
+        coef_init : array-like of the shape of `coef_`, default=None
+            Coefficients to begin with, in place of those of `warm_start`; zeros if only
+            `intercept_init` is given.
+        intercept_init : array-like of the shape of `intercept_`, default=None
+            Intercepts to begin with; zeros if only `coef_init` is given.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Rows held out, for `early_stopping`; all rows of X are then trained on. In a pipeline,
+            ``Pipeline(..., transform_input=["X_val"])`` transforms them like X.
+        y_val : {array-like, sparse matrix} of shape (n_val,) or (n_val, n_classes), default=None
+            Their targets, in the form of y.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a combination of parameters does not fit; the estimator is then as it
+            was before the call.
+        """
+        held_out = (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, (coef_init, intercept_init), held_out)
+
+    def _fit(self, X, y, sample_weight, start, held_out, **of_labels):
+        """Fit the model; `of_labels` are arguments of the multi-label model's own."""
+        context = self._init_callback_context(max_subtasks=None)
+        with self._unchanged_on_error(), one_blas_thread():
+            params = self._checked_params()
+            X = check_X(self, X, reset=True)
+            weights = check_weights(sample_weight, X.shape[0])
+            data = self._encode(X, y, weights, None, 0, **of_labels)
+            if not data.weights.any():
+                raise ValueError(
+                    "sample_weight and class_weight must leave a row with weight, got zero weight "
+                    "for every row."
+                )
+            rng = check_random_state(self.random_state)
+            begin = self._start(data, *start)
+            data, held = self._hold_out(data, rng, *held_out)
+            hooks = self._hooks(data, y, None if sample_weight is None else weights)
+            control = Control(self, context, hooks, lambda *found: self._fitted(data, *found), held)
+            coef, intercept = self._train(data, params, begin, rng, control)
+            self._publish(data, coef, intercept)
+            self._finish(X, y, weights, **of_labels)
+            control.end(lambda: vars(self))
+            if data.notice:
+                warnings.warn(data.notice, UserWarning, stacklevel=5)
+            seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
+            self._seen, self._seen_counts = vars(Seen.of_rows(*seen)), data.counts
+            self.__dict__.pop("_stream", None)
+        return self
+
+    def _finish(self, X, y, weights):
+        """Learn what is learnt after the coefficients."""
+
+    def _hold_out(self, data, rng, X_val, y_val, sample_weight_val):
+        """Return the data to train on, and the loss on the rows held out or None."""
+        held = given_rows(self, data, X_val, y_val, sample_weight_val)
+        if held is None and self.early_stopping:
+            rows = split(data, self.validation_fraction, rng)
+            held, data = data.rows(rows), data.without(rows)
+        if held is None:
+            return data, None
+        return data, lambda *found: mean_loss(held, self.label_smoothing, *found)
+
+    def _hooks(self, data, y, weights):
+        """Return what callbacks are told of the rows trained on."""
+        rows, n = np.flatnonzero(data.weights), len(data.weights)
+        if not self.early_stopping or len(rows) == n:
+            X, metadata = data.X, {"sample_weight": weights}
+        else:
+            X, metadata = (lambda: data.X[rows]), {"sample_weight": None}
+            y = (lambda given: lambda: read_y(given)[rows])(y)
+            if weights is not None:
+                metadata["sample_weight"] = weights[rows]
+        return {"X": X, "y": y, "metadata": None if weights is None else metadata}
+
+    def _start(self, data, coef_init, intercept_init):
+        """Return coef and intercept to begin with, None for zero."""
+        shape = (data.k, data.X.shape[1])
+        if coef_init is not None or intercept_init is not None:
+            coef = check_coefficients("coef_init", coef_init, shape)
+            return coef, check_coefficients("intercept_init", intercept_init, shape[:1])
+        if not (self.warm_start and "classes_" in self.__dict__):
+            return None
+        if self.coef_.shape != shape:
+            raise ValueError(
+                f"warm_start needs coefficients of shape {shape}, got {self.coef_.shape}."
+            )
+        return dense_rows(self.coef_), self.intercept_
+
+    def _train(self, data, params, start, rng, control):
+        """Run the solver; set the attributes of the run and return coef, intercept."""
+        table = data.X.shape[0] * data.k * data.X.dtype.itemsize
+        fits = table <= TABLE_BYTES or self.l1_ratio > 0 or self.certified
+        for name in OF_EARLY_STOPPING:
+            self.__dict__.pop(name, None)
+        if self.solver in OPTIMISERS or (self.solver == "auto" and fits):
+            coef, intercept = self._optimise(data, start, rng, control)
+        else:
+            check_squares(data.X, params["solver"])
+            coef, intercept = self._descend(data, params, start, rng, control)
+        if control.held_out is not None:
+            self.validation_loss_curve_ = control.validation_curve
+            self.best_iteration_ = control.best[0]
+        return coef, intercept
+
+    def _optimise(self, data, start, rng, control):
+        """Find the optimum."""
+        problem = Problem.of(
+            *(data, self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept, rng)
+        )
+        W = np.zeros((data.X.shape[1] + 1, data.k))
+        if start is not None:
+            W = problem.to_centred(*start)
+
+        def report(name, passes, value, W, gap):
+            control(name, passes, value, lambda: problem.from_centred(W()), gap)
+
+        limits, reason, best = Limits(self.tol, self.max_iter, self.certified, report), None, None
+        with np.errstate(all="ignore"):  # what overflows is never the best
+            try:
+                found = minimize(problem, W, rng, limits, self.solver)
+                if not control.curve:
+                    report("start", 0, found.objective, lambda: found.W, found.gap)
+            except Stopped as stopped:
+                reason, best = stopped.args
+            best = best if control.held_out is None else control.best[2]
+            if best is not None:
+                ended = None if reason else found.ended
+                found = judged(problem, problem.to_centred(*best))
+                found = replace(found, curve=control.curve, passes=control.passes, ended=ended)
+        self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
+        self.gap_estimate_ = float(found.estimate)
+        self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
+        self._ended(reason, found.ended, found.curve, found.passes)
+        return problem.from_centred(found.W)
+
+    def _descend(self, data, params, start, rng, control):
+        """Run stochastic gradient descent."""
+        X, weights = data.X, data.weights / data.weights.mean()
+        stream = Stream(params, X.shape[1], data.k, X.dtype, sparse.issparse(X))
+        inner = replace(data, X=stream.stored(X))
+        problem = self._problem(inner, weights)
+        zero = np.zeros((data.k, X.shape[1]), X.dtype), np.zeros(data.k, X.dtype)
+        reason, name = None, stream.rule.name.lower()
+
+        def report(passes, value):
+            control(name, passes, value, stream.result)
+
+        with np.errstate(all="ignore"):  # a pass that overflows is undone
+            at_zero = mean_loss(data, self.label_smoothing, *zero)
+            if start is not None:
+                centred = self.fit_intercept
+                seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
+                stream.start_from(start[0], start[1], seen)
+            try:
+                curve, ended = run_epochs(
+                    *(stream, problem, inner, weights, DIVERGED * at_zero * len(weights), rng),
+                    **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
+                    n_iter_no_change=self.n_iter_no_change if control.held_out is None else np.inf,
+                )
+                coef, intercept = stream.result()
+            except Stopped as stopped:
+                reason, (coef, intercept) = stopped.args
+                curve, ended = control.curve, None
+            if control.best[2] is not None:
+                coef, intercept = control.best[2]
+            penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
+            objective = mean_loss(data, self.label_smoothing, coef, intercept) + penalty
+        if not objective <= at_zero:
+            ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
+            if stream.auto:
+                coef[:], intercept[:] = 0, 0
+                objective = at_zero
+                ended = "the loss did not fall below that of zero coefficients"
+        self.objective_, self.certified_ = objective, False
+        self.dual_gap_ = self.gap_estimate_ = np.nan
+        self._ended(reason, ended, curve, len(curve))
+        return coef, intercept
+
+    def _ended(self, reason, problem, curve, passes):
+        """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
+        if problem:
+            warnings.warn(f"Not converged: {problem}.", ConvergenceWarning, stacklevel=8)
+        self.stop_reason_ = problem or reason or "tol"
+        self.converged_ = not problem and reason != BY_CALLBACK
+        self.loss_curve_, self.n_iter_ = [*curve], int(np.ceil(passes))

@@ -1,0 +1,105 @@
+"""Rows held out of a fit: which of them, those the user gives, and the loss there."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from skce import _kernels, losses
+from skce._estimators.predict import map_logits
+from skce._estimators.validation import check_weights, check_X
+
+__all__ = ["given_rows", "mean_loss", "split"]
+
+GIVEN = ("X_val", "y_val", "sample_weight_val")
+
+
+def given_rows(model, data, X_val, y_val, sample_weight_val):
+    """Return the Encoded rows that the user holds out, None where there are none.
+
+    data is what the model is fitted to. Raise where the arguments do not go together.
+    """
+    given = dict(zip(GIVEN, (X_val, y_val, sample_weight_val), strict=True))
+    passed = [name for name, value in given.items() if value is not None]
+    if not passed:
+        return None
+    if X_val is None or y_val is None:
+        raise ValueError(f"X_val and y_val must be given together, got {' and '.join(passed)}.")
+    if not model.early_stopping:
+        raise ValueError("early_stopping must be True where X_val and y_val are given, got False.")
+    try:
+        X = check_X(model, X_val, reset=False).astype(data.X.dtype, copy=False)
+        weights = check_weights(sample_weight_val, X.shape[0])
+        known = data.attributes["classes_"]
+        held = model._encode(X, y_val, weights, known, data.counts)
+        if held.k != data.k or held.kind != data.kind:
+            raise ValueError(f"y must have the form of the training y, with {data.k} outputs.")
+    except ValueError as error:
+        raise ValueError(f"X_val, y_val and sample_weight_val must fit X and y: {error}") from error
+    return replace(held, pos_weight=data.pos_weight)
+
+
+def split(data, fraction, rng):
+    """Return the numbers of the rows held out, sorted.
+
+    Labels keep their shares where each has two rows and there are as many held-out rows as labels.
+    A row that alone has a label is trained on.
+    """
+    live = np.flatnonzero(data.weights)
+    labels = _labels(data)
+    if labels is not None:
+        alone = np.bincount(labels[live], minlength=data.k + 1)[labels] == 1
+    else:
+        on = (data.targets[live] > 0).astype(np.int64)
+        alone = np.zeros(len(data.weights), bool)
+        alone[live] = (on @ (on.sum(axis=0) == 1).astype(np.int64)) > 0
+    free = live[~alone[live]]
+    size = max(1, round(fraction * len(live)))
+    if size >= len(free):
+        raise ValueError(
+            f"validation_fraction must leave rows to train on, got {fraction} of {len(live)} rows "
+            f"of which {len(free)} can be held out."
+        )
+    shares = None
+    if labels is not None and len(np.unique(labels[free])) <= min(size, len(free) - size):
+        shares = labels[free]
+    held = train_test_split(free, test_size=size, random_state=rng, stratify=shares)[1]
+    return np.sort(held)
+
+
+def _labels(data):
+    """Return the label (n,) of each row, None where rows have several, or shares of them."""
+    if isinstance(data.targets, np.ndarray):
+        return data.targets
+    counts = np.diff(data.targets.indptr)
+    if counts.max(initial=0) > 1 or not (data.targets.data == 1).all():
+        return None
+    labels = np.full(len(counts), data.k)
+    labels[counts == 1] = data.targets.indices
+    return labels
+
+
+def mean_loss(data, smoothing, coef, intercept):
+    """Return the weighted mean of the losses of Encoded rows, without a penalty."""
+    coef = np.ascontiguousarray(coef, data.X.dtype)
+    options = {"label_smoothing": smoothing, "reduction": "sum"}
+    function: Callable = losses.softmax_cross_entropy
+    if data.kind == _kernels.Loss.SIGMOID:
+        function, options["pos_weight"] = losses.sigmoid_cross_entropy, data.pos_weight
+    elif data.kind == _kernels.Loss.MULTILABEL_SOFTMAX:
+        function = losses.multilabel_softmax_cross_entropy
+    total, at = 0.0, 0
+
+    def add(logits):
+        nonlocal total, at
+        rows = slice(at, at + len(logits))
+        targets = data.targets[rows]
+        if not isinstance(targets, np.ndarray):
+            targets = targets.toarray()
+        total += function(logits, targets, sample_weight=data.weights[rows], **options)
+        at = rows.stop
+        return logits[:, :1]
+
+    map_logits(data.X, coef, intercept, add, False)
+    return total / data.weights.sum()

@@ -1,0 +1,393 @@
+"""Callbacks, early stopping and what is told of a fit while it runs."""
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
+from sklearn.datasets import make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skce import MultiLabelLogistic, MultinomialLogistic, losses
+from skce._estimators import control
+from skce._estimators.held_out import split
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((300, 6)) + 0.3
+SCORES = X @ rng.standard_normal((6, 3)) + rng.gumbel(size=(300, 3))
+LABELS, INDICATOR = SCORES.argmax(1), (SCORES > 1).astype(int)
+X_VAL, LABELS_VAL, INDICATOR_VAL = X[250:], LABELS[250:], INDICATOR[250:]
+SOLVERS = ["auto", "sdca", "lbfgs", "sgd", "adagrad", "adam"]
+ESTIMATORS = {
+    "labels": (MultinomialLogistic, {}, LABELS, losses.softmax_cross_entropy),
+    "two labels": (MultinomialLogistic, {}, LABELS > 0, None),
+    "bce": (MultiLabelLogistic, {}, INDICATOR, losses.sigmoid_cross_entropy),
+    "1/M": (
+        MultiLabelLogistic,
+        {"loss": "softmax"},
+        INDICATOR,
+        losses.multilabel_softmax_cross_entropy,
+    ),
+}
+every_solver = pytest.mark.parametrize("solver", SOLVERS)
+every_problem = pytest.mark.parametrize("problem", ESTIMATORS)
+pytestmark = pytest.mark.filterwarnings("ignore:Not converged. max_iter")
+
+
+class Recorder:
+    """A callback that keeps the fitted estimators of the passes, and may say stop after some."""
+
+    def __init__(self, stop_after=np.inf):
+        self.stop_after, self.begun, self.ended, self.hooks, self.torn_down = (
+            stop_after,
+            0,
+            [],
+            [],
+            0,
+        )
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        self.torn_down += 1
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun += 1
+
+    def on_fit_task_end(self, estimator, context, *, X, y, metadata, fitted_estimator):
+        self.hooks.append((X, y, metadata))
+        if context.parent is None or context.source_task_name is not None:
+            self.final = fitted_estimator
+            return False
+        if fitted_estimator is not None:
+            self.ended.append(fitted_estimator)
+        return len(self.ended) >= self.stop_after
+
+
+@pytest.fixture
+def told_at_once(monkeypatch):
+    monkeypatch.setattr(control, "SUBTASK_SECONDS", 0.0)
+
+
+def model_and_y(problem, **params):
+    estimator, options, y, _ = ESTIMATORS[problem]
+    return estimator(**{"random_state": 0, "tol": 1e-2, **options, **params}), y
+
+
+@pytest.mark.usefixtures("told_at_once")
+@every_solver
+@every_problem
+def test_each_pass_is_a_subtask_with_the_model_so_far(problem, solver):
+    model, y = model_and_y(problem, solver=solver, max_iter=20)
+    plain = clone(model).fit(X, y)
+    recorder = Recorder()
+    assert model.set_callbacks(recorder).fit(X, y) is model
+    assert_array_equal(model.coef_, plain.coef_)
+    passes = len(model.loss_curve_)
+    assert len(recorder.ended) == passes
+    assert recorder.begun == len(recorder.hooks) == passes + 2  # and the fit, and one not made
+    assert [len(m.loss_curve_) for m in recorder.ended] == list(range(1, passes + 1))
+    assert [m.objective_ for m in recorder.ended] == model.loss_curve_
+    has_gap = solver in ("auto", "sdca", "lbfgs")
+    assert np.isfinite([m.gap_estimate_ for m in recorder.ended]).all() == has_gap
+    assert recorder.ended[-1].n_iter_ <= model.n_iter_
+    for fitted in (recorder.ended[0], recorder.final):
+        assert np.isfinite(fitted.predict_proba(X)).all()
+        assert fitted.score(X, y) > 0.2
+    assert_array_equal(recorder.final.coef_, model.coef_)
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
+@pytest.mark.usefixtures("told_at_once")
+@every_solver
+def test_callback_that_says_stop_ends_the_fit_with_the_model_so_far(solver, capsys):
+    model, y = model_and_y("labels", solver=solver, tol=1e-8, verbose=1)
+    recorder = Recorder(stop_after=2)
+    model.set_callbacks(recorder).fit(X, y)  # without a warning
+    assert (model.stop_reason_, model.converged_) == ("callback", False)
+    assert capsys.readouterr().out.splitlines()[-1] == "stopped by the callback"
+    assert len(model.loss_curve_) == 2
+    assert_array_equal(model.coef_, recorder.ended[-1].coef_)
+    penalty = model.alpha / 2 * np.sum(model.coef_**2)
+    assert_allclose(model.objective_, log_loss(y, model.predict_proba(X)) + penalty, rtol=1e-9)
+    optimum = (
+        clone(model).set_params(solver="lbfgs", tol=1e-10, verbose=0).set_callbacks().fit(X, y)
+    )
+    if solver in ("auto", "sdca", "lbfgs"):
+        assert model.objective_ - optimum.objective_ <= model.dual_gap_ < np.inf
+    model.set_callbacks().set_params(max_iter=3).fit(X, y)
+    assert model.stop_reason_ != "callback"
+
+
+def test_stop_reason_tells_how_a_fit_ended():
+    assert MultinomialLogistic().fit(X, LABELS).stop_reason_ == "tol"
+    with pytest.warns(ConvergenceWarning) as caught:
+        model = MultinomialLogistic(solver="adam", max_iter=2, tol=0).fit(X, LABELS)
+    assert str(caught[0].message) == f"Not converged: {model.stop_reason_}."
+    assert model.partial_fit(X, LABELS).stop_reason_ == "partial_fit"
+
+
+def test_short_fits_tell_callbacks_of_the_end_alone(monkeypatch):
+    monkeypatch.setattr(control, "SUBTASK_SECONDS", 1e9)
+    recorder = Recorder()
+    model = MultinomialLogistic(tol=1e-6).set_callbacks(recorder).fit(X, LABELS)
+    assert recorder.begun == 2
+    assert_array_equal(recorder.ended[0].coef_, model.coef_)
+
+
+def test_callbacks_are_told_of_the_rows_trained_on():
+    weights = rng.uniform(1, 2, len(X))
+    recorder = Recorder()
+    model = MultinomialLogistic(early_stopping=True, random_state=0, validation_fraction=0.2)
+    model.set_callbacks(recorder).fit(X, LABELS, sample_weight=weights)
+    for rows, y, metadata in recorder.hooks:
+        assert len(rows) == len(y) == len(metadata["sample_weight"]) == 240
+    recorder = Recorder()
+    model.set_params(early_stopping=False).set_callbacks(recorder).fit(X, LABELS)
+    assert recorder.hooks[0][0].shape == X.shape
+    assert recorder.hooks[0][2] is None
+
+
+def test_failed_fit_ends_callbacks_and_leaves_the_model():
+    recorder = Recorder()
+    model = MultinomialLogistic().fit(X, LABELS).set_callbacks(recorder)
+    before = model.coef_
+    with pytest.raises(ValueError, match="y must have as many rows"):
+        model.fit(X, LABELS[:5])
+    assert recorder.torn_down == 1
+    assert model.coef_ is before
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
+@pytest.mark.usefixtures("told_at_once")
+@pytest.mark.parametrize("place", ["alone", "pipeline", "search"])
+@every_problem
+def test_scoring_monitor_scores_each_pass(place, problem):
+    model, y = model_and_y(problem)
+    monitor = ScoringMonitor(scoring="neg_log_loss" if y.ndim == 1 else "f1_macro")
+    model.set_callbacks(monitor)
+    name = "neg_log_loss" if y.ndim == 1 else "f1_macro"
+    if place == "alone":
+        scores = [row[name] for row in monitor_rows(model, monitor, X, y)]
+        assert len(scores) == len(model.loss_curve_) + 1  # and the fit
+        if y.ndim == 1:
+            assert_allclose(scores[0], -log_loss(y, model.predict_proba(X)), rtol=1e-9)
+            assert_allclose(-np.array(scores[1:]), model.loss_curve_, rtol=0.1)
+        return
+    pipeline = make_pipeline(StandardScaler(), model)
+    if place == "search":
+        pipeline = GridSearchCV(pipeline, {f"{pipeline.steps[-1][0]}__alpha": [1e-3, 1e-1]}, cv=2)
+    assert len(monitor_rows(pipeline, monitor, X, y)) > 2
+
+
+def monitor_rows(model, monitor, A, y):
+    model.fit(A, y)
+    return [row for log in monitor.get_logs(select="all") for row in log.data]
+
+
+def test_progress_bar_shows_each_fit(capsys):
+    pytest.importorskip("rich")
+    from sklearn.callback import ProgressBar
+
+    model = MultinomialLogistic(tol=1e-6).set_callbacks(ProgressBar())
+    model.fit(X, LABELS)
+    assert "MultinomialLogistic - fit" in capsys.readouterr().out
+    search = GridSearchCV(clone(model).set_callbacks(), {"alpha": [1e-3, 1e-1]}, cv=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, LABELS)
+    assert capsys.readouterr().out.count("MultinomialLogistic - fit") == 5
+
+
+@every_solver
+@every_problem
+def test_early_stopping_puts_the_best_weights_back(problem, solver):
+    model, y = model_and_y(problem, solver=solver, early_stopping=True, max_iter=30, alpha=1e-5)
+    model.fit(X[:250], y[:250], X_val=X_VAL, y_val=y[250:])
+    curve = model.validation_loss_curve_
+    assert len(curve) == len(model.loss_curve_)
+    assert model.best_iteration_ == np.argmin(curve) + 1
+    loss = ESTIMATORS[problem][3]
+    logits = model.decision_function(X_VAL)
+    held = losses.sigmoid_cross_entropy(logits, y[250:]) if loss is None else loss(logits, y[250:])
+    assert_allclose(held, min(curve), rtol=1e-9)
+    train = model.decision_function(X[:250])
+    value = losses.sigmoid_cross_entropy(train, y[:250]) if loss is None else loss(train, y[:250])
+    value += model.alpha / 2 * np.sum(model.coef_**2)
+    assert_allclose(model.objective_, value, rtol=1e-9)
+    assert model.stop_reason_ in ("tol", "validation loss") or solver == "adam"
+    plain = clone(model).set_params(early_stopping=False).fit(X, y)
+    assert not hasattr(plain, "validation_loss_curve_")
+    model.set_params(early_stopping=False).fit(X, y)
+    assert not hasattr(model, "validation_loss_curve_")
+    assert not hasattr(model, "best_iteration_")
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("solver", ["sdca", "lbfgs", "sgd"])
+def test_early_stopping_stops_where_the_held_out_loss_stalls(solver, storage):
+    y = rng.integers(0, 3, 60)  # noise, of which 40 columns learn everything
+    A = rng.standard_normal((60, 40))
+    y_val, A_val = rng.integers(0, 3, 500), storage(rng.standard_normal((500, 40)))
+    model = MultinomialLogistic(
+        solver=solver, alpha=1e-6, tol=1e-3, random_state=0, early_stopping=True, max_iter=100
+    )
+    model.fit(storage(A), y, X_val=A_val, y_val=y_val)
+    assert (model.stop_reason_, model.converged_) == ("validation loss", True)
+    assert len(model.loss_curve_) <= model.best_iteration_ + model.n_iter_no_change
+    longer = clone(model).set_params(n_iter_no_change=8)
+    longer.fit(storage(A), y, X_val=A_val, y_val=y_val)
+    assert len(longer.loss_curve_) > len(model.loss_curve_)
+    without = clone(model).set_params(early_stopping=False).fit(storage(A), y)
+    losses_ = [log_loss(y_val, m.predict_proba(A_val)) for m in (model, without)]
+    assert losses_[0] < losses_[1]
+
+
+def test_thirty_sparse_labels_do_not_stop_early():
+    """Subset accuracy is 0 for many passes, and so it is no guide."""
+    A, Y = make_multilabel_classification(
+        2000, 50, n_classes=30, n_labels=6, random_state=0, allow_unlabeled=False
+    )
+    model = MultiLabelLogistic(early_stopping=True, random_state=0, solver="sgd").fit(A, Y)
+    assert 0.1 < Y.mean() < 0.3
+    assert len(model.validation_loss_curve_) > model.n_iter_no_change + 1
+    assert model.validation_loss_curve_[0] > 1.02 * min(model.validation_loss_curve_)
+
+
+@pytest.mark.parametrize("problem", ["labels", "bce"])
+def test_validation_fraction_is_held_out(problem):
+    model, y = model_and_y(problem, early_stopping=True, solver="lbfgs")
+    sizes = []
+
+    class Counted(type(model)):
+        def _hooks(self, data, y, weights):
+            sizes.append(np.count_nonzero(data.weights))
+            return super()._hooks(data, y, weights)
+
+    Counted._parameter_constraints = type(model)._parameter_constraints
+    for fraction in (0.1, 0.4):
+        Counted(**model.get_params()).set_params(validation_fraction=fraction).fit(X, y)
+    assert sizes == [270, 180]
+
+
+def test_held_out_rows_are_not_trained_on():
+    class Spoilt(MultinomialLogistic):
+        def _hold_out(self, data, random, *given):
+            rows = split(data, self.validation_fraction, np.random.RandomState(0))
+            data.X = data.X.copy()
+            data.X[rows] *= self.spoil
+            return super()._hold_out(data, np.random.RandomState(0), *given)
+
+    Spoilt._parameter_constraints = MultinomialLogistic._parameter_constraints
+    found = []
+    for spoil in (1.0, -3.0):
+        model = Spoilt(early_stopping=True, solver="sgd", max_iter=1, random_state=0)
+        model.spoil = spoil
+        found.append(model.fit(X, LABELS))
+    assert found[0].validation_loss_curve_ != found[1].validation_loss_curve_
+    assert_array_equal(found[0].coef_, found[1].coef_)
+
+
+def test_labels_keep_their_shares_and_a_lone_row_is_trained_on():
+    class Data:
+        def __init__(self, targets, k):
+            self.targets, self.k, self.weights = targets, k, np.ones(targets.shape[0])
+
+    labels = np.repeat([0, 1, 2], [500, 300, 200]).astype(np.intc)
+    for seed in range(3):
+        held = split(Data(labels, 3), 0.1, np.random.RandomState(seed))
+        assert_array_equal(np.bincount(labels[held]), [50, 30, 20])
+        one = sparse.csr_array((labels == 2).astype(float)[:, None])
+        assert labels[split(Data(one, 1), 0.1, np.random.RandomState(seed))].tolist().count(2) == 20
+    labels = np.array([0] * 6 + [1], np.intc)
+    indicator = sparse.csr_array(np.eye(2)[labels] + np.array([1.0, 0.0]))
+    for seed in range(10):
+        for targets in (labels, indicator):
+            held = split(Data(targets, 2), 0.5, np.random.RandomState(seed))
+            assert 6 not in held
+            assert len(held) == 4
+
+
+def test_weights_of_held_out_rows_mean_repetition():
+    twice = np.r_[np.arange(50), np.arange(10)]
+    weights = np.ones(50)
+    weights[:10] = 2
+    model = MultinomialLogistic(early_stopping=True, random_state=0, solver="lbfgs")
+    a = clone(model).fit(X, LABELS, X_val=X_VAL, y_val=LABELS_VAL, sample_weight_val=weights)
+    b = clone(model).fit(X, LABELS, X_val=X_VAL[twice], y_val=LABELS_VAL[twice])
+    assert_allclose(a.validation_loss_curve_, b.validation_loss_curve_, rtol=1e-9)
+    c = clone(model).fit(X, LABELS, X_val=X_VAL, y_val=LABELS_VAL)
+    assert abs(a.validation_loss_curve_[0] / c.validation_loss_curve_[0] - 1) > 1e-6
+
+
+WRONG = {
+    "y_val is missing": ({"X_val": X_VAL}, "X_val and y_val must be given together, got X_val"),
+    "X_val is missing": ({"y_val": LABELS_VAL}, "X_val and y_val must be given together"),
+    "weights alone": ({"sample_weight_val": np.ones(50)}, "together, got sample_weight_val"),
+    "columns": ({"X_val": X_VAL[:, :3], "y_val": LABELS_VAL}, "X_val, y_val.*3 features"),
+    "rows": ({"X_val": X_VAL, "y_val": LABELS_VAL[1:]}, "X_val, y_val.*as many rows"),
+    "class": ({"X_val": X_VAL, "y_val": LABELS_VAL + 5}, r"X_val, y_val.*classes.*got \[5, 6, 7\]"),
+    "form": ({"X_val": X_VAL, "y_val": INDICATOR_VAL[:, :2]}, "X_val, y_val"),
+    "NaN": ({"X_val": X_VAL * np.nan, "y_val": LABELS_VAL}, "X_val, y_val.*NaN"),
+    "no weight": (
+        {"X_val": X_VAL, "y_val": LABELS_VAL, "sample_weight_val": np.zeros(50)},
+        "sample_weight_val.*zeros",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_held_out_rows_that_do_not_fit_are_named(case):
+    arguments, message = WRONG[case]
+    model = MultinomialLogistic(early_stopping=True)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, LABELS, **arguments)
+    assert vars(model) == vars(MultinomialLogistic(early_stopping=True))
+    with pytest.raises(ValueError, match="early_stopping must be True"):
+        MultinomialLogistic().fit(X, LABELS, X_val=X_VAL, y_val=LABELS_VAL)
+    with pytest.raises(ValueError, match=r"validation_fraction must leave rows.*got 0.9 of 3 rows"):
+        MultinomialLogistic(early_stopping=True, validation_fraction=0.9).fit(X[:3], [0, 1, 1])
+
+
+def test_pipeline_transforms_X_val_and_a_search_routes_it():
+    X_raw, X_raw_val = 100 * X + 7, 100 * X_VAL + 7
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = MultinomialLogistic(early_stopping=True, random_state=0, solver="lbfgs")
+        model.set_fit_request(X_val=True, y_val=True)
+        pipeline = make_pipeline(StandardScaler(), model, transform_input=["X_val"])
+        pipeline.fit(X_raw, LABELS, X_val=X_raw_val, y_val=LABELS_VAL)
+        scaler = StandardScaler().fit(X_raw)
+        alone = clone(model).fit(
+            scaler.transform(X_raw), LABELS, X_val=scaler.transform(X_raw_val), y_val=LABELS_VAL
+        )
+        assert_allclose(
+            pipeline[-1].validation_loss_curve_, alone.validation_loss_curve_, rtol=1e-9
+        )
+        grid = {"multinomiallogistic__alpha": [1e-3, 1e-1]}
+        search = GridSearchCV(pipeline, grid, cv=2)
+        search.fit(X_raw, LABELS, X_val=X_raw_val, y_val=LABELS_VAL)
+        best = search.best_estimator_[-1]
+        held = log_loss(LABELS_VAL, search.best_estimator_.predict_proba(X_raw_val))
+        assert_allclose(held, min(best.validation_loss_curve_), rtol=1e-9)
+
+
+def test_searches_slice_an_X_val_of_as_many_rows_as_X():
+    """The guide warns of it: scikit-learn tells arrays of rows by their length."""
+    sizes = []
+
+    class Counted(MultinomialLogistic):
+        def _hold_out(self, data, random, X_val, *others):
+            sizes.append(len(X_val))
+            return super()._hold_out(data, random, X_val, *others)
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = Counted(early_stopping=True, tol=0.1).set_fit_request(X_val=True, y_val=True)
+        search = GridSearchCV(model, {"alpha": [1e-2]}, cv=3, refit=False)
+        search.fit(X, LABELS, X_val=X, y_val=LABELS)
+        search.fit(X, LABELS, X_val=X[1:], y_val=LABELS[1:])
+    assert sizes == [200, 200, 200, 299, 299, 299]
