@@ -32,7 +32,7 @@ MODULES = (
     *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, METRIC, SDCA, ASCENT, PROBLEM),
     *(SOLVERS + name for name in ("newton", "stopping", "objective", "cholesky")),
     *(SOLVERS + name for name in ("columns", "certificate", "sgd")),
-    "skce._estimators.base",
+    *("skce._estimators.base", "skce._estimators.fitting"),
 )
 NEVER = 10**18
 

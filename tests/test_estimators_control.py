@@ -131,6 +131,7 @@ def test_stop_reason_tells_how_a_fit_ended():
     with pytest.warns(ConvergenceWarning) as caught:
         model = MultinomialLogistic(solver="adam", max_iter=2, tol=0).fit(X, LABELS)
     assert str(caught[0].message) == f"Not converged: {model.stop_reason_}."
+    assert caught[0].filename == __file__
     assert model.partial_fit(X, LABELS).stop_reason_ == "partial_fit"
 
 
@@ -391,3 +392,12 @@ def test_searches_slice_an_X_val_of_as_many_rows_as_X():
         search.fit(X, LABELS, X_val=X, y_val=LABELS)
         search.fit(X, LABELS, X_val=X[1:], y_val=LABELS[1:])
     assert sizes == [200, 200, 200, 299, 299, 299]
+
+
+@pytest.mark.usefixtures("told_at_once")
+def test_models_of_the_passes_predict_before_thresholds_are_learnt():
+    recorder = Recorder()
+    model = MultiLabelLogistic(threshold="f1", tol=0.1).set_callbacks(recorder).fit(X, INDICATOR)
+    assert_array_equal(recorder.ended[0].threshold_, [0.5] * 3)
+    assert_array_equal(recorder.final.threshold_, model.threshold_)
+    assert recorder.begun == len(model.loss_curve_) + 2  # nothing of the fits of the folds

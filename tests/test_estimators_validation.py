@@ -240,12 +240,6 @@ def test_wrong_parameter_is_named(parameter, estimator, method):
             getattr(estimator(**{parameter: value}), method)(X, LABELS)
 
 
-@both_classes
-def test_parameters_of_later_issues_are_absent(estimator):
-    later = {"top_k"}
-    assert not later & set(estimator().get_params())
-
-
 @every_method
 @both_classes
 @pytest.mark.parametrize("solver", ["adam", "adagrad"])

@@ -19,7 +19,7 @@ from test_estimators_base import (
 )
 
 from skce import MultinomialLogistic
-from skce._estimators import base
+from skce._estimators import fitting
 from skce._solvers import ascent, lbfgs
 from skce._solvers.stream import Stream
 
@@ -59,7 +59,7 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
 @pytest.mark.parametrize(
     ("solver", "owner", "name"),
     [
-        *((solver, base, "minimize") for solver in ("auto", "sdca", "lbfgs")),
+        *((solver, fitting, "minimize") for solver in ("auto", "sdca", "lbfgs")),
         ("auto", lbfgs.LBFGS, "newton_step"),
         ("sdca", ascent.SDCA, "step"),
         ("lbfgs", lbfgs.LBFGS, "step"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
 
 from skce._estimators.predict import best_class
 from skce._estimators.targets import TargetsMixin
@@ -125,6 +126,7 @@ class LabelPredictionsMixin(TargetsMixin):
         y : {ndarray, CSR matrix} of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
             Indicator in the form of the fitted y, or the best label.
         """
+        check_is_fitted(self)
         if self._form is None:
             return self.classes_[self._map_logits(X, self._labels)]
         dtype, container = self._form
