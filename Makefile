@@ -112,4 +112,4 @@ $(VENV)/%: pyproject.toml | $(VENV)/skce
 	@touch $@
 
 clean:
-	rm -rf build $(VENV) skce/*.so skce/*/*.so docs/_build docs/api
+	rm -rf build $(VENV) skce/*.so skce/*/*.so docs/_build docs/api docs/gallery

@@ -1,15 +1,35 @@
 """Sphinx configuration. Build with ``make docs``; needs no network."""
 
 import re
+import sys
+from pathlib import Path
 
 import skce
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "skce"
 author = "the skce developers"
 copyright = "2026, the skce developers"
 version = release = skce.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc"]
+extensions = [
+    *("sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_design"),
+    *("sphinx_gallery.gen_gallery", "mathml"),
+]
+html_math_renderer = "mathml"
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "plot_gallery": True,
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "min_reported_time": 1e9,
+    "doc_module": ("skce",),
+    "backreferences_dir": "gallery/uses",
+}
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"
@@ -30,7 +50,10 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"changes": [], "names": []}
+FLAT = ("changes", "contributing", "fits", "guide", "migrating", "names", "speed")
+html_sidebars = {page: [] for page in FLAT}  # without pages below them
+html_css_files = ["wide.css"]
+html_static_path = ["_static"]
 
 
 def plain_text(app, what, name, obj, options, lines):
