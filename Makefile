@@ -42,6 +42,7 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/run_peers.py --defaults
 	$(BIN)/python benchmarks/user_clock.py
 	$(BIN)/python benchmarks/small.py
+	$(BIN)/python benchmarks/tasks.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html

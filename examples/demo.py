@@ -1,200 +1,242 @@
-"""Train skce's two estimators beside scikit-learn's, print a table, save a loss-curve picture.
+"""Six tasks that skce is for, each beside the best that scikit-learn offers; a table and a picture.
 
-    python examples/demo.py [--out build/demo_loss_curve.png]
+    python examples/demo.py [--out build/demo.png]
 
-Uses only data that scikit-learn ships or draws. Every model sits in the same Pipeline with a
-StandardScaler and takes the best of the same three penalties by 5-fold grid search.
+Uses only data that scikit-learn ships or draws. Every model is at its defaults but for the penalty,
+which is the same for all models of a task: alpha = 1 / (C n).
 """
 
 import argparse
 import statistics
 import time
+import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from scipy import sparse
+from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.datasets import load_digits, make_multilabel_classification
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_digits,
+    make_classification,
+    make_multilabel_classification,
+)
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.metrics import accuracy_score, f1_score, log_loss
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 import skce
-from skce.metrics import multilabel_log_loss, neg_multilabel_log_loss_scorer
+from skce import MultiLabelLogistic, MultinomialLogistic
+from skce.metrics import multilabel_log_loss, soft_log_loss
 
 __all__ = ["main"]
 
-ALPHAS = (1e-4, 1e-3, 1e-2)
-
-
-class Task(NamedTuple):
-    """One comparison: its data, the models with the name of their penalty, and the scores."""
-
-    title: str
-    data: list
-    models: dict
-    scoring: Any
-    folds: Any
-    scores: dict
+SKCE = "skce"
 
 
 def main(argv=None):
-    """Run both comparisons and save the picture."""
+    """Run the tasks, print their table, save the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/demo_loss_curve.png"))
+    parser.add_argument("--out", type=Path, default=Path("build/demo.png"))
     args = parser.parse_args(argv)
     start = time.perf_counter()
-    digits, labels = digits_task(), multilabel_task()
     print(f"skce {skce.__version__}: cross-entropy linear models beside scikit-learn's.")
-    print(f"Each model: StandardScaler, then the best of alpha = {', '.join(map(str, ALPHAS))} by")
-    print("5-fold log loss; C of LogisticRegression is 1 / (alpha n). Scores on held-out rows;")
-    print("fit seconds: median of five fits of the chosen pipeline, one thread. Each stops by its")
-    print("own rule: skce's default within 0.1 % of the optimum, LogisticRegression at a gradient")
-    print('of 1e-4; solver="sgd" is stochastic alone, as on larger data.')
+    print("Losses are of held-out rows; seconds are of fit (the stream's of all calls), medians of")
+    print("three, one thread. All models of a task have the same penalty.\n")
+    print(f"{'':46}{'loss':>8}{'seconds':>10}")
+    figures = {}
     with threadpool_limits(limits=1):
-        for task in (digits, labels):
-            compare(task)
-    path = save_picture(digits, labels, args.out)
-    print(f"\nLoss curves: {path}\nSeconds in all: {time.perf_counter() - start:.1f}")
+        for task in (digits, raw_columns, text, votes, missing_labels, stream):
+            title, models = task()
+            print(title)
+            for name, (fit, loss) in models.items():
+                seconds, value = measured(fit, loss)
+                figures[title, name] = seconds, value
+                print(f"  {name:44}{value:8.4f}{seconds:10.4f}", flush=True)
+    path = save_picture(figures, args.out)
+    print(f"\nPicture: {path}\nSeconds in all: {time.perf_counter() - start:.1f}")
 
 
-def digits_task():
-    """Compare the classifiers of one class a row."""
+def measured(fit, loss, repeats=3):
+    """Return the median seconds of a fit, and the loss of the fitted model."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lbfgs ends at max_iter on raw columns
+            model = fit()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), loss(model)
+
+
+def fitted(model, *given, **params):
+    """Return the function that fits a copy of the model."""
+    return lambda: clone(model).fit(*given, **params)
+
+
+def digits():
+    """Ten classes, standardised pixels: what everybody has."""
     X, y = load_digits(return_X_y=True)
-    return Task(
-        title="Digits, one of 10 classes",
-        data=train_test_split(X, y, test_size=0.25, stratify=y, random_state=0),
-        models={
-            "skce.MultinomialLogistic": (skce.MultinomialLogistic(random_state=0), "alpha"),
-            '  solver="sgd"': (
-                skce.MultinomialLogistic(solver="sgd", max_iter=500, random_state=0),
-                "alpha",
-            ),
-            "LogisticRegression": (LogisticRegression(max_iter=10_000), "C"),
-            'SGDClassifier(loss="log_loss")': (_sgd(), "alpha"),
-        },
-        scoring="neg_log_loss",
-        folds=StratifiedKFold(5, shuffle=True, random_state=0),
-        scores={"log loss": _log_loss, "accuracy": _accuracy},
+    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    alpha = 1e-3
+    return f"Digits, standardised ({X.shape[0]} x {X.shape[1]}, 10 classes)", {
+        name: (fitted(make_pipeline(StandardScaler(), model), X, y), _log_loss(X_test, y_test))
+        for name, model in {
+            SKCE: MultinomialLogistic(alpha=alpha),
+            "LogisticRegression": LogisticRegression(C=1 / (alpha * len(X))),
+        }.items()
+    }
+
+
+def raw_columns():
+    """Columns between .01 and 4000, as they come."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    alpha, judge = 1e-4, _log_loss(X_test, y_test)
+    regression = LogisticRegression(C=1 / (alpha * len(X)))
+    return f"Breast cancer, raw columns ({X.shape[0]} x {X.shape[1]}, 2 classes)", {
+        SKCE: (fitted(MultinomialLogistic(alpha=alpha), X, y), judge),
+        "LogisticRegression (ends at max_iter)": (fitted(regression, X, y), judge),
+        'LogisticRegression("newton-cholesky")': (
+            fitted(clone(regression).set_params(solver="newton-cholesky"), X, y),
+            judge,
+        ),
+        "SGDClassifier": (fitted(SGDClassifier(loss="log_loss", alpha=alpha), X, y), judge),
+    }
+
+
+def text():
+    """Documents of many classes, as counts of words."""
+    rng = np.random.default_rng(0)
+    n, p, k = 4000, 10_000, 40
+    topics = 0.15 * rng.dirichlet(np.full(p, 0.01), size=k) + 0.85 * rng.dirichlet(np.full(p, 0.3))
+    y = rng.integers(0, k, n)
+    words = [rng.choice(p, size=40, p=topics[c]) for c in y]
+    rows = np.repeat(np.arange(n), 40)
+    counts = sparse.csr_array((np.ones(n * 40), (rows, np.concatenate(words))), (n, p))
+    X = TfidfTransformer().fit_transform(counts)
+    X, X_test, y, y_test = train_test_split(X, y, random_state=0)
+    alpha, judge = 1e-4, _log_loss(X_test, y_test)
+    return f"Sparse text, drawn ({X.shape[0]} x {p}, {k} classes)", {
+        SKCE: (fitted(MultinomialLogistic(alpha=alpha), X, y), judge),
+        "LogisticRegression": (fitted(LogisticRegression(C=1 / (alpha * X.shape[0])), X, y), judge),
+    }
+
+
+def votes():
+    """Shares of votes as targets; the loss is of the probabilities that votes were drawn from."""
+    rng = np.random.default_rng(0)
+    n, p, k = 2000, 30, 5
+    X = rng.normal(size=(2 * n, p))
+    truth = softmax(X @ rng.normal(scale=0.4, size=(p, k)), axis=1)
+    shares = rng.multinomial(5, truth[:n]) / 5
+    alpha = 1e-3
+
+    def judge(model):
+        return soft_log_loss(truth[n:], model.predict_proba(X[n:]))
+
+    regression = LogisticRegression(C=1 / (alpha * n))
+    repeated = np.repeat(X[:n], k, axis=0), np.tile(np.arange(k), n), shares.ravel()
+    return f"Votes of five annotators, drawn ({n} x {p}, {k} classes)", {
+        SKCE: (fitted(MultinomialLogistic(alpha=alpha), X[:n], shares), judge),
+        "LogisticRegression on the majority": (
+            fitted(regression, X[:n], shares.argmax(axis=1)),
+            judge,
+        ),
+        "LogisticRegression on weighted copies of rows": (fitted(regression, *repeated), judge),
+    }
+
+
+def missing_labels():
+    """Several labels a row, half of the entries unknown."""
+    X, Y = make_multilabel_classification(
+        n_samples=3000, n_features=50, n_classes=20, n_labels=4, length=200, random_state=0
     )
+    X, X_test, Y, Y_test = train_test_split(X.astype(float), Y, random_state=0)
+    unknown = np.random.default_rng(0).random(Y.shape) < 0.5
+    alpha = 1e-2
+
+    def judge(model):
+        return multilabel_log_loss(Y_test, model.predict_proba(X_test))
+
+    regression = OneVsRestClassifier(LogisticRegression(C=1 / (alpha * len(X))))
+    return f"Labels, half of them unknown, drawn ({X.shape[0]} x {X.shape[1]}, 20 labels)", {
+        SKCE: (fitted(MultiLabelLogistic(alpha=alpha), X, np.where(unknown, np.nan, Y)), judge),
+        "OneVsRest(LogisticRegression), unknown is no": (
+            fitted(regression, X, np.where(unknown, 0, Y)),
+            judge,
+        ),
+    }
 
 
-def multilabel_task():
-    """Compare the classifiers of several labels a row."""
-    X, y = make_multilabel_classification(
-        n_samples=2000, n_features=50, n_classes=10, n_labels=3, length=200, random_state=0
+def stream():
+    """One pass over rows in calls of 50; the loss is of each call before it is learnt."""
+    X, y = make_classification(
+        6000, 30, n_informative=12, n_classes=5, class_sep=1.0, flip_y=0.05, random_state=0
     )
-    regression = OneVsRestClassifier(LogisticRegression(max_iter=10_000))
-    return Task(
-        title="Drawn set, any of 10 labels (log loss summed over the labels)",
-        data=train_test_split(X, y, test_size=0.25, random_state=0),
-        models={
-            "skce.MultiLabelLogistic": (skce.MultiLabelLogistic(random_state=0), "alpha"),
-            '  solver="sgd"': (
-                skce.MultiLabelLogistic(solver="sgd", max_iter=500, random_state=0),
-                "alpha",
-            ),
-            "OneVsRest(LogisticRegression)": (regression, "estimator__C"),
-            "OneVsRest(SGDClassifier)": (OneVsRestClassifier(_sgd()), "estimator__alpha"),
-        },
-        scoring=neg_multilabel_log_loss_scorer,
-        folds=KFold(5, shuffle=True, random_state=0),
-        scores={"log loss": _multilabel_log_loss, "micro-F1": _micro_f1},
-    )
+    X = X * np.random.default_rng(0).lognormal(sigma=1, size=30)
+    classes, losses = np.arange(5), {}
+
+    def passed(name, model, scale):
+        def fit():
+            learner, scaler, found = clone(model), StandardScaler(), []
+            for first in range(0, len(X), 50):
+                Z, t = X[first : first + 50], y[first : first + 50]
+                if scale:
+                    Z = scaler.partial_fit(Z).transform(Z)
+                if first:
+                    found.append(log_loss(t, learner.predict_proba(Z), labels=classes))
+                learner.partial_fit(Z, t, classes)
+            losses[name] = float(np.mean(found))
+
+        return fit, lambda _: losses[name]
+
+    sgd = SGDClassifier(loss="log_loss", random_state=0)
+    average = clone(sgd).set_params(average=True)
+    models = {
+        SKCE: (MultinomialLogistic(), False),
+        "SGDClassifier": (sgd, False),
+        "StandardScaler, SGDClassifier(average=True)": (average, True),
+    }
+    return f"A stream in calls of 50, drawn ({len(X)} x 30, 5 classes)", {
+        name: passed(name, *model) for name, model in models.items()
+    }
 
 
-def compare(task):
-    """Search, refit and score every model of a task; print the table."""
-    X_train, X_test, y_train, y_test = task.data
-    n, p = X_train.shape
-    print(f"\n{task.title}: {n} x {p} training rows, {len(X_test)} test rows.")
-    print(f"Predicting the class frequencies has log loss {_prior_loss(y_train, y_test):.4f}.\n")
-    columns = ("alpha", *task.scores, "fit seconds")
-    print(f"{'model':32}" + "".join(f"{column:>13}" for column in columns))
-    print("-" * (32 + 13 * len(columns)))
-    for name, (model, parameter) in task.models.items():
-        search = GridSearchCV(
-            Pipeline([("scale", StandardScaler()), ("model", model)]),
-            {f"model__{parameter}": _grid(parameter, n)},
-            scoring=task.scoring,
-            cv=task.folds,
-        ).fit(X_train, y_train)
-        held_out = [score(search, X_test, y_test) for score in task.scores.values()]
-        seconds = _fit_seconds(search.best_estimator_, X_train, y_train)
-        figures = "".join(f"{value:13.4f}" for value in (*held_out, seconds))
-        print(f"{name:32}{ALPHAS[search.best_index_]:13g}{figures}", flush=True)
+def _log_loss(X, y):
+    return lambda model: log_loss(y, model.predict_proba(X))
 
 
-def save_picture(digits, labels, path):
-    """Draw the loss curves of the stochastic solvers on both tasks; return the path."""
+def save_picture(figures, path):
+    """Draw the seconds and the loss of each model, tasks below each other; return the path."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for ax, task in zip(axes, (digits, labels), strict=True):
-        _draw_curves(ax, task)
+    places, labels, before = [], [], None
+    for title, name in figures:
+        places.append((places[-1] + 1 if places else 0) + (title != before) * 1.3)
+        labels.append(f"{title.split(' (')[0]}\n{name}" if title != before else name)
+        before = title
+    colours = ["tab:blue" if name == SKCE else "lightgrey" for _, name in figures]
+    fig, axes = plt.subplots(1, 2, figsize=(12, 8), sharey=True, layout="constrained")
+    for ax, column, label in zip(axes, (0, 1), ("seconds", "held-out loss"), strict=True):
+        values = [figure[column] for figure in figures.values()]
+        bars = ax.barh(places, values, color=colours)
+        ax.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
+        ax.set(xscale="log", xlabel=label)
+        ax.margins(x=0.1)
+    axes[0].set_yticks(places, labels, fontsize=8)
+    axes[0].invert_yaxis()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    fig.savefig(path, dpi=120)
     return path
-
-
-def _draw_curves(ax, task):
-    X, y = StandardScaler().fit_transform(task.data[0]), task.data[2]
-    model = clone(next(iter(task.models.values()))[0]).set_params(alpha=1e-3)
-    for solver in ("sgd", "adagrad", "adam"):
-        fitted = clone(model).set_params(solver=solver).fit(X, y)
-        skce.LossCurveDisplay.from_estimator(fitted, name=f'solver="{solver}"', ax=ax)
-    optimum = model.fit(X, y).loss_curve_[-1]
-    ax.axhline(optimum, color="black", linestyle=":", label='optimum (solver="auto")')
-    ax.set(title=f"{type(model).__name__}, alpha = {model.alpha:g}", yscale="log")
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("{x:.2g}")
-    ax.legend()
-
-
-def _sgd():
-    return SGDClassifier(loss="log_loss", random_state=0)
-
-
-def _grid(parameter, n):
-    return [1 / (alpha * n) if parameter.endswith("C") else alpha for alpha in ALPHAS]
-
-
-def _fit_seconds(pipeline, X, y, repeats=5):
-    seconds = []
-    for _ in range(repeats):
-        model = clone(pipeline)
-        start = time.perf_counter()
-        model.fit(X, y)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
-def _prior_loss(y_train, y_test):
-    if y_train.ndim == 2:
-        return multilabel_log_loss(y_test, np.tile(y_train.mean(axis=0), (len(y_test), 1)))
-    return log_loss(y_test, np.tile(np.bincount(y_train) / len(y_train), (len(y_test), 1)))
-
-
-def _log_loss(model, X, y):
-    return log_loss(y, model.predict_proba(X))
-
-
-def _multilabel_log_loss(model, X, y):
-    return multilabel_log_loss(y, model.predict_proba(X))
-
-
-def _accuracy(model, X, y):
-    return accuracy_score(y, model.predict(X))
-
-
-def _micro_f1(model, X, y):
-    return f1_score(y, np.asarray(model.predict(X)), average="micro")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ SCRIPTS = {
     "run_peers": ["--quick", "--sets", "mnist", "bibtex", "iris"],
     "small": ["--quick"],
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "1", "100"],
+    "tasks": ["--quick"],
     "trace_peers": ["--quick", "--budget", "0.1", "--sets", "mnist", "bibtex", "iris"],
     "user_clock": ["--quick", "--dtypes", "float64", "--sets", "iris"],
 }
