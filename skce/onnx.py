@@ -129,11 +129,8 @@ def _indicator(model, logits, values, dtype, version):
         on = _top(model, logits, dtype, version)
     elif threshold is not None:
         on = ops.OnnxGreater(values, threshold, op_version=version)
-    elif model.loss == "bce":
-        on = ops.OnnxGreater(logits, np.zeros(1, dtype), op_version=version)
     else:
-        expected = ops.OnnxMul(values, np.array([model.mean_labels_], dtype), op_version=version)
-        on = ops.OnnxGreater(expected, np.array([0.5], dtype), op_version=version)
+        on = ops.OnnxGreater(logits, np.zeros(1, dtype), op_version=version)
     on = ops.OnnxAnd(on, model._observed[np.newaxis], op_version=version)
     return ops.OnnxCast(on, to=_number(np.int64), op_version=version)
 

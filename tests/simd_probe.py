@@ -90,11 +90,11 @@ def arguments(name, dtype):
     n = np.arange(info.minexp - info.nmant - 2, info.maxexp + 2)
     low, high, edges = 0, 1, [smallest * 99, float(info.tiny), 1 / 3, 1, 0.5, float(info.eps)]
     if name == "exp":
-        low, high = -1e4, 1e4
+        low, high = -1e4, {np.float32: 70, np.float64: 670}[dtype]
         lowest = np.log(np.longdouble(info.smallest_subnormal))
         edges = np.r_[n, n + 0.5] * np.log(2)
-        edges = np.r_[edges, np.log(highest), np.log(float(info.tiny)), float(lowest), -746, -104]
-        edges = np.r_[edges, 710, 89, lowest - np.log(2), float(info.eps), -float(info.eps), 1e-300]
+        edges = np.r_[edges, np.log(float(info.tiny)), float(lowest), -746, -104, 670, 70]
+        edges = np.r_[edges, lowest - np.log(2), float(info.eps), -float(info.eps), 1e-300]
     elif name == "log":
         low, high = np.sqrt(0.5), highest
         power = 2.0 ** n[(n >= 0) & (n < info.maxexp)]

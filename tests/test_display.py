@@ -269,7 +269,7 @@ def test_threshold_of_a_name_of_shares_and_of_a_class(pyplot):
     by_number = ThresholdDisplay.from_estimator(model, X, TAGS, 1)
     assert_array_equal(display.frame()["f1"], by_number.frame()["f1"])
     assert display.ax_.get_title() == "Label bee"
-    assert display.threshold == pytest.approx(0.5 / model.mean_labels_)
+    assert display.threshold == pytest.approx(model.share_threshold_)
     labels = np.array(names)[y]
     single = make_pipeline(StandardScaler(), MultinomialLogistic()).fit(X, labels)
     display = ThresholdDisplay.from_estimator(single, X, labels, "cat")

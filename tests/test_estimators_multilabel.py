@@ -142,7 +142,7 @@ def test_label_is_on_above_its_threshold(loss, container, threshold):
     elif loss == "bce":
         expected = shares > 0.5
     else:
-        expected = shares * Y[Y.any(axis=1)].sum(axis=1).mean() > 0.5
+        expected = shares > model.share_threshold_
     assert_array_equal(dense(model.predict(X)), expected)
 
 
@@ -248,9 +248,19 @@ def rare(generator):
     return A, (level + generator.logistic(size=level.shape) > 0) * 1.0
 
 
+def one_of_many(generator):
+    """One of 30 labels in a third of the rows, none in the others."""
+    A = generator.standard_normal((1500, 5))
+    level = 2 * A @ generator.standard_normal((5, 30)) + generator.gumbel(size=(1500, 30))
+    y = np.eye(30)[level.argmax(axis=1)]
+    y[generator.random(1500) > 0.3] = 0
+    return A, y
+
+
 @pytest.mark.parametrize("seed", then_long(range(6)))
 @pytest.mark.parametrize("observed", [1, 0.5, 0.2])
-@pytest.mark.parametrize("draw", [topics, apart, rare])
+@pytest.mark.parametrize("draw", [topics, apart, rare, one_of_many])
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
 def test_softmax_labels_are_nearly_those_of_the_best_threshold(draw, observed, seed):
     generator = np.random.default_rng(seed)
     A, y = draw(generator)
@@ -260,10 +270,31 @@ def test_softmax_labels_are_nearly_those_of_the_best_threshold(draw, observed, s
     assert model.mean_labels_ == pytest.approx(
         y[labelled].sum(axis=1).mean(), rel=1e-9 if observed == 1 else 0.3
     )
-    for rows in (labelled, slice(None)):
+    for rows, least in ((labelled, 0.92), (slice(None), 0.75)):
         shares = model.predict_proba(A[rows])
         best = max(f1(y[rows], shares > threshold) for threshold in np.geomspace(1e-3, 1, 100))
-        assert f1(y[rows], model.predict(A[rows])) > 0.88 * best
+        assert f1(y[rows], model.predict(A[rows])) > least * best
+
+
+def test_share_threshold_is_half_of_the_highest_f1_to_expect():
+    generator = np.random.default_rng(0)
+    A, y = rare(generator)
+    weight = generator.integers(0, 3, len(A))
+    y[:20, 0] = np.nan
+    model = MultiLabelLogistic(loss="softmax").fit(A, y, sample_weight=weight)
+    rows = np.flatnonzero((np.nansum(y, axis=1) > 0) & (weight > 0))
+    proba = np.minimum(model.predict_proba(A[rows]) * model.mean_labels_, 1)
+    of_entry = np.broadcast_to(weight[rows, np.newaxis], proba.shape)
+
+    def expected(threshold):
+        on = of_entry * (proba > threshold)
+        return 2 * (on * proba).sum() / (on.sum() + (of_entry * proba).sum())
+
+    best = max(map(expected, proba.ravel()))
+    assert model.share_threshold_ * model.mean_labels_ == pytest.approx(best / 2, rel=1e-9)
+    stream = MultiLabelLogistic(loss="softmax").partial_fit(A, y, sample_weight=weight)
+    assert stream.share_threshold_ == 0.5 / stream.mean_labels_
+    assert not hasattr(model.set_params(loss="bce").fit(A, y), "share_threshold_")
 
 
 def test_scale_of_large_targets_does_not_move_the_threshold():

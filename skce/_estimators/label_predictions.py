@@ -22,7 +22,7 @@ class LabelPredictionsMixin(TargetsMixin):
     loss: str
     threshold: Any
     top_k: Any
-    mean_labels_: float
+    share_threshold_: float
     threshold_: Any
     _form: Any
     _observed: Any
@@ -45,12 +45,7 @@ class LabelPredictionsMixin(TargetsMixin):
         if self._form is None:
             return best_class(logits) if len(self.classes_) > 1 else np.zeros(len(logits), int)
         threshold = self._thresholds(logits.dtype)
-        if threshold is not None:
-            on = self._shares(logits) > threshold
-        elif self.loss == "bce":
-            on = logits > 0
-        else:
-            on = self._shares(logits) * self.mean_labels_ > 0.5
+        on = logits > 0 if threshold is None else self._shares(logits) > threshold
         return on & self._observed
 
     def _check_rule(self, k, form, dtype):
@@ -65,7 +60,9 @@ class LabelPredictionsMixin(TargetsMixin):
             raise ValueError(f"top_k must be at most the {k} labels of y, got {self.top_k}.")
 
     def _thresholds(self, dtype):
-        """Return the thresholds of the labels, None for those of the loss."""
+        """Return the thresholds of the labels, None for logits of 0."""
+        if self.threshold is None and self.loss == "softmax":
+            return np.full(1, self.share_threshold_, dtype)
         if not isinstance(self.threshold, str):
             return self._vector("threshold", len(self.classes_), dtype)
         if not hasattr(self, "threshold_"):

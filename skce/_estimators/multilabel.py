@@ -11,7 +11,7 @@ from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.encoded import Encoded
 from skce._estimators.label_predictions import LabelPredictionsMixin
 from skce._estimators.targets import balanced_pos_weight, constant_labels
-from skce._estimators.thresholds import thresholds_of_folds
+from skce._estimators.thresholds import expected_f1, labelled_sample, thresholds_of_folds
 from skce._estimators.validation import (
     Interval,
     StrOptions,
@@ -49,8 +49,8 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         far; 1 for a label that has but one of them.
     threshold : float, array-like of shape (n_labels,) or "f1", default=None
         A label is on where its probability or share is above this, and off at it. None is 0.5 for
-        "bce"; for "softmax" a label is on where share · `mean_labels_` is above 0.5, since a share
-        is the probability of the label divided by the number of labels in such rows (see Notes).
+        "bce", and for "softmax" `share_threshold_`, since a share is the probability of the label
+        divided by the number of labels in such rows (see Notes).
         "f1" learns `threshold_` in `fit`: the threshold of the highest F1 of each label, on
         probabilities of rows held out, each third of them by a fit of the others (three more fits);
         not for `partial_fit`. A label that no training row shows, all NaN, is off. None where y has
@@ -136,6 +136,8 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         Intercepts.
     threshold_ : ndarray of shape (n_labels,)
         Thresholds that `fit` has learnt, with ``threshold="f1"``.
+    share_threshold_ : float
+        Threshold of the shares, with ``loss="softmax"``.
     mean_labels_ : float
         Mean number of labels of the training rows that have any, targets above 1 counting as 1; 0
         if none has. Of rows with missing entries an estimate, see Notes.
@@ -192,8 +194,11 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
     of labelled rows divided by their number of labels, 1/`mean_labels_`, so share · `mean_labels_`
     stands for the probability that the label is on in a row that has any. In a row with missing
     entries M is its observed labels and, for each missing entry, the rate at which entries observed
-    beside a label are on. For F1 a lower `threshold` is often better: the best is half of the F1
-    that it reaches [8]_.
+    beside a label are on. The threshold of such probabilities that is best for F1 is half of the F1
+    that it reaches [8]_: `share_threshold_` is that of the F1 to expect in labelled rows of the
+    training data, if these probabilities are right, divided by `mean_labels_`. A row of equal
+    shares stays off unless its labels are more likely on than off. Without a `fit`, by
+    `partial_fit` alone, it is 0.5 / `mean_labels_`, where a label is as likely on as off.
 
     Labels (n,) are read one-vs-rest: `predict` gives the best label, `predict_proba` rows are
     divided by their sum, two labels are one sigmoid.
@@ -306,14 +311,25 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
     def _finish(self, X, y, weights):
         """Learn what is learnt after the coefficients: thresholds."""
         self.__dict__.pop("threshold_", None)
+        if self.loss != "softmax":
+            self.__dict__.pop("share_threshold_", None)
+        elif self._form is not None:
+            self._learn_share_threshold(X, sparse.csr_array(read_y(y)), weights)
         if isinstance(self.threshold, str):
             self.threshold_ = thresholds_of_folds(self, X, sparse.csr_array(read_y(y)), weights)
+
+    def _learn_share_threshold(self, X, y, weights):
+        rows = labelled_sample(y, weights)
+        if len(rows):
+            proba = np.minimum(self.predict_proba(X[rows]) * self.mean_labels_, 1)
+            best = expected_f1(proba, weights[rows]) / 2 / self.mean_labels_
+            self.share_threshold_ = max(best, min(self.share_threshold_, 1 / y.shape[1]))
 
     def _fitted(self, data, coef, intercept):
         fitted = super()._fitted(data, coef, intercept)
         if isinstance(self.threshold, str):  # for callbacks, until it is learnt
-            labels = fitted["mean_labels_"] if self.loss == "softmax" else 1.0
-            fitted["threshold_"] = np.full(data.k, 0.5 / (labels or 1.0))
+            half = fitted["share_threshold_"] if self.loss == "softmax" else 0.5
+            fitted["threshold_"] = np.full(data.k, half)
         return fitted
 
     def _checked_params(self, streaming=False):
@@ -357,13 +373,16 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
             raise ValueError("y must have the form of the first call, labels or an indicator.")
         kind = _kernels.Loss.MULTILABEL_SOFTMAX if self._shared(k, form) else _kernels.Loss.SIGMOID
         counts = label_counts(targets, weights, seen)
+        mean_labels = float(counts[2] / (counts[3] or 1.0))
         attributes = {
             "classes_": classes,
             "label_names_": names,
-            "mean_labels_": float(counts[2] / (counts[3] or 1.0)),
+            "mean_labels_": mean_labels,
             "_observed": counts[4 : 4 + k] > 0,
             "_form": form,
         }
+        if self.loss == "softmax":
+            attributes["share_threshold_"] = 0.5 / mean_labels if mean_labels else 1.0
         if self.pos_weight is not None and self.loss == "softmax":
             raise ValueError('pos_weight must be None for loss="softmax".')
         if isinstance(self.pos_weight, str):

@@ -1,4 +1,4 @@
-"""Thresholds of labels of the highest F1."""
+"""Thresholds of labels of the highest F1, of all labels or of each."""
 
 import warnings
 
@@ -12,8 +12,10 @@ from sklearn.utils import check_random_state
 from skce.losses._checks import check_proba, check_targets, some_row_weight
 from skce.losses._read import read_targets
 
-__all__ = ["best_thresholds", "thresholds_of_folds"]
+__all__ = ["best_thresholds", "expected_f1", "labelled_sample", "thresholds_of_folds"]
 
+SAMPLE = 1 << 20  # probabilities that tell of the F1 to expect
+LEAST_ROWS = 64  # of them, however many labels
 FOLDS = 3  # as LibMultiLabel, which chooses thresholds for linear models by default
 
 
@@ -102,3 +104,26 @@ def thresholds_of_folds(model, X, y, weights, entry_weight=None):
             twin.fit(X[part], y[part], weights[part], **given)
         held_out[rest] = twin.predict_proba(X[rest])
     return best_thresholds(y[rows], held_out[rows], sample_weight=weights[rows])
+
+
+def labelled_sample(y, weights):
+    """Return rows, spread evenly, of those of CSR y (n, K) that have a weight and a label."""
+    has_label = np.diff(np.append(0, np.cumsum(y.data > 0))[y.indptr]) > 0
+    rows = np.flatnonzero(has_label & (weights > 0))
+    most = max(SAMPLE // y.shape[1], LEAST_ROWS)
+    return rows[:: -(-len(rows) // most) or 1]
+
+
+def expected_f1(proba, weights):
+    """Return the highest F1 of one threshold to expect if proba (n, K) are right; 0 for no rows.
+
+    With labels on above t it is 2 S(t) / (N(t) + S(0)), S summing probabilities above t and N
+    counting them, both weighted. It is highest at half of itself: Dinkelbach's method.
+    """
+    best, last = 0.0, -1.0
+    total = float(weights @ proba.sum(axis=1))
+    while best > last:
+        last, on = best, proba > best / 2
+        hits = float(weights @ np.where(on, proba, 0).sum(axis=1))
+        best = 2 * hits / ((float(weights @ on.sum(axis=1)) + total) or 1.0)
+    return last

@@ -227,6 +227,5 @@ def _threshold_of(model, j, k):
     if isinstance(threshold, str):
         threshold = model.threshold_
     if threshold is None:
-        shared = getattr(model, "loss", None) == "softmax"
-        threshold = 0.5 / (getattr(model, "mean_labels_", 0) or 1) if shared else 0.5
+        threshold = getattr(model, "share_threshold_", 0.5)
     return float(np.broadcast_to(threshold, k)[j])
