@@ -5,29 +5,46 @@ from pathlib import Path
 
 from skce import losses, metrics, optim
 from skce._estimators.multilabel import MultiLabelLogistic
+from skce._estimators.multilabel_cv import MultiLabelLogisticCV
 from skce._estimators.multinomial import MultinomialLogistic
+from skce._estimators.multinomial_cv import MultinomialLogisticCV
+from skce._estimators.path import path
 from skce._estimators.penalty import alpha_from_C
 from skce._estimators.persistence import InconsistentVersionWarning
-from skce.display import CoefficientDisplay, LossCurveDisplay, ThresholdDisplay
+from skce.display import (
+    CoefficientDisplay,
+    CVDisplay,
+    LossCurveDisplay,
+    PathDisplay,
+    ThresholdDisplay,
+)
 
 __all__ = [
+    "CVDisplay",
     "CoefficientDisplay",
     "InconsistentVersionWarning",
     "LossCurveDisplay",
     "MultiLabelLogistic",
+    "MultiLabelLogisticCV",
     "MultinomialLogistic",
+    "MultinomialLogisticCV",
+    "PathDisplay",
     "ThresholdDisplay",
     "alpha_from_C",
     "get_include",
     "losses",
     "metrics",
     "optim",
+    "path",
     "show_versions",
 ]
 
 __version__ = version("skce")
 
-for public in (InconsistentVersionWarning, MultiLabelLogistic, MultinomialLogistic):
+for public in (
+    *(InconsistentVersionWarning, MultiLabelLogistic, MultinomialLogistic),
+    *(MultiLabelLogisticCV, MultinomialLogisticCV),
+):
     public.__module__ = "skce"  # the path that files of models keep
 del public
 

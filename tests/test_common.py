@@ -6,7 +6,12 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skce import MultiLabelLogistic, MultinomialLogistic
+from skce import (
+    MultiLabelLogistic,
+    MultiLabelLogisticCV,
+    MultinomialLogistic,
+    MultinomialLogisticCV,
+)
 
 CONFIGURATIONS = [
     MultinomialLogistic(),
@@ -61,3 +66,21 @@ def test_estimator_check(estimator, check):
         ):  # 100 passes do not suffice on some of the checks' data
             warnings.simplefilter("ignore", ConvergenceWarning)
         check(estimator)
+
+
+few_rows = pytest.mark.filterwarnings("ignore:The least populated class")  # fewer than the folds
+
+
+@parametrize_with_checks([MultinomialLogisticCV(2, cv=2), MultiLabelLogisticCV(2, cv=2)])
+@few_rows
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_estimator_check_of_two_folds(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks([MultinomialLogisticCV(), MultiLabelLogisticCV()])
+@few_rows
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.long
+def test_estimator_check_of_a_cross_validation(estimator, check):
+    check(estimator)

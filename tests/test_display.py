@@ -16,10 +16,14 @@ from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 
 from skce import (
     CoefficientDisplay,
+    CVDisplay,
     LossCurveDisplay,
     MultiLabelLogistic,
     MultinomialLogistic,
+    MultinomialLogisticCV,
+    PathDisplay,
     ThresholdDisplay,
+    path,
 )
 from skce.metrics import best_thresholds
 
@@ -105,6 +109,8 @@ def test_frame_needs_no_matplotlib_and_plot_says_so(monkeypatch):
     for other in (
         CoefficientDisplay(coef=[[1.0, -2.0]], class_names=["a"], feature_names=["x", "y"]),
         ThresholdDisplay(thresholds=[0.0], precision=[1.0], recall=[1.0], f1=[1.0]),
+        CVDisplay(alphas=[1.0], scores=[[[0.5]]]),
+        PathDisplay(alphas=[1.0], coefs=[[1.0, 2.0]]),
     ):
         assert len(other.frame()) >= 3
         with pytest.raises(ImportError, match=r"Display\.plot needs matplotlib"):
@@ -286,3 +292,43 @@ def test_wrong_predictions_of_a_label_are_named(pyplot):
         ThresholdDisplay.from_predictions([np.nan], [0.5])
     nothing = ThresholdDisplay.from_predictions([0, 0], [0.5, 0.2])
     assert_array_equal(nothing.frame()["f1"], 0)
+
+
+@pytest.mark.parametrize("ratios", [None, [0.0, 0.5]])
+def test_scores_of_a_cross_validation_are_drawn_with_their_standard_errors(pyplot, ratios):
+    model = MultinomialLogisticCV([0.1, 0.03, 0.01], cv=3, l1_ratios=ratios, random_state=0)
+    pipe = make_pipeline(StandardScaler(), model).fit(X, y)
+    display = CVDisplay.from_estimator(pipe)
+    data, scores = display.frame(), model.scores_.reshape(3, -1)
+    made = ~np.isnan(scores[0])
+    assert_array_equal(data["score"], scores.mean(axis=0)[made])
+    assert_array_equal(data["error"], (scores.std(axis=0, ddof=1) / np.sqrt(3))[made])
+    assert_array_equal(data["alpha"], np.tile(model.alphas_, len(ratios or [0]))[made])
+    assert_array_equal(data["l1_ratio"], np.repeat(ratios or [0], 3)[made])
+    assert len(display.lines_) == len(ratios or [0])
+    x, score = display.lines_[0].lines[0].get_data()
+    assert_array_equal(x, data["alpha"][: len(x)])
+    assert_array_equal(score, data["score"][: len(x)])
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert f"Chosen, {model.alpha_:.3g}" in labels
+    assert display.ax_.get_xscale() == "log"
+    assert display.figure_ is display.ax_.figure
+
+
+def test_path_of_an_output_is_drawn_for_its_largest_features(pyplot):
+    found = path(X, y, [0.1, 0.01, 0.001])
+    names = ["a", "b", "c", "d"]
+    display = PathDisplay.from_path(found, output=2, feature_names=names, n_features=2)
+    largest = np.argsort(-np.abs(found.coefs[:, 2]).max(axis=0))[:2]
+    assert [line.get_label() for line in display.lines_] == [names[j] for j in largest]
+    for line, j in zip(display.lines_, largest, strict=True):
+        alphas, coef = line.get_data()
+        assert_array_equal(alphas, found.alphas)
+        assert_array_equal(coef, found.coefs[:, 2, j])
+    assert display.ax_.get_title() == "Output 2"
+    assert list(display.frame()) == ["alpha", *(names[j] for j in largest)]
+    two = PathDisplay.from_path(path(X[y > 0], y[y > 0], [0.1]))
+    assert two.ax_.get_title() == "Output 2"  # the class of the one row of coefficients
+    assert two.lines_[0].get_label().startswith("x")
+    with pytest.raises(ValueError, match=r"output must be in 0..2, got 3"):
+        PathDisplay.from_path(found, output=3)

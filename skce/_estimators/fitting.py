@@ -200,6 +200,12 @@ class FitMixin(CallbackSupportMixin):
                 ended = None if reason else found.ended
                 found = judged(problem, problem.to_centred(*best))
                 found = replace(found, curve=control.curve, passes=control.passes, ended=ended)
+        if found.ended:
+            warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=7)
+        return self._run_of(problem, found, reason)
+
+    def _run_of(self, problem, found, reason=None):
+        """Set the attributes of the run that found the optimum; return coef and intercept."""
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
@@ -244,6 +250,8 @@ class FitMixin(CallbackSupportMixin):
                 coef[:], intercept[:] = 0, 0
                 objective = at_zero
                 ended = "the loss did not fall below that of zero coefficients"
+        if ended:
+            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=7)
         self.objective_, self.certified_ = objective, False
         self.dual_gap_ = self.gap_estimate_ = np.nan
         self._ended(reason, ended, curve, len(curve))
@@ -251,8 +259,6 @@ class FitMixin(CallbackSupportMixin):
 
     def _ended(self, reason, problem, curve, passes):
         """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
-        if problem:
-            warnings.warn(f"Not converged: {problem}.", ConvergenceWarning, stacklevel=8)
         self.stop_reason_ = problem or reason or "tol"
         self.converged_ = not problem and reason != BY_CALLBACK
         self.loss_curve_, self.n_iter_ = [*curve], int(np.ceil(passes))

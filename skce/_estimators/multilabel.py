@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 
 from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
@@ -316,7 +317,13 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         elif self._form is not None:
             self._learn_share_threshold(X, sparse.csr_array(read_y(y)), weights)
         if isinstance(self.threshold, str):
-            self.threshold_ = thresholds_of_folds(self, X, sparse.csr_array(read_y(y)), weights)
+            rows = sparse.csr_array(read_y(y))
+            self.threshold_ = thresholds_of_folds(self._without_threshold(), X, rows, weights)
+
+    def _without_threshold(self):
+        """Return the model, not fitted, that tells the probabilities of rows held out."""
+        quiet = {"threshold": None, "warm_start": False, "verbose": 0}
+        return clone(self).set_params(**quiet).set_callbacks()
 
     def _learn_share_threshold(self, X, y, weights):
         rows = labelled_sample(y, weights)
@@ -336,11 +343,14 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         params = super()._checked_params(streaming)
         if streaming and isinstance(self.threshold, str):
             raise ValueError('threshold must not be "f1" in partial_fit: it takes a fit to learn.')
+        self._check_threshold()
+        return params
+
+    def _check_threshold(self):
         if self.threshold is not None and self.top_k is not None:
             raise ValueError(
                 f"top_k must be None with a threshold, got {self.top_k} and {self.threshold!r}."
             )
-        return params
 
     def _encode(self, X, y, weights, known, seen):
         container = None

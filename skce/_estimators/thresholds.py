@@ -85,7 +85,7 @@ def _best_threshold(y, proba, weight):
 def thresholds_of_folds(model, X, y, weights, entry_weight=None):
     """Return the best thresholds for probabilities of rows that fits of the others give.
 
-    X, CSR y (n, K) and weights (n,) are checked.
+    The model is not fitted itself. X, CSR y (n, K) and weights (n,) are checked.
     """
     rows = np.flatnonzero(weights)
     if len(rows) < 2:
@@ -96,7 +96,7 @@ def thresholds_of_folds(model, X, y, weights, entry_weight=None):
     held_out = np.empty(y.shape, X.dtype)
     for fitted, others in folds.split(rows):
         part, rest = rows[fitted], rows[others]
-        twin = clone(model).set_params(threshold=None, warm_start=False, verbose=0).set_callbacks()
+        twin = clone(model)
         with warnings.catch_warnings():  # the fit of all rows warns
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", UserWarning)

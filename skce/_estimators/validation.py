@@ -13,8 +13,9 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics._scorer import _Scorer
-from sklearn.utils import column_or_1d
+from sklearn.utils import Bunch, _safe_indexing, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import _raise_for_params, _routing_enabled, process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -46,8 +47,11 @@ __all__ = [
     "probability_rows",
     "read_classes",
     "read_y",
+    "routed_params",
+    "rows_of",
     "same_classes",
     "scaled_weights",
+    "share_vector",
     "union_of_classes",
 ]
 
@@ -379,3 +383,32 @@ def class_weights(class_weight, classes, counts):
     if unknown and any(c not in class_weight for c in names):
         raise ValueError(f"class_weight must name classes of y, got {unknown}.")
     return check_weight("class_weight", [class_weight.get(c, 1.0) for c in names], len(names))
+
+
+def share_vector(name, values, most, zero=False):
+    """Return positive numbers, or 0 where that is allowed, up to the most, as a vector."""
+    values = read_array(name, values)
+    least = 0 if zero else np.finfo(float).tiny
+    good = values.ndim == 1 and len(values) > 0 and values.dtype.kind in NUMBERS
+    values = values.astype(np.float64) if good else values
+    if not good or not ((values >= least) & (values <= most) & (values < np.inf)).all():
+        above = "at least" if zero else "above"
+        upper = f" and at most {most:g}" if most < np.inf else ""
+        raise ValueError(f"{name} must be numbers {above} 0{upper}, got {values}.")
+    return values
+
+
+def rows_of(values, rows):
+    """Return some rows of an array, a frame, a list; anything else as it is."""
+    return _safe_indexing(values, rows) if hasattr(values, "__len__") else values
+
+
+def routed_params(estimator, sample_weight, params):
+    """Return what `fit` passes to the splitter and to the scorer of a cross-validation."""
+    if _routing_enabled():
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        routed = process_routing(estimator, "fit", **weights, **params)
+        return Bunch(splitter=routed["splitter"], scorer=routed.get("scorer", Bunch(score={})))
+    _raise_for_params(params, estimator, "fit", allow=["groups"])
+    score = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return Bunch(splitter=Bunch(split=params), scorer=Bunch(score=score))

@@ -116,9 +116,7 @@ def _settled(problem, found, tol):
         gap, estimate = max(found.gap - above, 0.0), max(found.estimate - above, 0.0)
         found = replace(found, gap=gap, estimate=estimate, **zero)
     if not problem.beats_constants(found.objective):
-        W = problem.constants()
-        value = problem.objective(W) if W.any() else problem.at_zero
-        gap = value - problem.entropy if problem.alpha else np.nan
+        W, value, gap = Objective(problem).certified(problem.constants())
         ended = found.ended or "the objective did not fall below that of the best constants"
         found = replace(found, W=W, objective=value, gap=gap, estimate=gap, ended=ended)
     if found.gap <= problem.goal(found.objective, tol):

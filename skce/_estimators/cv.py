@@ -1,0 +1,334 @@
+"""Cross-validation of the penalty, which both estimators share."""
+
+import copy
+import time
+import warnings
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.callback import with_callbacks
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import check_is_fitted
+
+from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.fitting import OPTIMISERS
+from skce._estimators.validation import (
+    Interval,
+    StrOptions,
+    _fit_context,
+    check_weights,
+    check_X,
+    read_y,
+    routed_params,
+    rows_of,
+    share_vector,
+)
+from skce._kernels.threads import one_blas_thread
+from skce._solvers.path import Sweep, held_out_loss, proven, strongest_alpha, with_penalty
+from skce._solvers.problem import Problem
+from skce._solvers.result import Limits, Result
+
+__all__ = ["SHARED", "CrossValidatedMixin", "constraints_with_cv", "path_alphas", "weighted_data"]
+
+PER_DECADE = 2  # default alphas
+FOLDS = 5  # by default
+PATIENCE = 2  # alphas in a row, worse than the best, after which weaker ones are given up
+SHARED = (
+    *("fit_intercept", "class_weight", "label_smoothing"),
+    *("loss", "pos_weight", "threshold", "top_k"),
+    *("max_iter", "tol", "random_state", "verbose"),
+)
+
+
+def constraints_with_cv(estimator):
+    """Return the constraints of an estimator's parameters that its CV has too, and of its own."""
+    given = estimator._parameter_constraints
+    return {
+        **{name: given[name] for name in SHARED if name in given},
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "l1_ratios": ["array-like", None],
+        "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "one_standard_error": ["boolean"],
+        "refit": ["boolean"],
+        "solver": [StrOptions({"auto", *OPTIMISERS})],
+    }
+
+
+def path_alphas(alphas, problem, l1_ratios):
+    """Return the alphas of a path, from strong to weak; of a number of them, the default ones."""
+    if isinstance(alphas, Integral):
+        first = max(strongest_alpha(problem, ratio) for ratio in l1_ratios)
+        return first * 10.0 ** (-np.arange(int(alphas)) / PER_DECADE)
+    return -np.unique(-share_vector("alphas", alphas, np.inf))
+
+
+def weighted_data(estimator, X, y, sample_weight):
+    """Return the Encoded data of a fit and the row weights; raise where no row has a weight."""
+    weights = check_weights(sample_weight, X.shape[0])
+    data = estimator._encode(X, y, weights, None, 0)
+    if not data.weights.any():
+        raise ValueError(
+            "sample_weight and class_weight must leave a row with weight, got zero weight for "
+            "every row."
+        )
+    return data, weights
+
+
+class CrossValidatedMixin(BaseCrossEntropy):
+    """Fits a path of penalties and takes the one whose models of folds score best on other rows."""
+
+    allow_new_classes = False
+    alphas: Any
+    l1_ratios: Any
+    cv: Any
+    scoring: Any
+    solver: str
+    refit: bool
+    one_standard_error: bool
+
+    @property
+    def partial_fit(self):  # type: ignore[override]
+        """Not there: an estimator with the chosen `alpha_` learns from streams."""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute 'partial_fit'")
+
+    @property
+    def penalty(self):
+        """Name of the chosen penalty: SelectFromModel takes a threshold of 1e-5 for "l1"."""
+        check_is_fitted(self)
+        return "l1" if self.l1_ratio_ == 1 else "elasticnet" if self.l1_ratio_ > 0 else "l2"
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit all penalties, choose one, and fit all rows with it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features. float32 is kept, anything else becomes float64; C-ordered arrays and CSR
+            are not copied.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Targets, as the class's docstring tells.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative row weights, of the fits and of the rows held out; with metadata routing a
+            scorer has to ask for them.
+        **params : dict
+            ``groups`` for the splitter; with metadata routing whatever the splitter and the scorer
+            ask for.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y, sample_weight or a combination of parameters does not fit; the estimator is
+            then as it was before the call.
+        """
+        context = self._init_callback_context(max_subtasks=None)
+        with self._unchanged_on_error(), one_blas_thread():
+            routed = routed_params(self, sample_weight, params)
+            ratios = [0.0] if self.l1_ratios is None else self.l1_ratios
+            ratios = share_vector("l1_ratios", ratios, 1.0, zero=True)
+            if ratios.any() and self.solver == "lbfgs":
+                raise ValueError(f"l1_ratios must be 0 for solver='lbfgs', got {ratios.tolist()}.")
+            self._checked()
+            given, X = X, check_X(self, X, reset=True)
+            data, weights = weighted_data(self, X, y, sample_weight)
+            rows = read_y(y)
+            if rows.ndim == 2 and rows.shape[1] == 1 and data.attributes.get("_form") is None:
+                rows = rows.ravel()
+            folds = self._folds(X, rows, data.weights, routed.splitter.split)
+            rng = check_random_state(self.random_state)
+            problem = Problem.of(*(data, self.label_smoothing, 1.0, 0.0, self.fit_intercept, rng))
+            self.alphas_ = path_alphas(self.alphas, problem, ratios)
+            to_score = dict(routed.scorer.score)
+            if to_score.get("sample_weight") is not None:
+                to_score["sample_weight"] = weights
+            named = given if hasattr(given, "columns") else X  # names of the features are checked
+            score = self._scores_of(data, problem, named, rows, to_score)
+            metadata = None if sample_weight is None else {"sample_weight": weights}
+            told = {"estimator": self, "X": X, "y": rows, "metadata": metadata}
+            context.call_on_fit_task_begin(**told)
+            stops: list = []
+            begin = partial(self._begin_model, context, told, data, problem, stops)
+            with np.errstate(all="ignore"):  # what overflows is never the best
+                self._search(problem, folds, ratios, score, rng, data, begin, stops)
+            self._finish(X, y, weights)
+            context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: vars(self))
+            if data.notice:
+                warnings.warn(data.notice, UserWarning, stacklevel=4)
+        return self
+
+    def _checked(self):
+        """Raise where parameters do not go together."""
+
+    def _begin_model(self, context, told, data, problem, stops):
+        """Tell callbacks that a model begins; return a function of its result to tell of its end.
+
+        That one adds to `stops` whether they want the search to end.
+        """
+        if not hasattr(self, "_skl_callbacks"):
+            return lambda found: None
+        task = context.subcontext(task_name="model").call_on_fit_task_begin(**told)
+
+        def end(found):
+            def reached():
+                return self._fitted(data, *problem.from_centred(found.W))
+
+            if task.call_on_fit_task_end(**told, reconstruction_attributes=reached):
+                stops.append(found)
+
+        return end
+
+    def _folds(self, X, y, weights, params):
+        """Return the test rows, and what each training and test row counts times its weight."""
+        n, total, folds = X.shape[0], weights.sum(), []
+        number = self.cv
+        if number is None:
+            most = np.unique(y, return_counts=True)[1].max() if y.ndim == 1 else n
+            number = max(2, min(FOLDS, int(most)))
+        cv = check_cv(number, y if y.ndim == 1 else None, classifier=True)
+        for split in cv.split(X, y, **params):
+            train, test = (np.arange(n)[rows] for rows in split)
+            times = [np.bincount(rows, minlength=n) for rows in (train, test)]
+            sums = [weights @ counts for counts in times]
+            if not all(sums):
+                raise ValueError(
+                    "cv must leave training and test rows with weight in each split, got a split "
+                    f"with {sums[0]:.3g} and {sums[1]:.3g}."
+                )
+            folds.append((test, *(c * (total / s) for c, s in zip(times, sums, strict=True))))
+        if not folds:
+            raise ValueError("cv must give a split, got none.")
+        return folds
+
+    def _scores_of(self, data, problem, X, y, params):
+        """Return a function of a fold and its W: the score of the rows that it holds out."""
+        if self.scoring is None:
+            return lambda fold, W: -held_out_loss(problem, problem.weights * fold[2], W)
+        scorer = check_scoring(self, scoring=self.scoring)
+
+        def score(fold, W):
+            model = copy.copy(self)
+            model._publish(data, *problem.from_centred(W))
+            of_rows = {name: rows_of(value, fold[0]) for name, value in params.items()}
+            return scorer(model, rows_of(X, fold[0]), rows_of(y, fold[0]), **of_rows)
+
+        return score
+
+    def _search(self, problem, folds, ratios, score, rng, data, begin, stops):
+        """Fit the path and set the attributes; end early where `stops` is not empty."""
+        limits = Limits(self.tol, self.max_iter, prove=False)
+        sweep = Sweep(problem, [fold[1] for fold in folds], rng, limits, self.solver, begin)
+        self.scores_ = np.full((len(folds), len(ratios), len(self.alphas_)), np.nan)
+        kept: dict = {}
+        failed, made, began = "", [0, 0], time.perf_counter()
+        for r, ratio in enumerate(ratios):
+            sweep.restart()
+            lost = 0
+            for a, alpha in enumerate(self.alphas_):
+                whole, parts = sweep.fit(alpha, ratio)
+                made[0] += 1 + len(parts)
+                for found in (whole, *parts):
+                    made[1] += bool(found.ended)
+                    failed = failed or found.ended or ""
+                scores = self.scores_[:, r, a]
+                scores[:] = [score(f, found.W) for f, found in zip(folds, parts, strict=True)]
+                if self.verbose:
+                    seconds = time.perf_counter() - began
+                    print(
+                        f"l1_ratio {ratio:.3g}, alpha {alpha:.3g}: score {scores.mean():.6g}, "
+                        f"{seconds:.3g} s"
+                    )
+                kept[r, a] = whole if self.refit else Result(sum(f.W for f in parts) / len(parts))
+                best = self._best_so_far()
+                if not self.one_standard_error:
+                    kept = {best: kept[best]}
+                top = self.scores_[:, r, np.nanargmax(self.scores_[:, r, : a + 1].mean(axis=0))]
+                lost = lost + 1 if _is_worse(scores, top) else 0
+                if lost == PATIENCE or stops:
+                    break
+            kept = {key: kept[key] for key in kept if key[0] == best[0]}
+            if stops:
+                break
+        if failed:
+            message = f"Not converged: {made[1]} of {made[0]} fits; the first: {failed}."
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        r, a = self._strongest(*best) if self.one_standard_error else best
+        self.alpha_, self.l1_ratio_ = float(self.alphas_[a]), float(ratios[r])
+        self.scores_std_ = _deviation(self.scores_)
+        self.best_score_ = float(self.scores_[:, r, a].mean())
+        problem = with_penalty(problem, self.alpha_, self.l1_ratio_)
+        self._publish(data, *self._run_of(problem, proven(problem, kept[r, a])))
+
+    def _best_so_far(self):
+        """Return the numbers of the best l1_ratio and alpha so far."""
+        means = self.scores_.mean(axis=0)
+        if np.isnan(means).all():
+            raise ValueError(f"scoring must give numbers, got NaN of scoring={self.scoring!r}.")
+        return tuple(map(int, np.unravel_index(np.nanargmax(means), means.shape)))
+
+    def _strongest(self, r, a):
+        """Return the numbers of the strongest penalty within a standard error of the best."""
+        means = self.scores_[:, r].mean(axis=0)
+        error = _deviation(self.scores_[:, r, a]) / np.sqrt(len(self.scores_))
+        return r, int(np.argmax(means >= means[a] - error))
+
+    def score(self, X, y, sample_weight=None):
+        """Return the score by `scoring`, the accuracy where that is None.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Targets in one of the forms of `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Row weights.
+
+        Returns
+        -------
+        score : float
+            Higher is better.
+        """
+        if self.scoring is None:
+            return super().score(X, y, sample_weight)
+        params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return check_scoring(self, scoring=self.scoring)(self, X, y, **params)
+
+    def get_metadata_routing(self):
+        """Return what `fit` passes to the splitter and to the scorer.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            The routing of scikit-learn.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        to_split = MethodMapping().add(caller="fit", callee="split")
+        router.add(splitter=self.cv, method_mapping=to_split)
+        if self.scoring is not None:
+            to_score = MethodMapping().add(caller="fit", callee="score")
+            router.add(scorer=check_scoring(self, scoring=self.scoring), method_mapping=to_score)
+        return router
+
+
+def _deviation(scores):
+    """Return the standard deviation over the folds, 0 of a single one."""
+    return scores.std(axis=0, ddof=min(1, len(scores) - 1))
+
+
+def _is_worse(scores, top):
+    """Tell whether scores are lower than others by more than the standard error of that."""
+    lower = top - scores
+    return lower.mean() > _deviation(lower) / np.sqrt(len(lower))

@@ -1,0 +1,135 @@
+"""Fits along a path of penalties, of all rows and of folds, and the loss of rows held out.
+
+A fold is the same problem with other weights of the rows: X is neither copied nor centred anew.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+
+from skce._engine.passes import Kind
+from skce._solvers.auto import minimize
+from skce._solvers.columns import pieces
+from skce._solvers.objective import Objective
+
+__all__ = ["Sweep", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
+
+NEAR_ZERO = 0.1  # share of its value by which coefficients may lower the objective
+OF_DATA = ("missing", "plain", "entry_masses")  # what weights do not change
+
+
+class Sweep:
+    """Fits of all rows and of folds, each from where it ended at the penalty before.
+
+    Parameters
+    ----------
+    problem : Problem
+        All rows.
+    folds : list of ndarray of shape (n,)
+        What the weights of a fold's training rows are multiplied by; 0 for others.
+    rng : RandomState
+        For samples and the order of rows.
+    limits : Limits
+        When a fit ends.
+    solver : {"auto", "sdca", "lbfgs"}
+        What is allowed.
+    begin : callable
+        Called before each fit; returns a function that is called with its result.
+    """
+
+    def __init__(self, problem, folds, rng, limits, solver, begin=lambda: lambda found: None):
+        self.parts = [problem, *(_with_weights(problem, problem.weights * f) for f in folds)]
+        self.rngs = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in self.parts]
+        self.limits, self.solver, self.begin = limits, solver, begin
+        self.restart()
+
+    def restart(self):
+        """Begin at zero again."""
+        zero = np.zeros((self.parts[0].X.shape[1] + 1, self.parts[0].k))
+        self.W = [zero] * len(self.parts)
+
+    def fit(self, alpha, l1_ratio):
+        """Return the results at a penalty: of all rows, then of each fold.
+
+        All rows go first; each fold begins at its last weights plus the step that they made.
+        """
+        whole = self._fit_part(0, self.W[0], alpha, l1_ratio)
+        step = whole.W - self.W[0]
+        self.W[0] = whole.W
+        folds = []
+        for part in range(1, len(self.parts)):
+            found = self._fit_part(part, self.W[part] + step, alpha, l1_ratio)
+            self.W[part] = found.W
+            folds.append(found)
+        return whole, folds
+
+    def _fit_part(self, part, start, alpha, l1_ratio):
+        problem = with_penalty(self.parts[part], alpha, l1_ratio)
+        end = self.begin()
+        found = minimize(problem, start, self.rngs[part], self.limits, self.solver)
+        end(found)
+        return found
+
+
+def _with_weights(problem, weights):
+    """Return the problem with other weights of the rows."""
+    for name in OF_DATA:
+        getattr(problem, name)
+    other = replace(problem, weights=weights)
+    vars(other).update({name: vars(problem)[name] for name in OF_DATA})
+    return other
+
+
+def with_penalty(problem, alpha, l1_ratio):
+    """Return the problem with another penalty, on which nothing of what it remembers depends."""
+    other = replace(problem, alpha=alpha, l1_ratio=l1_ratio)
+    vars(other).update(vars(problem) | {"alpha": alpha, "l1_ratio": l1_ratio})
+    return other
+
+
+def proven(problem, found):
+    """Return a result with the objective at its weights and the bound of the gap."""
+    W, value, gap = Objective(problem).certified(found.W)
+    return replace(found, W=W, objective=value, gap=gap, estimate=min(found.estimate, gap))
+
+
+def held_out_loss(problem, weights, W):
+    """Return the sum of the losses of some rows, times their weights (n,), at W (p + 1, k).
+
+    Targets are not smoothed. Rows are copied a few at a time.
+    """
+    X, rows, total = problem.X, np.flatnonzero(weights), 0.0
+    width = X.nnz // X.shape[0] + 1 if sparse.issparse(X) else X.shape[1]
+    out = np.empty(W.shape)
+    for some in pieces(len(rows), max(width, problem.k)):
+        part = rows[some]
+        few = replace(
+            problem, X=X[part], targets=problem.targets[part], weights=weights[part], smoothing=0.0
+        )
+        total += few.full_pass(Kind.LOSS, W, out)[0]
+    return total
+
+
+def strongest_alpha(problem, l1_ratio):
+    """Return an alpha at which the best coefficients are near zero.
+
+    With the gradient G at the best constants, a strong L2 penalty leaves W = -G / alpha, which
+    lowers the objective by |G|^2 / (2 alpha). |G|^2 is the sum over the columns of their square
+    times the share that they could lower it by alone; where their scales differ, the largest
+    columns tell all of it, so squares are averaged geometrically, weighted by these shares. L1 at
+    an alpha of max|G| leaves no coefficient; where scales differ it is less by the same factor.
+    """
+    gradient = np.empty((problem.X.shape[1] + 1, problem.k))
+    loss, _ = problem.full_pass(Kind.LOSS, problem.constants(), gradient)
+    G, squares = gradient[:-1], problem.column_squares
+    lengths = np.einsum("ij,ij->i", G, G)
+    seen = (lengths > 0) & (squares > 0)
+    if not seen.any():
+        return 1.0
+    shares = lengths[seen] / squares[seen]
+    mean = np.exp(np.average(np.log(squares[seen]), weights=shares))
+    evened = mean * shares.sum() / lengths.sum()
+    ridge = evened * lengths.sum() / (2 * NEAR_ZERO * loss) / max(1 - l1_ratio, 1e-300)
+    lasso = np.sqrt(evened) * np.abs(G).max() / max(l1_ratio, 1e-300)
+    return float(min(ridge, lasso))
