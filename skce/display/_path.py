@@ -35,7 +35,7 @@ class PathDisplay:
     >>> from sklearn.datasets import load_breast_cancer
     >>> from skce import PathDisplay, path
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> display = PathDisplay.from_path(path(X / X.std(axis=0), y, l1_ratio=1), n_features=3)
+    >>> display = PathDisplay.from_path(path(X / X.std(axis=0), y, 4, l1_ratio=1), n_features=3)
     >>> len(display.lines_)
     3
     """
