@@ -29,5 +29,7 @@ cdef class EpochData:
         const int[::1] labels
         readonly object pos_weight
         const double[::1] weights
+        readonly object entry_weight
+        const void *of_entries  # or NULL
         double smoothing
         readonly Py_ssize_t n_outputs

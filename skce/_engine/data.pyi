@@ -18,6 +18,7 @@ class EpochData:
     soft: bool
     n_outputs: int
     pos_weight: np.ndarray | None
+    entry_weight: np.ndarray | None
     def __new__(
         cls,
         loss: int,
@@ -27,4 +28,5 @@ class EpochData:
         weights: np.ndarray,
         pos_weight: np.ndarray | None,
         smoothing: float,
+        entry_weight: np.ndarray | None = None,
     ) -> EpochData: ...

@@ -72,9 +72,14 @@ cdef class EpochData:
         Positive weights, of X's dtype.
     smoothing : float
         Label smoothing.
+    entry_weight : ndarray of shape (n, K) or None
+        Weights of the entries of a sigmoid, C-contiguous, of X's dtype, finite and not negative.
     """
 
-    def __cinit__(self, Loss loss, X, targets, Py_ssize_t n_outputs, weights, pos_weight, double smoothing):
+    def __cinit__(
+        self, Loss loss, X, targets, Py_ssize_t n_outputs, weights, pos_weight, double smoothing,
+        entry_weight=None,
+    ):
         cdef Py_ssize_t i
         if loss < 0 or loss > Loss.SIGMOID or n_outputs < 1:
             raise ValueError(f"loss must be a Loss and n_outputs positive, got {loss} and {n_outputs}.")
@@ -88,6 +93,12 @@ cdef class EpochData:
             raise ValueError(f"targets and weights must have {X.shape[0]} rows.")
         if pos_weight is not None and (pos_weight.shape != (n_outputs,) or pos_weight.dtype != X.dtype):
             raise ValueError(f"pos_weight must be of shape ({n_outputs},) and dtype {X.dtype}.")
+        if entry_weight is not None:
+            if loss != Loss.SIGMOID or entry_weight.shape != (X.shape[0], n_outputs) or (
+                    entry_weight.dtype != X.dtype):
+                raise ValueError(f"entry_weight must be of shape (n, {n_outputs}) and dtype {X.dtype}.")
+            self.entry_weight = np.ascontiguousarray(entry_weight)
+            self.of_entries = address(self.entry_weight) if entry_weight.size else NULL
         self.soft = issparse(targets)
         if self.soft:
             self.Y = Matrix(targets)

@@ -22,7 +22,7 @@ from skce._kernels import cpu
 from skce._engine.data cimport EpochData, Rows
 from skce._engine.products cimport (
     BLOCK_ROWS, batch_logits, load_sparse, packed_stride, scatter_residuals)
-from skce._kernels.blocks cimport Loss, softmax_rows, xent
+from skce._kernels.blocks cimport Loss, softmax_rows, xent_into
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
 
@@ -50,6 +50,7 @@ cdef struct Pass:
     Py_ssize_t n, k, rows, stride, flush
     const int *labels
     const double *weights
+    const void *of_entries  # weights (n, k) of the entries, or NULL
     double smoothing
     const double *scale     # of the certificate, else NULL
     const double *shift
@@ -135,6 +136,7 @@ def full_pass(
         a.labels = &data.labels[0]
     a.kind, a.loss, a.n, a.k = kind, data.loss, n, k
     a.weights, a.smoothing = &data.weights[0], data.smoothing
+    a.of_entries = data.of_entries
     a.scale = a.shift = NULL
     if kind == DUAL:
         a.scale, a.shift = &scale[0], &shift[0]
@@ -206,6 +208,7 @@ cdef void _part(
         Py_ssize_t size = k * max(a.stride, p)
         floating *packed_sums = sums if packed_w != NULL else NULL
         const int *labels = NULL
+        const floating *of_entries = NULL
         floating *row_table = NULL
         Py_ssize_t features = p if a.flush < a.n else 0  # of totals
         double *intercept = space
@@ -226,6 +229,8 @@ cdef void _part(
             batch_logits(a.x, order, n, ahead, k, w, centre, block, a.stride, packed_w, residuals)
             if table != NULL:
                 row_table = table + first * k
+            if a.of_entries != NULL:
+                of_entries = <const floating *>a.of_entries + first * k
             if a.kind == PRODUCT:
                 for i in range(n):
                     product_row(a, residuals + i * k, row_table + i * k, a.weights[first + i])
@@ -237,15 +242,16 @@ cdef void _part(
             if a.kind == LOSS:
                 if table != NULL:
                     memcpy(row_table, residuals, n * k * sizeof(floating))
-                    store_curvature(a, row_table, targets, positive, a.weights + first, n)
-                found[0] += xent(a.loss, residuals, labels, targets, positive, a.weights + first,
-                                 a.smoothing, n, k, space + k)
+                    store_curvature(a, row_table, targets, positive, of_entries, a.weights + first, n)
+                found[0] += xent_into(a.loss, residuals, residuals, labels, targets, positive, of_entries,
+                                      a.weights + first, a.smoothing, n, k, space + k)
             elif a.kind == DUAL:
                 for i in range(n):
                     if not a.soft:
                         for c in range(k):
                             targets[i * k + c] = labels[i] == c
                     dual_row(a, residuals + i * k, targets + i * k, positive,
+                             of_entries + i * k if of_entries != NULL else NULL,
                              row_table + i * k if table != NULL else NULL, a.weights[first + i],
                              space + k, found)
             for i in range(n):
@@ -271,8 +277,8 @@ cdef void add_sums(
 
 
 cdef void store_curvature(
-    const Pass *a, floating *s, const floating *t, const floating *positive, const double *weights,
-    Py_ssize_t n,
+    const Pass *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
+    const double *weights, Py_ssize_t n,
 ) noexcept nogil:
     """Replace the logits of n rows by what product_row takes."""
     cdef:
@@ -296,6 +302,8 @@ cdef void store_curvature(
             if positive != NULL:
                 keep = <floating>((1 - a.smoothing) * t[e] + a.smoothing / 2)
                 amount = 1 - keep + positive[c] * keep
+            if of_entries != NULL:
+                amount *= of_entries[e]
             s[e] = <floating>(weights[i] * amount * s[e] * (1 - s[e])) if t[e] == t[e] else 0
 
 
@@ -318,8 +326,8 @@ cdef void product_row(const Pass *a, floating *s, const floating *table, double 
 
 
 cdef void dual_row(
-    const Pass *a, floating *s, const floating *t, const floating *positive, const floating *table,
-    double weight, double *space, double *values,
+    const Pass *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
+    const floating *table, double weight, double *space, double *values,
 ) noexcept nogil:
     """values += weighted Fenchel-Young loss and loss of a row with logits s; s <- weight * (pi' - tau).
 
@@ -351,6 +359,9 @@ cdef void dual_row(
             total = (1 - a.smoothing) * t[c] + a.smoothing / 2
             tau = total if positive == NULL else positive[c] * total
             amount = 1 - total + tau  # the mass of the entry
+            if of_entries != NULL:
+                tau *= of_entries[c]
+                amount *= of_entries[c]
             if not amount > 0:  # or missing
                 s[c] = 0
                 continue

@@ -16,7 +16,7 @@ import numpy as np
 
 from cython cimport floating
 from libc.math cimport sqrt
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
@@ -24,7 +24,7 @@ from skce._kernels import cpu
 from skce._engine.data cimport EpochData
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
-from skce._kernels.blocks cimport xent
+from skce._kernels.blocks cimport xent_into
 from skce._kernels.simd cimport axpy, pack, shrink, skce_set_level, unpack
 
 skce_set_level(cpu.level_number)
@@ -112,12 +112,14 @@ def sgd_run(
         floating *packed_w = NULL
         floating *packed_gradient = NULL
         const floating *positive = NULL
+        const floating *all_entries = <const floating *>problem.of_entries
+        floating *of_entries = NULL
         const floating *centre = NULL
         const Py_ssize_t *rows_of_step
         const Py_ssize_t *batch
         const floating[::1] pos_weight
         floating[::1] response, sums, factors
-        floating[:, ::1] gradient_array, x_block, target_block, residuals
+        floating[:, ::1] gradient_array, x_block, target_block, entry_block, residuals
         floating[:, :, ::1] packed
         double[::1] batch_weights, losses, norms
         int[::1] batch_labels
@@ -153,6 +155,9 @@ def sgd_run(
     if problem.pos_weight is not None:
         pos_weight = problem.pos_weight
         positive = &pos_weight[0]
+    if all_entries != NULL:
+        entry_block = np.empty((block_rows, k), dtype)
+        of_entries = &entry_block[0, 0]
     if mean is not None:
         centre = &mean[0]
     w, g = &W[0, 0], &gradient_array[0, 0]
@@ -215,9 +220,12 @@ def sgd_run(
                 else:
                     for i in range(n_b):
                         batch_labels[i] = problem.labels[batch[i]]
-                total += xent(problem.loss, &residuals[0, 0], NULL if soft else &batch_labels[0],
-                              &target_block[0, 0], positive, &batch_weights[b], problem.smoothing,
-                              n_b, k, &losses[0])
+                if of_entries != NULL:
+                    for i in range(n_b):
+                        memcpy(of_entries + i * k, all_entries + batch[i] * k, k * sizeof(floating))
+                total += xent_into(problem.loss, &residuals[0, 0], &residuals[0, 0],
+                                   NULL if soft else &batch_labels[0], &target_block[0, 0], positive,
+                                   of_entries, &batch_weights[b], problem.smoothing, n_b, k, &losses[0])
                 watch_rows(&run, batch, n_b, &batch_weights[b], block, stride, &norms[0])
                 if run.usual != NULL and run.rooted:
                     eta = steps[step] / sqrt(clock[1] / clock[2])

@@ -112,6 +112,10 @@ class BaseCrossEntropy(
             If the data do not fit, or y holds a class that the first call did not announce and
             `allow_new_classes` is False.
         """
+        return self._partial_fit(X, y, classes, sample_weight)
+
+    def _partial_fit(self, X, y, classes, sample_weight, **of_labels):
+        """Do it; `of_labels` are arguments of the multi-label model's own."""
         first = "classes_" not in self.__dict__
         self._validate_params()  # which the decorator leaves out after the first call
         with self._unchanged_on_error(), one_blas_thread():
@@ -129,7 +133,7 @@ class BaseCrossEntropy(
             counts = getattr(self, "_seen_counts", 0)
             if places is not None and np.ndim(counts):
                 counts = self._grown_counts(counts, places, len(known))
-            data = self._encode(X, y, weights, known, counts)
+            data = self._encode(X, y, weights, known, counts, **of_labels)
             data = data.with_given_weights()
             if not first and places is None and data.k != len(self.intercept_):
                 raise ValueError(
@@ -198,7 +202,7 @@ class BaseCrossEntropy(
         if not stream.warned:
             stream.warned = True
             message = f"Not converged: {message}, with learning_rate={self.learning_rate!r}."
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+            warnings.warn(message, ConvergenceWarning, stacklevel=6)
 
     def _publish_stream(self, data):
         """Set the fitted attributes; of CSR coef_ is made when it is read."""
@@ -264,7 +268,8 @@ class BaseCrossEntropy(
 
     def _problem(self, data, weights):
         return EpochData(
-            data.kind, data.X, data.targets, data.k, weights, data.pos_weight, self.label_smoothing
+            *(data.kind, data.X, data.targets, data.k, weights, data.pos_weight),
+            *(self.label_smoothing, data.entry_weight),
         )
 
     def _resumed(self, params, data):

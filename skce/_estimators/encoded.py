@@ -24,6 +24,7 @@ class Encoded:
     pos_weight: np.ndarray | None = None
     notice: str | None = None  # for the user of `fit`
     exponent: int = 0  # weights · 2**exponent are those given
+    entry_weight: np.ndarray | None = None  # (n, k), of X's dtype, for a sigmoid
 
     def with_given_weights(self):
         """Return the same with weights that are not relative to each other."""
@@ -34,7 +35,8 @@ class Encoded:
 
     def rows(self, rows):
         """Return some of the rows."""
-        parts = {name: getattr(self, name)[rows] for name in ("X", "targets", "weights")}
+        names = ["X", "targets", "weights"] + ["entry_weight"] * (self.entry_weight is not None)
+        parts = {name: getattr(self, name)[rows] for name in names}
         return replace(self, **parts)
 
     def without(self, rows):

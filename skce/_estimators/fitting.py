@@ -120,7 +120,7 @@ class FitMixin(CallbackSupportMixin):
             self.__dict__.pop("_stream", None)
         return self
 
-    def _finish(self, X, y, weights):
+    def _finish(self, X, y, weights, **of_labels):
         """Learn what is learnt after the coefficients."""
 
     def _hold_out(self, data, rng, X_val, y_val, sample_weight_val):

@@ -97,6 +97,8 @@ def mean_loss(data, smoothing, coef, intercept):
         targets = data.targets[rows]
         if not isinstance(targets, np.ndarray):
             targets = targets.toarray()
+        if data.entry_weight is not None:
+            options["entry_weight"] = data.entry_weight[rows]
         total += function(logits, targets, sample_weight=data.weights[rows], **options)
         at = rows.stop
         return logits[:, :1]

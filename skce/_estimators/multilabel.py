@@ -3,35 +3,18 @@
 from numbers import Integral, Real
 from typing import ClassVar
 
-import numpy as np
-from scipy import sparse
-from sklearn.base import clone
-
-from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
-from skce._estimators.encoded import Encoded
+from skce._estimators.label_encoding import LabelEncodingMixin
+from skce._estimators.label_fitting import LabelFitMixin
 from skce._estimators.label_predictions import LabelPredictionsMixin
-from skce._estimators.targets import balanced_pos_weight, constant_labels
-from skce._estimators.thresholds import expected_f1, labelled_sample, thresholds_of_folds
-from skce._estimators.validation import (
-    Interval,
-    StrOptions,
-    check_rows,
-    encode_labels,
-    is_label_column,
-    label_column,
-    label_counts,
-    label_rows,
-    multilabel_rows,
-    read_y,
-    same_classes,
-)
-from skce.losses._checks import float_array
+from skce._estimators.validation import Interval, StrOptions
 
 __all__ = ["MultiLabelLogistic"]
 
 
-class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
+class MultiLabelLogistic(
+    LabelFitMixin, LabelEncodingMixin, LabelPredictionsMixin, BaseCrossEntropy
+):
     """Logistic regression for several labels a row, one model and one pass over X for all.
 
     Minimises Σ w_i loss_i / Σ w_i + alpha ((1 − l1_ratio)/2 ‖W‖² + l1_ratio ‖W‖₁), the intercept
@@ -308,134 +291,6 @@ class MultiLabelLogistic(LabelPredictionsMixin, BaseCrossEntropy):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
-
-    def _finish(self, X, y, weights):
-        """Learn what is learnt after the coefficients: thresholds."""
-        self.__dict__.pop("threshold_", None)
-        if self.loss != "softmax":
-            self.__dict__.pop("share_threshold_", None)
-        elif self._form is not None:
-            self._learn_share_threshold(X, sparse.csr_array(read_y(y)), weights)
-        if isinstance(self.threshold, str):
-            rows = sparse.csr_array(read_y(y))
-            self.threshold_ = thresholds_of_folds(self._without_threshold(), X, rows, weights)
-
-    def _without_threshold(self):
-        """Return the model, not fitted, that tells the probabilities of rows held out."""
-        quiet = {"threshold": None, "warm_start": False, "verbose": 0}
-        return clone(self).set_params(**quiet).set_callbacks()
-
-    def _learn_share_threshold(self, X, y, weights):
-        rows = labelled_sample(y, weights)
-        if len(rows):
-            proba = np.minimum(self.predict_proba(X[rows]) * self.mean_labels_, 1)
-            best = expected_f1(proba, weights[rows]) / 2 / self.mean_labels_
-            self.share_threshold_ = max(best, min(self.share_threshold_, 1 / y.shape[1]))
-
-    def _fitted(self, data, coef, intercept):
-        fitted = super()._fitted(data, coef, intercept)
-        if isinstance(self.threshold, str):  # for callbacks, until it is learnt
-            half = fitted["share_threshold_"] if self.loss == "softmax" else 0.5
-            fitted["threshold_"] = np.full(data.k, half)
-        return fitted
-
-    def _checked_params(self, streaming=False):
-        params = super()._checked_params(streaming)
-        if streaming and isinstance(self.threshold, str):
-            raise ValueError('threshold must not be "f1" in partial_fit: it takes a fit to learn.')
-        self._check_threshold()
-        return params
-
-    def _check_threshold(self):
-        if self.threshold is not None and self.top_k is not None:
-            raise ValueError(
-                f"top_k must be None with a threshold, got {self.top_k} and {self.threshold!r}."
-            )
-
-    def _encode(self, X, y, weights, known, seen):
-        container = None
-        if sparse.issparse(y):  # by name: these attributes are saved
-            matrix = isinstance(y, sparse.spmatrix) and y.format == "csr"
-            container = "csr_matrix" if matrix else "csr_array"
-        names = self._column_names(y, reset=known is None)
-        y = read_y(y)
-        check_rows(X, y)
-        form = None if known is None else getattr(self, "_form", None)
-        if form is None and is_label_column(y):
-            y = label_column(y)
-        if y.ndim == 1:
-            names = None
-            classes, labels = encode_labels(
-                y, known, 1 if known is not None and self.allow_new_classes else 2
-            )
-            k = 1 if len(classes) <= 2 else len(classes)
-            targets, form = label_rows(labels, k, X.dtype), None
-        else:
-            targets = multilabel_rows(y, self.loss, X.dtype)
-            k = targets.shape[1]
-            classes = np.arange(k)
-            if known is not None and not same_classes(known, classes):
-                raise ValueError(f"y must have a column for each label {known}, got {k}.")
-            values = y.data if sparse.issparse(y) else y
-            whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
-            form = (str(values.dtype) if whole else "int64", container)
-        if known is not None and hasattr(self, "_form") and (self._form is None) != (form is None):
-            raise ValueError("y must have the form of the first call, labels or an indicator.")
-        kind = _kernels.Loss.MULTILABEL_SOFTMAX if self._shared(k, form) else _kernels.Loss.SIGMOID
-        counts = label_counts(targets, weights, seen)
-        mean_labels = float(counts[2] / (counts[3] or 1.0))
-        attributes = {
-            "classes_": classes,
-            "label_names_": names,
-            "mean_labels_": mean_labels,
-            "_observed": counts[4 : 4 + k] > 0,
-            "_form": form,
-        }
-        if self.loss == "softmax":
-            attributes["share_threshold_"] = 0.5 / mean_labels if mean_labels else 1.0
-        if self.pos_weight is not None and self.loss == "softmax":
-            raise ValueError('pos_weight must be None for loss="softmax".')
-        if isinstance(self.pos_weight, str):
-            pos_weight = balanced_pos_weight(counts[4 + k :], X.dtype)
-        else:
-            pos_weight = self._vector("pos_weight", k, X.dtype)
-        self._check_rule(k, form, X.dtype)
-        notice = None
-        if form is not None:
-            names = classes if names is None else names
-            notice = constant_labels(targets, weights, counts[4 : 4 + k], names, self.loss)
-        return Encoded(X, kind, targets, k, weights, counts, attributes, pos_weight, notice)
-
-    def _grown_counts(self, counts, places, k):
-        rows, positives, entries = counts[4:].reshape(3, -1)
-        if self._form is not None:
-            grown = np.zeros((3, k))
-            grown[:, places] = rows, positives, entries
-            return np.append(counts[:4], grown)
-        if len(positives) < len(places):  # one output for two classes
-            positives = np.append(entries - positives, positives)
-        elif len(places) == 1:  # all rows were of this class
-            positives = entries
-        of_each = np.zeros(k)
-        of_each[places] = positives
-        grown = np.empty((3, 1 if k == 2 else k))  # every row tells of every class
-        grown[0], grown[1], grown[2] = rows[0], of_each[-grown.shape[1] :], entries[0]
-        return np.append(counts[:4], grown)
-
-    def _vector(self, name, k, dtype):
-        """Return a parameter that is None, a number or one number for each label, as an array."""
-        value = getattr(self, name)
-        if value is None:
-            return None
-        value = float_array(name, value)
-        if value.shape not in ((), (k,)):
-            raise ValueError(f"{name} must be a number or {k} of them, got {value}.")
-        value = value.astype(dtype)
-        if not np.isfinite(value).all():
-            raise ValueError(f"{name} must be finite, got {value}.")
-        if name == "pos_weight" and (value < 0).any():
-            raise ValueError(f"pos_weight must not be negative, got {value.min()}.")
-        return np.array(np.broadcast_to(value, (k,)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -53,6 +53,7 @@ __all__ = [
     "scaled_weights",
     "share_vector",
     "union_of_classes",
+    "without_entries",
 ]
 
 MOST_STREAMED = 1e15  # of whose square float32 holds the inverse
@@ -334,14 +335,23 @@ def multilabel_rows(y, loss, dtype):
     return rows
 
 
-def label_counts(targets, weights, seen):
+def without_entries(targets, entry_weight):
+    """Return CSR targets (n, k) in which entries of weight 0 are missing: NaN."""
+    if entry_weight is None or entry_weight.all():
+        return targets
+    gaps = sparse.csr_array((entry_weight == 0).astype(targets.dtype))
+    gaps.data[:] = np.nan
+    return targets + gaps
+
+
+def label_counts(targets, weights, seen, entry_weight=None):
     """Return weighted sums over the rows of CSR targets and those `seen` before.
 
     Of a row with a labels in o observed entries: pairs of labels, a (a − 1), and pairs of a label
     and an entry, a (o − 1), whose ratio is the rate at which entries beside a label are on; then a,
     and a / M, M being a and that rate of the missing entries. A target above 1 counts as 1. Then,
-    for each label, the rows with a weight in which it was observed, its positives and its observed
-    entries.
+    for each label, the rows with a weight in which it was observed, and with the weights of entries
+    its positives and its observed entries.
     """
     n, k = targets.shape
     rows, live = np.repeat(np.arange(n), np.diff(targets.indptr)), weights > 0
@@ -354,8 +364,11 @@ def label_counts(targets, weights, seen):
     sums[2] += weights @ labels
     sums[3] += weights @ np.divide(labels, total, out=np.zeros(n), where=labels > 0)
     sums[4 : 4 + k] += live.sum() - np.bincount(targets.indices, gone & live[rows], k)
-    sums[4 + k : 4 + 2 * k] += np.bincount(targets.indices, on * weights[rows], k)
-    sums[4 + 2 * k :] += weights.sum() - np.bincount(targets.indices, gone * weights[rows], k)
+    of_each, total = weights[rows], weights.sum()
+    if entry_weight is not None:
+        of_each, total = of_each * entry_weight[rows, targets.indices], weights @ entry_weight
+    sums[4 + k : 4 + 2 * k] += np.bincount(targets.indices, on * of_each, k)
+    sums[4 + 2 * k :] += total - np.bincount(targets.indices, gone * of_each, k)
     return sums
 
 

@@ -7,6 +7,7 @@ def loss_and_residuals(
     targets: np.ndarray | None,
     upper: float,
     pos_weight: np.ndarray | None,
+    entry_weight: np.ndarray | None,
     weights: np.ndarray | None,
     weight: float,
     smoothing: float,

@@ -29,14 +29,15 @@ cdef enum:
 def loss_and_residuals(
     Loss loss, const floating[:, ::1] logits not None, const int[::1] labels,
     const floating[:, ::1] targets, double upper, const floating[::1] pos_weight,
-    const double[::1] weights, double weight, double smoothing, floating[:, ::1] residuals,
-    double[::1] losses, int n_threads,
+    const floating[:, ::1] entry_weight, const double[::1] weights, double weight, double smoothing,
+    floating[:, ::1] residuals, double[::1] losses, int n_threads,
 ):
     """Return the sum of the weighted losses; fill residuals (n, K) and losses (n,) unless None.
 
-    labels (n,) or targets (n, K) is None, and pos_weight (K,) may be; weights None means `weight`
-    for each row. residuals may be the logits. A thread takes whole tiles, whose sums are added in
-    order, so the result does not depend on n_threads. A tile is checked before the kernel runs on it:
+    labels (n,) or targets (n, K) is None, and pos_weight (K,) and entry_weight (n, K), of a sigmoid,
+    may be; weights None means `weight` for each row. residuals may be the logits. A thread takes whole
+    tiles, whose sums are added in order, so the result does not depend on n_threads. A tile is checked
+    before the kernel runs on it:
     ValueError for labels outside 0..K-1 or targets outside [0, upper]; residuals and losses may have
     been filled in part by then, but for residuals that are the logits of targets.
     """
@@ -45,6 +46,7 @@ def loss_and_residuals(
         const int *label = NULL
         const floating *target = NULL
         const floating *positive = NULL
+        const floating *of_entries = NULL
         const double *row_weight
         double equal[CHUNK]
         Py_ssize_t weight_step = 0
@@ -61,6 +63,8 @@ def loss_and_residuals(
         raise ValueError("Either targets, or for the softmax labels, must be given.")
     if pos_weight is not None and pos_weight.shape[0] != k:
         raise ValueError(f"pos_weight must have {k} entries, got {pos_weight.shape[0]}.")
+    if entry_weight is not None and (entry_weight.shape[0] != n or entry_weight.shape[1] != k):
+        raise ValueError(f"entry_weight must have shape ({n}, {k}), got another.")
     if residuals is not None and (residuals.shape[0] != n or residuals.shape[1] != k):
         raise ValueError(
             f"residuals must have shape ({n}, {k}), got ({residuals.shape[0]}, {residuals.shape[1]}).")
@@ -83,6 +87,8 @@ def loss_and_residuals(
         target = &targets[0, 0]
     if pos_weight is not None:
         positive = &pos_weight[0]
+    if entry_weight is not None:
+        of_entries = &entry_weight[0, 0]
     if weights is not None:
         row_weight = &weights[0]
         weight_step = 1
@@ -106,7 +112,7 @@ def loss_and_residuals(
             raise MemoryError()
     for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         one_tile(loss, tile * rows, min(rows, n - tile * rows), k, &logits[0, 0], label,
-                 target, upper, positive, row_weight + tile * rows * weight_step, smoothing, out,
+                 target, upper, positive, of_entries, row_weight + tile * rows * weight_step, smoothing, out,
                  scratch + threadid() * room, row_loss, &sums[tile, 0])
     free(scratch)
     for tile in range(tiles):
@@ -123,8 +129,9 @@ def loss_and_residuals(
 
 cdef void one_tile(
     Loss loss, Py_ssize_t first, Py_ssize_t n, Py_ssize_t k, const floating *logits, const int *labels,
-    const floating *targets, double upper, const floating *pos_weight, const double *weights,
-    double smoothing, floating *residuals, floating *scratch, double *losses, double *sums,
+    const floating *targets, double upper, const floating *pos_weight, const floating *entry_weight,
+    const double *weights, double smoothing, floating *residuals, floating *scratch, double *losses,
+    double *sums,
 ) noexcept nogil:
     """sums <- the loss of the rows from first on and the extent of what they are told; NULL is None."""
     cdef:
@@ -151,8 +158,11 @@ cdef void one_tile(
         fits = sums[1] >= 0 and sums[2] <= upper
     if losses != NULL:
         losses += first
+    if entry_weight != NULL:
+        entry_weight += first * k
     if fits:
-        sums[0] = xent_into(loss, logits, out, labels, targets, pos_weight, weights, smoothing, n, k, losses)
+        sums[0] = xent_into(
+            loss, logits, out, labels, targets, pos_weight, entry_weight, weights, smoothing, n, k, losses)
 
 
 def extent(const floating[::1] values not None, int n_threads):

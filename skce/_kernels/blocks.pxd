@@ -31,11 +31,12 @@ cdef double xent(
     const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss_n) noexcept nogil
 
-# xent that keeps the logits, unless residuals_nk is the same array; loss_n may be NULL
+# xent that keeps the logits, unless residuals_nk is the same array; loss_n may be NULL. The weights of
+# entries, finite and not negative, are for SIGMOID, or NULL
 cdef double xent_into(
     Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
-    const floating *targets_nk, const floating *pos_weight_k, const double *weight_n, double smoothing,
-    Py_ssize_t n, Py_ssize_t k, double *loss_n) noexcept nogil
+    const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n) noexcept nogil
 
 # logits_nk <- the softmax of each row
 cdef void softmax_rows(floating *logits_nk, Py_ssize_t n, Py_ssize_t k) noexcept nogil

@@ -232,11 +232,13 @@ cdef double softmax_blocks(
 
 cdef double sigmoid_blocks(
     const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
-    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
+    const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
+    double *loss,
 ) noexcept nogil:
     cdef:
         Py_ssize_t rows = tile_rows(k), block, piece, i, m, first
         const floating *positive = NULL
+        const floating *of_entries = NULL
         double total = 0
     if loss != NULL:
         memset(loss, 0, n * sizeof(double))
@@ -247,15 +249,19 @@ cdef double sigmoid_blocks(
             first = piece * CHUNK
             if pos_weight != NULL:
                 positive = pos_weight + first
+            if entry_weight != NULL:
+                of_entries = entry_weight + i * k + first
             total += sigmoid_tile(
-                logits + i * k + first, s + i * k + first, targets + i * k + first, positive, weight + i,
-                smoothing, m, min(<Py_ssize_t>CHUNK, k - first), NULL if loss == NULL else loss + i)
+                logits + i * k + first, s + i * k + first, targets + i * k + first, positive, of_entries,
+                weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first),
+                NULL if loss == NULL else loss + i)
     return total
 
 
 cdef double sigmoid_tile(
     const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
-    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
+    const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
+    double *loss,
 ) noexcept nogil:
     """Return the sigmoid cross-entropy of n rows by k labels, n * k <= CHUNK; add it to loss unless NULL."""
     cdef:
@@ -273,6 +279,10 @@ cdef double sigmoid_tile(
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
     softplus_mix(logits, s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
                  weight[0] if equal else 1.0, entries)
+    if entry_weight != NULL:
+        for i in range(n * k):
+            entries[i] = entry_weight[i] * entries[i] if entry_weight[i] > 0 else 0
+            s[i] = entry_weight[i] * s[i] if entry_weight[i] > 0 else 0
     if loss == NULL and equal:
         row_sums(entries, 1, n * k, 0, <floating *>NULL, total)
         return weight[0] * total[0]
@@ -323,14 +333,14 @@ cdef double xent(
     const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss_n,
 ) noexcept nogil:
-    return xent_into(loss, logits_nk, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
-                     n, k, loss_n)
+    return xent_into(loss, logits_nk, logits_nk, labels_n, targets_nk, pos_weight_k, <floating *>NULL,
+                     weight_n, smoothing, n, k, loss_n)
 
 
 cdef double xent_into(
     Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
-    const floating *targets_nk, const floating *pos_weight_k, const double *weight_n, double smoothing,
-    Py_ssize_t n, Py_ssize_t k, double *loss_n,
+    const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
 ) noexcept nogil:
     if loss == Loss.SOFTMAX:
         return softmax_blocks(logits_nk, residuals_nk, labels_n, targets_nk, False, weight_n, smoothing,
@@ -338,8 +348,8 @@ cdef double xent_into(
     if loss == Loss.MULTILABEL_SOFTMAX:
         return softmax_blocks(logits_nk, residuals_nk, NULL, targets_nk, True, weight_n, smoothing,
                               n, k, loss_n)
-    return sigmoid_blocks(logits_nk, residuals_nk, targets_nk, pos_weight_k, weight_n, smoothing,
-                          n, k, loss_n)
+    return sigmoid_blocks(logits_nk, residuals_nk, targets_nk, pos_weight_k, entry_weight_nk, weight_n,
+                          smoothing, n, k, loss_n)
 
 
 cdef void softmax_rows(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:

@@ -37,6 +37,7 @@ class Problem:
     l1_ratio: float
     fit_intercept: bool
     centre: np.ndarray | None  # of the columns of a dense X
+    entry_weight: np.ndarray | None = None  # (n, k), of a sigmoid
 
     @classmethod
     def of(cls, data, smoothing, alpha, l1_ratio, fit_intercept, rng):
@@ -63,7 +64,7 @@ class Problem:
             centre = centre_of(data.X, weights, rng)
         return cls(
             *(data.X, kind, targets, data.k, weights, data.pos_weight),
-            *(smoothing, alpha, l1_ratio, fit_intercept, centre),
+            *(smoothing, alpha, l1_ratio, fit_intercept, centre, data.entry_weight),
         )
 
     @cached_property
@@ -71,7 +72,7 @@ class Problem:
         """What passes and epochs take of it."""
         return EpochData(
             *(self.kind, self.X, self.targets, self.k),
-            *(self.weights, self.pos_weight, self.smoothing),
+            *(self.weights, self.pos_weight, self.smoothing, self.entry_weight),
         )
 
     @property
@@ -137,8 +138,9 @@ class Problem:
 
     @cached_property
     def plain(self):
-        """Whether CSR targets are tau: no smoothing, positive weights or missing entries."""
-        return not (self.smoothing or self.pos_weight is not None or self.missing.any())
+        """Whether CSR targets are tau: no smoothing, weights or missing entries."""
+        unweighted = self.pos_weight is self.entry_weight is None
+        return unweighted and not (self.smoothing or self.missing.any())
 
     @cached_property
     def _plain_sums(self):
@@ -166,6 +168,8 @@ class Problem:
                 positive = t if self.pos_weight is None else t * self.pos_weight.astype(np.float64)
                 mass = np.where(observed, 1 - t + positive, 0.0)
                 tau = np.divide(positive, mass, out=np.zeros_like(mass), where=mass > 0)
+                if self.entry_weight is not None:
+                    mass *= self.entry_weight[rows]
             else:
                 known = np.maximum(observed.sum(axis=1, keepdims=True), 1)
                 mass = observed.astype(np.float64)
@@ -181,7 +185,7 @@ class Problem:
     @cached_property
     def entry_masses(self):
         """Weights (n, k) of the entries within their row, 0 for missing ones; None for all 1."""
-        if not self.missing.any() and self.pos_weight is None:
+        if self.pos_weight is self.entry_weight is None and not self.missing.any():
             return None
         masses = np.empty((self.X.shape[0], self.k), self.X.dtype)
         for rows, _, mass in self.dense_targets():
@@ -325,26 +329,26 @@ class Problem:
 
     def in_double(self):
         """The same with X, and what has its dtype, in double."""
-        soft, q = sparse.issparse(self.targets), self.pos_weight
-        return replace(
-            self,
-            X=self.X.astype(np.float64),
-            targets=self.targets.astype(np.float64) if soft else self.targets,
-            pos_weight=None if q is None else q.astype(np.float64),
-        )
+        names = ["X", "pos_weight", "entry_weight"] + ["targets"] * sparse.issparse(self.targets)
+        given = [(name, getattr(self, name)) for name in names]
+        return replace(self, **{name: a.astype(np.float64) for name, a in given if a is not None})
 
     def subset(self, rows):
         """The problem of some rows, their weights raised to the same sum."""
         weights = self.weights[rows]
         weights = weights * (self.weights.sum() / max(weights.sum(), np.finfo(float).tiny))
-        return replace(self, X=self.X[rows], targets=self.targets[rows], weights=weights)
+        w = None if self.entry_weight is None else self.entry_weight[rows]
+        return replace(
+            self, X=self.X[rows], targets=self.targets[rows], weights=weights, entry_weight=w
+        )
 
     def labels(self, group):
         """The problem of some labels of a sigmoid."""
         pos_weight = None if self.pos_weight is None else self.pos_weight[group]
         targets = sparse.csr_array(self.targets[:, group])
         targets.sort_indices()
-        return replace(self, targets=targets, k=len(group), pos_weight=pos_weight)
+        w = None if self.entry_weight is None else self.entry_weight[:, group]
+        return replace(self, targets=targets, k=len(group), pos_weight=pos_weight, entry_weight=w)
 
     @cached_property
     def centre_in_dtype(self):

@@ -165,6 +165,8 @@ class Stream:
             seen.mean = self.centre
         if data.pos_weight is not None:
             self.positive = max(1.0, float(data.pos_weight.max()))
+        if data.entry_weight is not None:
+            self.positive = max(self.positive, float(data.entry_weight[order].max()))
         if self.auto and self.look is None and not (seen.is_sparse and self.rooted):
             self._watch()
         sizes, size = self._batches(len(order))

@@ -13,6 +13,7 @@ __all__ = [
     "FINITE",
     "LOSS_ONLY",
     "check_apart",
+    "check_entry_weight",
     "check_labels",
     "check_logits",
     "check_out",
@@ -110,6 +111,24 @@ def times(weight, factor):
         product = factor if weight is None else weight * factor
     check_sum("sample_weight times class_weight", product)
     return product
+
+
+def check_entry_weight(entry_weight, shape, dtype, name="entry_weight"):
+    """Return weights of entries, None for None, in dtype: finite and not negative, as their sum."""
+    if entry_weight is None:
+        return None
+    weight = float_array(name, entry_weight)
+    if weight.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {weight.shape}.")
+    if weight.size and not (weight.min() >= 0 and weight.max() < np.inf):
+        raise ValueError(
+            f"{name} must be finite and not negative, got values from {weight.min()} to "
+            f"{weight.max()}."
+        )
+    with np.errstate(over="ignore"):
+        weight = contiguous(weight.astype(dtype, copy=False))
+        check_sum(name, weight)
+    return weight
 
 
 def check_sum(name, weight):
@@ -250,7 +269,7 @@ def in_dtype(name, values, dtype):
 LOSS_ONLY = object()  # given for out: no gradient
 
 
-def evaluate(kind, inputs, options, upper=FINITE):
+def evaluate(kind, inputs, options, upper=FINITE, entry_weight=None):
     """Run a kernel; targets lie in [0, upper].
 
     weight and effective, of which "mean" takes the sum, are None for ones.
@@ -276,6 +295,7 @@ def evaluate(kind, inputs, options, upper=FINITE):
         _rows(targets),
         upper,
         pos_weight,
+        _rows(entry_weight),
         weight,
         1.0 if weight is not None else 1 / divisor,
         smoothing,

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skce.losses._checks import (
+    check_entry_weight,
     check_labels,
     check_logits,
     check_reduction,
@@ -136,6 +137,7 @@ def sigmoid_cross_entropy_hessian_diag(
     targets,
     *,
     sample_weight=None,
+    entry_weight=None,
     pos_weight=None,
     label_smoothing=0.0,
     reduction="mean",
@@ -147,7 +149,9 @@ def sigmoid_cross_entropy_hessian_diag(
 
     Parameters
     ----------
-    logits, targets, sample_weight, pos_weight, label_smoothing, reduction, n_threads
+    logits, targets, sample_weight, entry_weight, pos_weight
+        As in :func:`sigmoid_cross_entropy`.
+    label_smoothing, reduction, n_threads
         As in :func:`sigmoid_cross_entropy`.
 
     Returns
@@ -178,6 +182,9 @@ def sigmoid_cross_entropy_hessian_diag(
         pos_weight = check_weight("pos_weight", pos_weight, k)
         smoothed = (1 - epsilon) * targets + epsilon / 2
         factor = 1 + (pos_weight - 1) * smoothed
+    entry_weight = check_entry_weight(entry_weight, logits.shape, np.float64)
+    if entry_weight is not None:
+        factor = factor * entry_weight
     rows = _row_factor(np.ones(len(logits)), weight, weight, reduction)
     factor = np.where(np.isnan(targets), 0, (factor.T * rows).T)
     result = sigmoid(logits, n_threads=n_threads) * sigmoid(-logits, n_threads=n_threads)

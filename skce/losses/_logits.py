@@ -6,6 +6,7 @@ from skce import _kernels
 from skce.losses._checks import (
     LOSS_ONLY,
     check_apart,
+    check_entry_weight,
     check_labels,
     check_logits,
     check_reduction,
@@ -290,6 +291,7 @@ def sigmoid_cross_entropy(
     targets,
     *,
     sample_weight=None,
+    entry_weight=None,
     pos_weight=None,
     label_smoothing=0.0,
     reduction="mean",
@@ -308,6 +310,9 @@ def sigmoid_cross_entropy(
         In [0, 1]: an indicator or probabilities. NaN marks a missing entry, which has loss 0.
     sample_weight : array-like of shape (n,), default=None
         Non-negative row weights.
+    entry_weight : array-like of the shape of logits, default=None
+        Non-negative weights of the entries, as many as there are: they multiply the losses of the
+        entries and, as `pos_weight`, do not enter the divisor. 0 is a missing entry.
     pos_weight : float or array-like of shape (K,), default=None
         Positive weight q of each label.
     label_smoothing : float, default=0.0
@@ -338,6 +343,7 @@ def sigmoid_cross_entropy(
         logits,
         targets,
         sample_weight=sample_weight,
+        entry_weight=entry_weight,
         pos_weight=pos_weight,
         label_smoothing=label_smoothing,
         reduction=reduction,
@@ -351,6 +357,7 @@ def sigmoid_cross_entropy_value_and_grad(
     targets,
     *,
     sample_weight=None,
+    entry_weight=None,
     pos_weight=None,
     label_smoothing=0.0,
     reduction="mean",
@@ -364,7 +371,9 @@ def sigmoid_cross_entropy_value_and_grad(
 
     Parameters
     ----------
-    logits, targets, sample_weight, pos_weight, label_smoothing, reduction, n_threads
+    logits, targets, sample_weight, entry_weight, pos_weight
+        As in :func:`sigmoid_cross_entropy`.
+    label_smoothing, reduction, n_threads
         As in :func:`sigmoid_cross_entropy`.
     out : ndarray of shape (n, K) or (n,), default=None
         Where the gradient goes: C-contiguous, of the dtype of logits; may be logits.
@@ -396,7 +405,9 @@ def sigmoid_cross_entropy_value_and_grad(
     weight = check_row_weight(sample_weight, len(logits), reduction)
     targets = read_targets("targets", targets)
     pos_weight = None if pos_weight is None else float_array("pos_weight", pos_weight)
+    entry_weight = check_entry_weight(entry_weight, logits.shape, logits.dtype)
     check_apart(out, targets=targets, sample_weight=sample_weight, pos_weight=pos_weight)
+    check_apart(out, entry_weight=entry_weight)
     targets = dense_targets(targets, logits.shape, logits.dtype)
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
@@ -407,4 +418,5 @@ def sigmoid_cross_entropy_value_and_grad(
         (logits, None, targets, pos_weight, weight, weight),
         (label_smoothing, reduction, n_threads, out),
         upper=1.0,
+        entry_weight=entry_weight,
     )
