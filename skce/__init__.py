@@ -4,6 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from skce import losses, metrics, optim
+from skce._estimators.label_temperature import LabelTemperature
 from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multilabel_cv import MultiLabelLogisticCV
 from skce._estimators.multinomial import MultinomialLogistic
@@ -23,6 +24,7 @@ __all__ = [
     "CVDisplay",
     "CoefficientDisplay",
     "InconsistentVersionWarning",
+    "LabelTemperature",
     "LossCurveDisplay",
     "MultiLabelLogistic",
     "MultiLabelLogisticCV",
@@ -43,7 +45,7 @@ __version__ = version("skce")
 
 for public in (
     *(InconsistentVersionWarning, MultiLabelLogistic, MultinomialLogistic),
-    *(MultiLabelLogisticCV, MultinomialLogisticCV),
+    *(MultiLabelLogisticCV, MultinomialLogisticCV, LabelTemperature),
 ):
     public.__module__ = "skce"  # the path that files of models keep
 del public

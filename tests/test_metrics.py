@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, get_scorer, log_loss, make_scorer, ndcg_sc
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 
-from skce import MultiLabelLogistic, losses
+from skce import MultiLabelLogistic, losses, metrics
 from skce.metrics import (
     best_thresholds,
     multilabel_log_loss,
@@ -426,3 +426,32 @@ def test_best_thresholds_serve_the_model():
 def test_wrong_argument_of_best_thresholds_is_named(name, wrong):
     with pytest.raises(ValueError, match=name):
         best_thresholds(**{"y_true": np.eye(3), "y_proba": np.eye(3), name: wrong})
+
+
+FOR_LABELS = ["accuracy", "f1_micro", "f1_macro", "f1_samples", "precision_at_k", "ndcg_at_k"]
+RANKINGS = ["roc_auc", "average_precision"]
+
+
+@pytest.mark.parametrize("name", FOR_LABELS + RANKINGS + ["neg_multilabel_log_loss"])
+@pytest.mark.filterwarnings("ignore:F-score is ill-defined")
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_scorers_take_the_indicators_that_the_guide_says(name):
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(120, 5))
+    Y = (X + generator.normal(size=X.shape) > 0).astype(int)
+    ours = hasattr(metrics, f"{name}_scorer")
+    scorer = getattr(metrics, f"{name}_scorer") if ours else get_scorer(name)
+    dense = scorer(MultiLabelLogistic().fit(X, Y), X, Y)
+    model = MultiLabelLogistic().fit(X, sparse.csr_array(Y))
+    if name in RANKINGS:
+        with pytest.raises(ValueError, match="y_true"):
+            scorer(model, X, sparse.csr_array(Y))
+    else:
+        assert scorer(model, X, sparse.csr_array(Y)) == pytest.approx(dense)
+    missing = np.where(generator.random(Y.shape) < 0.1, np.nan, Y)
+    model = MultiLabelLogistic().fit(X, missing)
+    if ours:
+        assert np.isfinite(scorer(model, X, missing))
+    else:
+        with pytest.raises(ValueError, match="NaN"):
+            scorer(model, X, missing)

@@ -1,11 +1,14 @@
 """alpha_from_C gives the fit of scikit-learn's C."""
 
+import inspect
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+import skce
 from skce import MultinomialLogistic, alpha_from_C
 
 X, y = load_iris(return_X_y=True)
@@ -31,3 +34,13 @@ def test_no_penalty_is_zero():
 def test_wrong_argument_is_named(C, n, name):
     with pytest.raises(ValueError, match=f"^{name}.* must be a number above 0"):
         alpha_from_C(C, n)
+
+
+@pytest.mark.parametrize("model", [skce.MultinomialLogistic, skce.MultiLabelLogistic])
+def test_C_is_answered_with_alpha(model):
+    with pytest.raises(TypeError, match=r"alpha in place of C, got C=1\.0: .*alpha_from_C"):
+        model(C=1.0)
+    with pytest.raises(TypeError, match="beta"):
+        model(beta=1.0)
+    assert "alpha" in inspect.signature(model).parameters
+    assert "C" not in model().get_params()

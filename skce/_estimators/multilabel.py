@@ -7,6 +7,7 @@ from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.label_encoding import LabelEncodingMixin
 from skce._estimators.label_fitting import LabelFitMixin
 from skce._estimators.label_predictions import LabelPredictionsMixin
+from skce._estimators.penalty import without_C
 from skce._estimators.validation import Interval, StrOptions
 
 __all__ = ["MultiLabelLogistic"]
@@ -241,6 +242,7 @@ class MultiLabelLogistic(
         "top_k": [Interval(Integral, 1, None, closed="left"), None],
     }
 
+    @without_C
     def __init__(
         self,
         *,

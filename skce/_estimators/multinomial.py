@@ -9,6 +9,7 @@ from scipy import sparse
 from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.encoded import Encoded
+from skce._estimators.penalty import without_C
 from skce._estimators.predict import best_class
 from skce._estimators.validation import (
     StrOptions,
@@ -199,6 +200,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
+    @without_C
     def __init__(
         self,
         *,

@@ -1,8 +1,28 @@
 """From scikit-learn's C to alpha."""
 
+from collections.abc import Callable
+from functools import wraps
 from numbers import Real
+from typing import TypeVar, cast
 
-__all__ = ["alpha_from_C"]
+__all__ = ["alpha_from_C", "without_C"]
+
+Init = TypeVar("Init", bound=Callable)
+
+
+def without_C(init: Init) -> Init:
+    """Return an `__init__` that tells those who give C of alpha."""
+
+    @wraps(init)
+    def told(self, *args, **params):
+        if "C" in params:
+            raise TypeError(
+                f"{type(self).__name__} has alpha in place of C, got C={params['C']!r}: "
+                "alpha=skce.alpha_from_C(C, n_samples)."
+            )
+        init(self, *args, **params)
+
+    return cast(Init, told)
 
 
 def alpha_from_C(C, n_samples):
