@@ -35,7 +35,7 @@ def _prepared(y_true, y_proba, sample_weight):
     return targets, np.clip(proba, eps, 1 - eps)
 
 
-def multilabel_log_loss(y_true, y_proba, *, sample_weight=None):
+def multilabel_log_loss(y_true, y_proba, *, sample_weight=None) -> float:
     """Binary log loss summed over labels and averaged over rows.
 
     scikit-learn's log_loss takes an indicator too, and then ignores the negative labels: a model
@@ -67,10 +67,10 @@ def multilabel_log_loss(y_true, y_proba, *, sample_weight=None):
     0.3285041
     """
     targets, proba = _prepared(y_true, y_proba, sample_weight)
-    return binary_cross_entropy(proba, targets, sample_weight=sample_weight)
+    return float(binary_cross_entropy(proba, targets, sample_weight=sample_weight))
 
 
-def soft_log_loss(y_true, y_proba, *, sample_weight=None):
+def soft_log_loss(y_true, y_proba, *, sample_weight=None) -> float:
     """Cross-entropy of probabilities with respect to target probabilities, averaged over rows.
 
     Parameters
@@ -108,10 +108,10 @@ def soft_log_loss(y_true, y_proba, *, sample_weight=None):
                 f"{name} must have rows that sum to 1 within 1e-3, got {rows[wrong[0]].sum():.6g} "
                 f"in row {wrong[0]}; several labels a row are for multilabel_log_loss."
             )
-    return cross_entropy(proba, targets, sample_weight=sample_weight)
+    return float(cross_entropy(proba, targets, sample_weight=sample_weight))
 
 
-def precision_at_k(y_true, y_score, *, k=5, sample_weight=None):
+def precision_at_k(y_true, y_score, *, k: int = 5, sample_weight=None) -> float:
     """Share of true labels among the k labels of a row that score best, averaged over rows.
 
     Parameters
@@ -146,7 +146,7 @@ def precision_at_k(y_true, y_score, *, k=5, sample_weight=None):
     return _mean_at_k(_precisions, y_true, y_score, k, sample_weight)
 
 
-def recall_at_k(y_true, y_score, *, k=5, sample_weight=None):
+def recall_at_k(y_true, y_score, *, k: int = 5, sample_weight=None) -> float:
     """Share of a row's true labels that are among the k that score best, averaged over rows.
 
     Parameters
@@ -181,7 +181,7 @@ def recall_at_k(y_true, y_score, *, k=5, sample_weight=None):
     return _mean_at_k(_recalls, y_true, y_score, k, sample_weight)
 
 
-def ndcg_at_k(y_true, y_score, *, k=5, sample_weight=None):
+def ndcg_at_k(y_true, y_score, *, k: int = 5, sample_weight=None) -> float:
     """Normalised discounted cumulative gain of the k labels of a row that score best.
 
     The gain of a label is its entry of y_true, the discount of place r is 1/log2(r + 1) [1]_, and

@@ -74,5 +74,7 @@ def test_frames_and_splitters_are_taken():
 def test_what_is_no_indicator_is_named():
     with pytest.raises(ValueError, match=r"y must be an indicator .* CalibratedClassifierCV"):
         LabelTemperature(steep()).fit(X, Y[:, 0])
-    with pytest.raises(ValueError, match="y should be a 1d array"):  # the day it takes one, this class can go
+    with pytest.raises(
+        ValueError, match="y should be a 1d array"
+    ):  # the day it takes one, this class can go
         CalibratedClassifierCV(steep(), method="temperature").fit(X, Y)

@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
 from skce._engine.data import EpochData
+from skce._estimators.decorators import fits
 from skce._estimators.fitting import OPTIMISERS, FitMixin
 from skce._estimators.persistence import VersionMixin
 from skce._estimators.predict import dense_rows, map_logits
@@ -24,7 +25,6 @@ from skce._estimators.validation import (
     Interval,
     SparseCoefMixin,
     StrOptions,
-    _fit_context,
     check_weights,
     check_X,
     class_numbers,
@@ -82,8 +82,8 @@ class BaseCrossEntropy(
         "verbose": ["verbose"],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    @fits
+    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
         """Make one pass over a batch of rows, in the order given.
 
         Rows are learnt as they come: calls of one row or of a million end alike. The model goes on

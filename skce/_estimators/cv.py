@@ -5,10 +5,9 @@ import time
 import warnings
 from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
@@ -17,11 +16,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
 from skce._estimators.validation import (
     Interval,
     StrOptions,
-    _fit_context,
     check_weights,
     check_X,
     read_y,
@@ -104,9 +103,8 @@ class CrossValidatedMixin(BaseCrossEntropy):
         check_is_fitted(self)
         return "l1" if self.l1_ratio_ == 1 else "elasticnet" if self.l1_ratio_ > 0 else "l2"
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, **params):
+    @fits_with_callbacks
+    def fit(self, X, y, sample_weight=None, **params) -> Self:
         """Fit all penalties, choose one, and fit all rows with it.
 
         Parameters

@@ -2,18 +2,19 @@
 
 import warnings
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skce._estimators.control import BY_CALLBACK, Control
+from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.held_out import given_rows, mean_loss, split
 from skce._estimators.predict import dense_rows
 from skce._estimators.validation import (
-    _fit_context,
     check_coefficients,
     check_squares,
     check_weights,
@@ -39,8 +40,7 @@ OF_EARLY_STOPPING = ("validation_loss_curve_", "best_iteration_")
 class FitMixin(CallbackSupportMixin):
     """Part of the base of the estimators."""
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fits_with_callbacks
     def fit(
         self,
         X,
@@ -52,7 +52,7 @@ class FitMixin(CallbackSupportMixin):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
-    ):
+    ) -> Self:
         """Fit the model.
 
         Parameters

@@ -1,15 +1,15 @@
 """`fit` of the multi-label model: with weights of entries and thresholds that are learnt."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.callback import with_callbacks
 
 from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.decorators import fits, fits_with_callbacks
 from skce._estimators.thresholds import expected_f1, labelled_sample, thresholds_of_folds
-from skce._estimators.validation import _fit_context, read_y
+from skce._estimators.validation import read_y
 from skce.losses._checks import check_entry_weight
 
 __all__ = ["LabelFitMixin"]
@@ -26,8 +26,7 @@ class LabelFitMixin(BaseCrossEntropy):
     predict_proba: Any
     _form: Any
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fits_with_callbacks
     def fit(
         self,
         X,
@@ -40,7 +39,7 @@ class LabelFitMixin(BaseCrossEntropy):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
-    ):
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -85,8 +84,8 @@ class LabelFitMixin(BaseCrossEntropy):
         start = coef_init, intercept_init
         return self._fit(X, y, sample_weight, start, held_out, entry_weight=entry_weight)
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None, *, entry_weight=None):
+    @fits
+    def partial_fit(self, X, y, classes=None, sample_weight=None, *, entry_weight=None) -> Self:
         """Make one pass over a batch of rows, in the order given.
 
         Rows are learnt as they come: calls of one row or of a million end alike. The model goes on

@@ -94,7 +94,7 @@ class LabelPredictionsMixin(TargetsMixin):
             )
         return (rows != sparse.csr_array(predicted, dtype=np.float64)).sum(axis=1) == 0
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits.
 
         Parameters
@@ -110,7 +110,7 @@ class LabelPredictionsMixin(TargetsMixin):
         logits = self._map_logits(X, np.asarray)
         return logits.ravel() if self._form is None and logits.shape[1] == 1 else logits
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Return the labels.
 
         Parameters
@@ -135,7 +135,7 @@ class LabelPredictionsMixin(TargetsMixin):
             labels = labels.toarray() if container is None else getattr(sparse, container)(labels)
         return labels.astype(dtype)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities ("bce") or shares ("softmax") of the labels.
 
         Parameters
@@ -162,7 +162,7 @@ class LabelPredictionsMixin(TargetsMixin):
             return shares
         return shares / shares.sum(axis=1, keepdims=True)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of `predict_proba`, from the logits: never −inf.
 
         Parameters

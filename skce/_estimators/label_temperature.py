@@ -1,5 +1,7 @@
 """Temperatures of labels: calibration that scikit-learn has for classes alone."""
 
+from typing import Any, Self
+
 import numpy as np
 from scipy import optimize
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -62,7 +64,7 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.estimator = estimator
         self.cv = cv
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the estimator and the temperatures.
 
         Parameters
@@ -117,7 +119,7 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         else:
             yield from check_cv(self.cv).split(X)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the calibrated probabilities of the labels.
 
         Parameters
@@ -132,7 +134,7 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         return sigmoid(self.decision_function(X))
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits divided by `temperature_`.
 
         Parameters

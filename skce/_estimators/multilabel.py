@@ -1,7 +1,10 @@
 """Multi-label logistic regression."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.label_encoding import LabelEncodingMixin
@@ -246,29 +249,29 @@ class MultiLabelLogistic(
     def __init__(
         self,
         *,
-        loss="bce",
-        pos_weight=None,
-        threshold=None,
-        top_k=None,
-        alpha=1e-4,
-        l1_ratio=0.0,
-        fit_intercept=True,
-        label_smoothing=0.0,
-        solver="auto",
-        learning_rate="auto",
-        momentum=0.0,
-        average="auto",
-        batch_size="auto",
-        max_iter=100,
-        tol=1e-3,
-        certified=False,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        allow_new_classes=False,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
+        loss: str = "bce",
+        pos_weight: Any = None,
+        threshold: Any = None,
+        top_k: int | None = None,
+        alpha: float = 1e-4,
+        l1_ratio: float = 0.0,
+        fit_intercept: bool = True,
+        label_smoothing: float = 0.0,
+        solver: str = "auto",
+        learning_rate: float | str | Callable = "auto",
+        momentum: float = 0.0,
+        average: bool | str = "auto",
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        certified: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        allow_new_classes: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.loss = loss
         self.pos_weight = pos_weight

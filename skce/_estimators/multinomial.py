@@ -1,7 +1,8 @@
 """Multinomial logistic regression."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -204,26 +205,26 @@ class MultinomialLogistic(BaseCrossEntropy):
     def __init__(
         self,
         *,
-        alpha=1e-4,
-        l1_ratio=0.0,
-        fit_intercept=True,
-        class_weight=None,
-        label_smoothing=0.0,
-        solver="auto",
-        learning_rate="auto",
-        momentum=0.0,
-        average="auto",
-        batch_size="auto",
-        max_iter=100,
-        tol=1e-3,
-        certified=False,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        allow_new_classes=False,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
+        alpha: float = 1e-4,
+        l1_ratio: float = 0.0,
+        fit_intercept: bool = True,
+        class_weight: dict | str | None = None,
+        label_smoothing: float = 0.0,
+        solver: str = "auto",
+        learning_rate: float | str | Callable = "auto",
+        momentum: float = 0.0,
+        average: bool | str = "auto",
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        certified: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        allow_new_classes: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.alpha = alpha
         self.l1_ratio = l1_ratio
@@ -297,7 +298,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         grown[places] = counts
         return grown
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits.
 
         Parameters
@@ -313,7 +314,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         logits = self._map_logits(X, np.asarray)
         return logits.ravel() if logits.shape[1] == 1 else logits
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row.
 
         Parameters
@@ -329,7 +330,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         best = self._map_logits(X, best_class)
         return self.classes_[best % len(self.classes_)]  # of one class it is the same
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the classes.
 
         Parameters
@@ -349,7 +350,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba = _both_classes(softmax, sigmoid, logits)
         return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities, from the logits: never −inf.
 
         Parameters

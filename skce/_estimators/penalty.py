@@ -25,7 +25,7 @@ def without_C(init: Init) -> Init:
     return cast(Init, told)
 
 
-def alpha_from_C(C, n_samples):
+def alpha_from_C(C: float, n_samples: float) -> float:
     """Return the `alpha` that is ``LogisticRegression(C=C)``: 1 / (C · n_samples).
 
     scikit-learn multiplies the sum of the losses by C and leaves the penalty alone; our loss is a

@@ -66,7 +66,7 @@ class TargetsMixin:
             )
         return names if before is None else before
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of rows whose labels are all predicted.
 
         Parameters

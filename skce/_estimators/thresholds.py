@@ -19,7 +19,7 @@ LEAST_ROWS = 64  # of them, however many labels
 FOLDS = 3  # as LibMultiLabel, which chooses thresholds for linear models by default
 
 
-def best_thresholds(y_true, y_proba, *, sample_weight=None):
+def best_thresholds(y_true, y_proba, *, sample_weight=None) -> np.ndarray:
     """Return for each label the threshold of the highest F1.
 
     For `threshold` of `skce.MultiLabelLogistic`, on rows that no fit has seen: on those it is too

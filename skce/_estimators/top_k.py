@@ -16,7 +16,7 @@ class TopKMixin:
     _map_logits: Any
     _proba: Any
 
-    def predict_top_k(self, X, k):
+    def predict_top_k(self, X: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best labels of each row and their probabilities, best first.
 
         Rows are taken in blocks, so that memory holds k numbers of a row and not one for each

@@ -1,6 +1,7 @@
 """Checks of the arrays that public functions are given, and their way through a kernel."""
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +13,7 @@ from skce.losses._read import read_array, read_targets
 __all__ = [
     "FINITE",
     "LOSS_ONLY",
+    "Reduction",
     "check_apart",
     "check_entry_weight",
     "check_labels",
@@ -36,6 +38,8 @@ __all__ = [
     "wide_labels",
     "without_ignored",
 ]
+
+Reduction = Literal["mean", "sum", "none"]
 
 
 def float_array(name, values, dtype=None):

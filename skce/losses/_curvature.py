@@ -3,6 +3,7 @@
 import numpy as np
 
 from skce.losses._checks import (
+    Reduction,
     check_entry_weight,
     check_labels,
     check_logits,
@@ -33,11 +34,11 @@ def softmax_cross_entropy_hessian_diag(
     *,
     sample_weight=None,
     class_weight=None,
-    label_smoothing=0.0,
-    ignore_index=None,
-    reduction="mean",
-    n_threads=None,
-):
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> np.ndarray:
     """Diagonal of the Hessian of the softmax cross-entropy with respect to the logits.
 
     The second derivative of a row with targets t is T·p (1 − p), with p = softmax(s) and
@@ -92,8 +93,14 @@ def softmax_cross_entropy_hessian_diag(
 
 
 def multilabel_softmax_cross_entropy_hessian_diag(
-    logits, targets, *, sample_weight=None, label_smoothing=0.0, reduction="mean", n_threads=None
-):
+    logits,
+    targets,
+    *,
+    sample_weight=None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> np.ndarray:
     """Diagonal of the Hessian of the 1/M multi-label softmax cross-entropy.
 
     With M the observed non-zero targets of a row and T = Σ t_c, the second derivative of the row is
@@ -139,10 +146,10 @@ def sigmoid_cross_entropy_hessian_diag(
     sample_weight=None,
     entry_weight=None,
     pos_weight=None,
-    label_smoothing=0.0,
-    reduction="mean",
-    n_threads=None,
-):
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> np.ndarray:
     """Diagonal of the Hessian of the sigmoid (binary) cross-entropy: there is nothing beside it.
 
     The second derivative of an entry is (1 − t + q·t) σ(s) σ(−s), q being the positive weight.

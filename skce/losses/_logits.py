@@ -5,6 +5,7 @@ import numpy as np
 from skce import _kernels
 from skce.losses._checks import (
     LOSS_ONLY,
+    Reduction,
     check_apart,
     check_entry_weight,
     check_labels,
@@ -40,11 +41,11 @@ def softmax_cross_entropy(
     *,
     sample_weight=None,
     class_weight=None,
-    label_smoothing=0.0,
-    ignore_index=None,
-    reduction="mean",
-    n_threads=None,
-):
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> float | np.ndarray:
     """Softmax cross-entropy of logits.
 
     The loss of a row with targets t is T·lse(s) − Σ t_c s_c with T = Σ t_c; a label y stands
@@ -108,12 +109,12 @@ def softmax_cross_entropy_value_and_grad(
     *,
     sample_weight=None,
     class_weight=None,
-    label_smoothing=0.0,
-    ignore_index=None,
-    reduction="mean",
-    n_threads=None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
     out=None,
-):
+) -> tuple[float | np.ndarray, np.ndarray]:
     """Softmax cross-entropy and its gradient with respect to the logits.
 
     The gradient of a row with targets t is T·softmax(s) − t with T = Σ t_c; a label y stands
@@ -178,8 +179,14 @@ def softmax_cross_entropy_value_and_grad(
 
 
 def multilabel_softmax_cross_entropy(
-    logits, targets, *, sample_weight=None, label_smoothing=0.0, reduction="mean", n_threads=None
-):
+    logits,
+    targets,
+    *,
+    sample_weight=None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> float | np.ndarray:
     """Softmax cross-entropy of multi-label targets, each row divided by its number of labels.
 
     With M the observed non-zero targets of a row, the loss is that of
@@ -234,11 +241,11 @@ def multilabel_softmax_cross_entropy_value_and_grad(
     targets,
     *,
     sample_weight=None,
-    label_smoothing=0.0,
-    reduction="mean",
-    n_threads=None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
     out=None,
-):
+) -> tuple[float | np.ndarray, np.ndarray]:
     """The 1/M multi-label softmax cross-entropy and its gradient with respect to the logits.
 
     With M the observed non-zero targets of a row and T = Σ t_c, the gradient of the row is
@@ -293,10 +300,10 @@ def sigmoid_cross_entropy(
     sample_weight=None,
     entry_weight=None,
     pos_weight=None,
-    label_smoothing=0.0,
-    reduction="mean",
-    n_threads=None,
-):
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> float | np.ndarray:
     """Sigmoid (binary) cross-entropy of logits, summed over labels.
 
     The loss of an entry is (1 − t)·softplus(s) + q·t·softplus(−s) with the positive weight q,
@@ -359,11 +366,11 @@ def sigmoid_cross_entropy_value_and_grad(
     sample_weight=None,
     entry_weight=None,
     pos_weight=None,
-    label_smoothing=0.0,
-    reduction="mean",
-    n_threads=None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
     out=None,
-):
+) -> tuple[float | np.ndarray, np.ndarray]:
     """Sigmoid (binary) cross-entropy and its gradient with respect to the logits.
 
     The gradient of an entry is (1 − t)·σ(s) − q·t·(1 − σ(s)), that is σ(s) − t without

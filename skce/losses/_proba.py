@@ -6,6 +6,7 @@ from skce._kernels import arrays
 from skce._kernels.threads import check_threads
 from skce.losses._checks import (
     FINITE,
+    Reduction,
     check_logits,
     check_out,
     check_proba,
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-def softmax(logits, *, n_threads=None, out=None):
+def softmax(logits, *, n_threads: int | None = None, out=None) -> np.ndarray:
     """Softmax over the last axis.
 
     Parameters
@@ -61,7 +62,7 @@ def softmax(logits, *, n_threads=None, out=None):
     return _of_rows(logits, False, n_threads, out)
 
 
-def log_softmax(logits, *, n_threads=None, out=None):
+def log_softmax(logits, *, n_threads: int | None = None, out=None) -> np.ndarray:
     """Logarithm of the softmax over the last axis; finite for finite logits.
 
     Parameters
@@ -116,7 +117,7 @@ def _prepared(logits, n_threads, out):
     return contiguous(logits), out, threads
 
 
-def sigmoid(logits, *, n_threads=None, out=None):
+def sigmoid(logits, *, n_threads: int | None = None, out=None) -> np.ndarray:
     """Sigmoid of each logit, 1 / (1 + exp(−s)).
 
     Parameters
@@ -147,7 +148,7 @@ def sigmoid(logits, *, n_threads=None, out=None):
     return _of_entries(logits, False, n_threads, out)
 
 
-def log_sigmoid(logits, *, n_threads=None, out=None):
+def log_sigmoid(logits, *, n_threads: int | None = None, out=None) -> np.ndarray:
     """Logarithm of the sigmoid of each logit, −softplus(−s); finite for finite logits.
 
     Parameters
@@ -214,7 +215,14 @@ def _loss(proba, targets, binary, sample_weight, reduction, n_threads):
     return total
 
 
-def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_threads=None):
+def cross_entropy(
+    proba,
+    targets,
+    *,
+    sample_weight=None,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> float | np.ndarray:
     """Cross-entropy of probabilities, −Σ t_c log p_c; no activation inside and no clipping.
 
     Parameters
@@ -250,7 +258,14 @@ def cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_thr
     return _loss(proba, targets, False, sample_weight, reduction, n_threads)
 
 
-def binary_cross_entropy(proba, targets, *, sample_weight=None, reduction="mean", n_threads=None):
+def binary_cross_entropy(
+    proba,
+    targets,
+    *,
+    sample_weight=None,
+    reduction: Reduction = "mean",
+    n_threads: int | None = None,
+) -> float | np.ndarray:
     """Binary cross-entropy of probabilities, summed over labels; no activation, no clipping.
 
     Parameters
