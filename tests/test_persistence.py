@@ -1,6 +1,7 @@
 """Models in files: pickles that tell their version, skops with public types, MLflow."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,3 +85,53 @@ def test_mlflow_takes_the_public_class(tmp_path, monkeypatch):
         skops_trusted_types=["skce.MultinomialLogistic"],
     )
     assert_predicts_the_same(mlflow.load_model(str(tmp_path / "model")), model)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("solver", ["auto", "sgd", "adagrad", "adam"])
+def test_stream_goes_on_from_a_file_with_the_same_bits(solver, storage):
+    half = slice(40), slice(40, None)
+    model = MultinomialLogistic(solver=solver).partial_fit(storage(X[half[0]]), CODES[half[0]])
+    data = pickle.dumps(model)
+    assert b"skce._solvers" not in data
+    copies = [pickle.loads(data)]
+    io = pytest.importorskip("skops.io")
+    data = io.dumps(model)
+    assert io.get_untrusted_types(data=data) == ["skce.MultinomialLogistic"]
+    copies.append(io.loads(data, trusted=["skce.MultinomialLogistic"]))
+    model.partial_fit(storage(X[half[1]]), CODES[half[1]])
+    for copy in copies:
+        copy.partial_fit(storage(X[half[1]]), CODES[half[1]])
+        assert_array_equal(copy.coef_, model.coef_)
+        assert_array_equal(copy.intercept_, model.intercept_)
+
+
+FILES = Path(__file__).parent / "models"
+
+
+def kept_models():
+    """The models whose pickle is kept for each version, with their probabilities."""
+    fitted = [model.fit(X, y) for model, y in MODELS.values()]
+    fitted.append(MultinomialLogistic().partial_fit(X, CODES))
+    fitted.append(MultiLabelLogistic().partial_fit(sparse.csr_array(X), Y))
+    return [(model, model.predict_proba(X)) for model in fitted]
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*.pickle")), ids=lambda file: file.stem)
+@pytest.mark.filterwarnings("ignore::skce.InconsistentVersionWarning")
+def test_pickle_of_each_version_is_loaded(file):
+    models = pickle.loads(file.read_bytes())
+    for model, proba in models:
+        np.testing.assert_allclose(model.predict_proba(X), proba, rtol=1e-12)
+        assert model.predict(X).shape[0] == len(X)
+        form = getattr(model, "_form", None)
+        model.partial_fit(X, model.predict(X) if form is None else Y)
+
+
+def test_pickle_of_this_version_is_kept():
+    assert (FILES / f"{skce.__version__}.pickle").is_file()
+
+
+if __name__ == "__main__":  # keeps the pickle of a version that is released
+    FILES.mkdir(exist_ok=True)
+    (FILES / f"{skce.__version__}.pickle").write_bytes(pickle.dumps(kept_models()))

@@ -1,10 +1,14 @@
-"""Pickles carry the version of skce that made them."""
+"""Pickles carry the version of skce that made them, and hold no private classes."""
 
 import warnings
 from importlib.metadata import version
 
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning as SklearnInconsistentVersionWarning
+
+from skce._engine.sgd import Rule
+from skce._solvers.seen import Seen
+from skce._solvers.stream import Stream
 
 __all__ = ["InconsistentVersionWarning", "VersionMixin"]
 
@@ -52,7 +56,12 @@ class VersionMixin(BaseEstimator):
     """Part of the base of the estimators."""
 
     def __getstate__(self):
-        return {**super().__getstate__(), KEY: VERSION}
+        state = {**super().__getstate__(), KEY: VERSION}
+        if "_stream" in state:
+            stream = state["_stream"]
+            seen = vars(stream.seen)
+            state["_stream"] = {**vars(stream), "rule": int(stream.rule), "seen": seen}
+        return state
 
     def __setstate__(self, state):
         made_by = state.get(KEY, "of unknown version")
@@ -63,4 +72,10 @@ class VersionMixin(BaseEstimator):
                 original_version=made_by,
             )
             warnings.warn(warning, stacklevel=2)
-        super().__setstate__({key: value for key, value in state.items() if key != KEY})
+        state = {key: value for key, value in state.items() if key != KEY}
+        if "_stream" in state:
+            stream, kept = Stream.__new__(Stream), state["_stream"]
+            rule, seen = Rule(kept["rule"]), Seen.of_state(kept["seen"])
+            stream.__dict__.update(kept, rule=rule, seen=seen)
+            state["_stream"] = stream
+        super().__setstate__(state)
