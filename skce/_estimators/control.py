@@ -36,7 +36,7 @@ class Control:
     passes : float
         Passes made.
     best : tuple
-        The pass of the least held-out loss, counted from 1, that loss, and (coef, intercept) there.
+        The pass of the least held-out loss, 0 for the start, that loss, (coef, intercept) there.
     """
 
     def __init__(self, model, root, hooks, attributes, held_out=None):
@@ -46,8 +46,8 @@ class Control:
         self.validation_curve: list[float] = []
         self.began, self.last = time.perf_counter(), ("", 0.0)
         self.earlier = 0.0  # passes of solvers before this one
-        self.mark, self.stale = np.inf, 0
         self.best: tuple = (0, np.inf, None)
+        self.since = 0  # passes before the solver that runs
         root.call_on_fit_task_begin(estimator=model, **hooks)
         self.subtask = None
         if hasattr(model, "_skl_callbacks"):
@@ -63,7 +63,7 @@ class Control:
         if name != self.last[0] or passes < self.last[1]:
             self.earlier += self.last[1]
         self.last, iterate = (name, passes), cache(iterate)
-        self.curve.append(value)
+        self.curve.append(float(value))
         if self.model._observe is not None:
             self.model._observe(*iterate())
         reason = self._validate(*iterate()) if self.held_out is not None else None
@@ -81,13 +81,25 @@ class Control:
     def _validate(self, coef, intercept):
         """Compute the held-out loss; return the reason to stop where it stalls."""
         loss = self.held_out(coef, intercept)
-        self.validation_curve.append(loss)
-        if self.best[2] is None or loss < self.best[1]:
-            self.best = len(self.validation_curve), loss, (coef.copy(), intercept.copy())
-        self.stale += 1
-        if loss < self.mark - self.model.tol * abs(self.mark) or self.mark == np.inf:
-            self.mark, self.stale = loss, 0
-        return BY_LOSS if self.stale >= self.model.n_iter_no_change else None
+        self.validation_curve.append(float(loss))
+        if loss < self.best[1]:
+            kept = coef.copy(order="K"), intercept.copy()
+            self.best = len(self.validation_curve), loss, kept
+        window = self.model.n_iter_no_change
+        last, earlier = self.validation_curve[-window:], self.validation_curve[:-window]
+        if len(earlier) <= self.since:
+            return None
+        least = min(earlier)
+        return None if min(last) < least - self.model.tol * abs(least) else BY_LOSS
+
+    def begin(self, start):
+        """Take note of (coef, intercept) to start at, the best so far."""
+        self.best = 0, self.held_out(*start), start
+
+    def restart(self):
+        """Let another solver go on, and return coef and intercept to start it at."""
+        self.since = len(self.curve)
+        return self.best[2]
 
     def _tell(self, iterate, gap):
         """End the subtask of the callbacks, unless it just began; return whether one says stop."""

@@ -22,7 +22,7 @@ from skce._estimators.validation import (
     read_y,
 )
 from skce._kernels.threads import one_blas_thread
-from skce._solvers.auto import judged, minimize
+from skce._solvers.auto import minimize
 from skce._solvers.problem import Problem
 from skce._solvers.result import Limits, Stopped
 from skce._solvers.seen import Seen
@@ -34,6 +34,8 @@ __all__ = ["OPTIMISERS", "FitMixin"]
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
+AHEAD, ROWS_AHEAD = 1, 20000  # passes, or at least rows, of stochastic gradients before it
+CHECKS = 4  # of the held-out loss in a pass of stochastic gradients
 OF_EARLY_STOPPING = ("validation_loss_curve_", "best_iteration_")
 
 
@@ -161,19 +163,33 @@ class FitMixin(CallbackSupportMixin):
 
     def _train(self, data, params, start, rng, control):
         """Run the solver; set the attributes of the run and return coef, intercept."""
-        table = data.X.shape[0] * data.k * data.X.dtype.itemsize
-        fits = table <= TABLE_BYTES or self.l1_ratio > 0 or self.certified
         for name in OF_EARLY_STOPPING:
             self.__dict__.pop(name, None)
-        if self.solver in OPTIMISERS or (self.solver == "auto" and fits):
-            coef, intercept = self._optimise(data, start, rng, control)
-        else:
-            check_squares(data.X, params["solver"])
-            coef, intercept = self._descend(data, params, start, rng, control)
+        table = data.X.shape[0] * data.k * data.X.dtype.itemsize
+        proves = self.l1_ratio > 0 or self.certified
+        descends, optimises = self.solver not in ("auto", *OPTIMISERS), self.solver in OPTIMISERS
+        if self.solver == "auto":
+            optimises = table <= TABLE_BYTES or proves
+            ahead = self.early_stopping and not sparse.issparse(data.X) and not proves
+            descends = not optimises or ahead
         if control.held_out is not None:
-            self.validation_loss_curve_ = control.validation_curve
+            shape, dtype = (data.k, data.X.shape[1]), data.X.dtype
+            control.begin(start or (np.zeros(shape, dtype), np.zeros(shape[:1], dtype)))
+        if descends:
+            check_squares(data.X, params["solver"])
+            most = max(AHEAD, -(-ROWS_AHEAD // len(data.weights))) if optimises else self.max_iter
+            *found, passes, reason, ended = self._descend(data, params, start, rng, control, most)
+        if optimises and not (descends and reason == BY_CALLBACK):
+            if descends:
+                start = control.restart()
+            *found, passes, reason, ended = self._optimise(data, start, rng, control)
+        if control.held_out is not None:
+            self.validation_loss_curve_, passes = control.validation_curve, control.passes
             self.best_iteration_ = control.best[0]
-        return coef, intercept
+        if ended:
+            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=6)
+        self._ended(reason, ended, control.curve, passes)
+        return found
 
     def _optimise(self, data, start, rng, control):
         """Find the optimum."""
@@ -187,32 +203,47 @@ class FitMixin(CallbackSupportMixin):
         def report(name, passes, value, W, gap):
             control(name, passes, value, lambda: problem.from_centred(W()), gap)
 
-        limits, reason, best = Limits(self.tol, self.max_iter, self.certified, report), None, None
+        limits, reason = Limits(self.tol, self.max_iter, self.certified, report), None
         with np.errstate(all="ignore"):  # what overflows is never the best
             try:
                 found = minimize(problem, W, rng, limits, self.solver)
                 if not control.curve:
                     report("start", 0, found.objective, lambda: found.W, found.gap)
+                coef, intercept = self._run_of(problem, found)
+                ended, passes = found.ended, found.passes
             except Stopped as stopped:
-                reason, best = stopped.args
-            best = best if control.held_out is None else control.best[2]
-            if best is not None:
-                ended = None if reason else found.ended
-                found = judged(problem, problem.to_centred(*best))
-                found = replace(found, curve=control.curve, passes=control.passes, ended=ended)
-        if found.ended:
-            warnings.warn(f"Not converged: {found.ended}.", ConvergenceWarning, stacklevel=7)
-        return self._run_of(problem, found, reason)
+                reason, (coef, intercept) = stopped.args
+                ended, passes = None, control.passes
+            best, _, weights = control.best
+            if reason or (weights and (ended or best < len(control.curve))):  # not the solver's end
+                coef, intercept = weights or (coef, intercept)
+                self.objective_ = self._objective(data, coef, intercept)
+                self.dual_gap_, self.gap_estimate_, self.certified_ = np.nan, np.nan, False
+        return coef, intercept, passes, reason, ended
 
-    def _run_of(self, problem, found, reason=None):
+    def _run_of(self, problem, found):
         """Set the attributes of the run that found the optimum; return coef and intercept."""
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
-        self._ended(reason, found.ended, found.curve, found.passes)
+        self._ended(None, found.ended, found.curve, found.passes)
         return problem.from_centred(found.W)
 
-    def _descend(self, data, params, start, rng, control):
+    def _ended(self, reason, problem, curve, passes):
+        """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
+        self.stop_reason_ = problem or reason or "tol"
+        self.converged_ = not problem and reason != BY_CALLBACK
+        self.loss_curve_, self.n_iter_ = [*curve], int(np.ceil(passes))
+
+    def _objective(self, data, coef, intercept):
+        """Return the objective of coefficients."""
+        with np.errstate(over="ignore"):
+            squares = float(np.sum(np.square(coef, dtype=np.float64)))
+            sums = (1 - self.l1_ratio) / 2 * squares
+            sums += self.l1_ratio * float(np.abs(coef).sum(dtype=np.float64))
+        return mean_loss(data, self.label_smoothing, coef, intercept) + self.alpha * sums
+
+    def _descend(self, data, params, start, rng, control, max_iter):
         """Run stochastic gradient descent."""
         X, weights = data.X, data.weights / data.weights.mean()
         stream = Stream(params, X.shape[1], data.k, X.dtype, sparse.issparse(X))
@@ -231,34 +262,25 @@ class FitMixin(CallbackSupportMixin):
                 seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
                 stream.start_from(start[0], start[1], seen)
             try:
-                curve, ended = run_epochs(
+                ended = run_epochs(
                     *(stream, problem, inner, weights, DIVERGED * at_zero * len(weights), rng),
-                    **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
+                    **{"tol": self.tol, "max_iter": max_iter, "report": report},
                     n_iter_no_change=self.n_iter_no_change if control.held_out is None else np.inf,
+                    parts=1 if control.held_out is None else CHECKS,
                 )
                 coef, intercept = stream.result()
             except Stopped as stopped:
                 reason, (coef, intercept) = stopped.args
-                curve, ended = control.curve, None
+                ended = None
             if control.best[2] is not None:
                 coef, intercept = control.best[2]
-            penalty = self.alpha / 2 * float(np.sum(np.square(coef, dtype=np.float64)))
-            objective = mean_loss(data, self.label_smoothing, coef, intercept) + penalty
-        if not objective <= at_zero:
+            objective = self._objective(data, coef, intercept)
+        if control.held_out is None and not objective <= at_zero:
             ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
             if stream.auto:
                 coef[:], intercept[:] = 0, 0
                 objective = at_zero
                 ended = "the loss did not fall below that of zero coefficients"
-        if ended:
-            warnings.warn(f"Not converged: {ended}.", ConvergenceWarning, stacklevel=7)
         self.objective_, self.certified_ = objective, False
         self.dual_gap_ = self.gap_estimate_ = np.nan
-        self._ended(reason, ended, curve, len(curve))
-        return coef, intercept
-
-    def _ended(self, reason, problem, curve, passes):
-        """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
-        self.stop_reason_ = problem or reason or "tol"
-        self.converged_ = not problem and reason != BY_CALLBACK
-        self.loss_curve_, self.n_iter_ = [*curve], int(np.ceil(passes))
+        return coef, intercept, control.passes, reason, ended

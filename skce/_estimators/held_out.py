@@ -82,7 +82,7 @@ def _labels(data):
 
 def mean_loss(data, smoothing, coef, intercept):
     """Return the weighted mean of the losses of Encoded rows, without a penalty."""
-    coef = np.ascontiguousarray(coef, data.X.dtype)
+    coef = coef.astype(data.X.dtype, copy=False)
     options = {"label_smoothing": smoothing, "reduction": "sum"}
     function: Callable = losses.softmax_cross_entropy
     if data.kind == _kernels.Loss.SIGMOID:

@@ -89,9 +89,11 @@ class MultinomialLogistic(BaseCrossEntropy):
         alpha=0.
     early_stopping : bool, default=False
         Whether rows are held out, and the coefficients of the pass with the least loss on them are
-        the result. A fit then ends at the latest after `n_iter_no_change` passes or steps without
-        a held-out loss lower by the share `tol` of its best value; `tol` on the objective ends it
-        too for "sdca" and "lbfgs", but on the training loss not for "sgd", "adagrad" and "adam".
+        the result. A fit then ends after `n_iter_no_change` passes or steps (quarters of a pass for
+        "sgd", "adagrad" and "adam") without a held-out loss lower by the share `tol` of its best
+        value; "sdca" and "lbfgs" also end by `tol` on the objective. "auto" begins dense data by a
+        pass of "sgd", several for few rows, which may be better than the optimum where labels are
+        noisy.
     validation_fraction : float, default=0.1
         Share of the rows that `early_stopping` holds out where `fit` gets no `X_val`; classes keep
         their shares if they have the rows.
@@ -141,7 +143,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         With `early_stopping`, the loss on the rows held out after each pass or step: that of the
         objective, weights and smoothing included, without the penalty.
     best_iteration_ : int
-        With `early_stopping`, which of them is least, counted from 1: that of the coefficients.
+        With `early_stopping`, which of them is least, counted from 1: that of the coefficients; 0
+        where the start was better.
     certified_ : bool
         Whether `dual_gap_` proves that `tol` holds.
     n_features_in_ : int

@@ -19,7 +19,7 @@ from skce._solvers.preconditioners import MOST_COLUMNS
 from skce._solvers.result import Result
 from skce._solvers.span import Span, is_wide
 
-__all__ = ["find_optimum", "judged", "minimize"]
+__all__ = ["find_optimum", "minimize"]
 
 FEW_COLUMNS = 256  # up to here L-BFGS makes its matrices in less time than SDCA its passes
 MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
@@ -130,22 +130,7 @@ def _is_rough(problem, found, tol):
     goal = problem.goal(found.objective, tol)
     if problem.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
         return True
-    return _has_rough_logits(problem, found.W)
-
-
-def _has_rough_logits(problem, W):
-    eps = np.finfo(problem.X.dtype).eps
-    return eps * logit_sizes(problem.X, problem.centre_in_dtype, W) > MOST_ROUNDED
-
-
-def judged(problem, W):
-    """Return the Result of a W near or far from the optimum, as it rounds to the dtype of X."""
-    dtype, W = problem.X.dtype, W.copy()
-    if dtype != np.float64 and _has_rough_logits(problem, W):
-        problem = problem.in_double()
-    W[:-1] = W[:-1].astype(dtype)
-    W, value, gap = Objective(problem).certified(W)
-    return Result(W, value, gap, gap)
+    return eps * logit_sizes(problem.X, problem.centre_in_dtype, found.W) > MOST_ROUNDED
 
 
 def _in_double(problem, found, rng, limits, solver):

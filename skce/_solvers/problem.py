@@ -393,7 +393,7 @@ class Problem:
         return np.vstack([coef.T, intercept + shift]).astype(np.float64)
 
     def from_centred(self, W):
-        """Return coef and intercept in double."""
-        coef = np.ascontiguousarray(W[:-1].T, dtype=np.float64)
+        """Return coef, a view of W, and the intercept in double."""
+        coef = W[:-1].T
         shift = 0 if self.centre is None else coef @ self.centre
         return coef, W[-1] - shift

@@ -8,32 +8,34 @@ STALE_BEFORE_HALVING = 2
 
 
 def run_epochs(
-    stream, problem, data, weights, limit, rng, *, tol, max_iter, n_iter_no_change, report
+    stream, problem, data, weights, limit, rng, *, tol, max_iter, n_iter_no_change, parts, report
 ):
-    """Pass over shuffled rows until the loss stalls; return the loss curve, and why it ended.
+    """Pass over shuffled rows until the loss stalls; return why it ended, None for by tol.
 
-    Fits that end by tol return None for the reason. A pass whose weights overflow is undone.
-    report(passes, value) may raise `Stopped`.
+    report(passes, value) is called after each of the equal parts of a pass, and may raise
+    `Stopped`. A pass whose weights overflow is undone.
     """
     n = len(weights)
-    curve: list = []
     best, stale = np.inf, 0
     diverged = f"the loss diverged with learning_rate={stream.params['learning_rate']!r}"
     for epoch in range(max_iter):
-        before = stream.save(data.X)
+        before, total = stream.save(data.X), 0.0
         order = rng.permutation(n).astype(np.intp)
-        loss = stream.run(problem, data, weights, order)
-        if not (np.isfinite(loss) and stream.is_finite(data.X)):
-            stream.restore(before)
-            return [*curve, np.inf], diverged
-        curve.append(loss / n + stream.penalty())
-        report(epoch + 1, curve[-1])
-        if curve[-1] < best - tol * abs(best) or best == np.inf:
-            best, stale = curve[-1], 0
+        for part, rows in enumerate(np.array_split(order, parts), 1):
+            loss = stream.run(problem, data, weights, rows)
+            if not (np.isfinite(loss) and stream.is_finite(data.X)):
+                stream.restore(before)
+                return diverged
+            total += loss
+            mean = loss / max(weights[rows].sum(), 1e-300)
+            report(epoch + part / parts, mean + stream.penalty())
+        mean = total / n + stream.penalty()
+        if mean < best - tol * abs(best) or best == np.inf:
+            best, stale = mean, 0
             continue
         stale += 1
         if stale >= n_iter_no_change:
-            return curve, diverged if loss > limit else None
+            return diverged if total > limit else None
         if stream.auto and stale % STALE_BEFORE_HALVING == 0:
             stream.reduction /= 2
-    return curve, diverged if loss > limit else f"max_iter={max_iter} was reached"
+    return diverged if total > limit else f"max_iter={max_iter} was reached"
