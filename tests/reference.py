@@ -122,7 +122,7 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
     columns = None if columns is None else np.array(columns, FLOAT)
     metric = np.array(metric, FLOAT)
     rooted = rule in ("ADAGRAD", "ADAM")
-    total = FLOAT(0)
+    total, typical = FLOAT(0), clock[3] / clock[4]
     for step, (start, end) in enumerate(itertools.pairwise(ends)):
         batch, scale = order[start:end], 1 / FLOAT(rows[step])
         Z = X[batch]
@@ -135,12 +135,18 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
             for row in Z[weights > 0]:
                 for j in np.flatnonzero(row):
                     columns[1, j] += 1
-                    new = row[j] ** 2
+                    new, before = row[j] ** 2, columns[0, j]
                     if columns[1, j] > 1:
-                        new = min(new, 4 * columns[0, j])
-                    columns[0, j] += (new - columns[0, j]) / columns[1, j]
-            known = columns[0] > 0
-            metric[:-1][known] = columns[0][known] ** (-0.5 if rooted else -1)
+                        new = min(new, 4 * before)
+                    columns[0, j] += (new - before) / columns[1, j]
+                    clock[3:] += np.log(columns[0, j]), 1
+                    if rooted and before > 0:
+                        W[j] *= np.sqrt(
+                            _scale_square(before, typical) / _scale_square(columns[0, j], typical)
+                        )
+            known, typical = columns[0] > 0, clock[3] / clock[4]
+            squares = _scale_square(columns[0][known], typical)
+            metric[:-1][known] = squares ** (-0.5 if rooted else -1)
         if stamps is not None:
             for j in met:
                 lag = clock[0] - stamps[j, 0]
@@ -153,13 +159,16 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
             usual = 2 * np.sqrt(columns[0])
             Z = np.clip(Z, -usual, usual)
         Z = np.column_stack([Z, np.ones(len(Z))])
+        eager = np.ones(len(W))
+        if columns is not None and rule == "ADAGRAD":
+            eager[:-1] += 2 / np.sqrt(np.where(columns[1] > 0, columns[1], np.inf))
         factor = metric.copy()
         if columns is not None and rooted:
             factor = factor**2  # norms are of scaled columns
         norms = (Z[:, :-1] ** 2) @ factor[:-1] + metric[-1]
         eta = FLOAT(steps[step])
         if stamps is not None:
-            clock[1:] += weights @ norms, weights.sum()
+            clock[1:3] += weights @ norms, weights.sum()
             if columns is not None and rooted:
                 eta = eta / np.sqrt(clock[1] / clock[2])
         if curvature > 0:
@@ -169,7 +178,7 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
                     roots = np.sqrt(state[0]) + FLOAT(1e-8)
                     roots = roots.mean(axis=1) if stamps is None else roots[:, c]
                     there = np.append(row[:-1] != 0, True)
-                    pulls = row**2 * metric**2 / roots
+                    pulls = eager * row**2 * metric**2 / roots
                     pull = eta * scale * weights[i] * np.sum(pulls[there])
                     residuals[i] *= _implicit(abs(residuals[i, c]) / (weights[i] or 1), pull)
                 else:
@@ -178,7 +187,7 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         gradient = metric[:, np.newaxis] * (Z.T @ residuals) * scale
         moved = np.append(met, X.shape[1])
         new = [s[moved] for s in state]
-        W[moved] += _update(
+        W[moved] += eager[moved, None] * _update(
             rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count
         )
         for old, changed in zip(state, new, strict=True):
@@ -190,6 +199,12 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         clock[0] += length
         average[moved] += _share(times[step], times[step + 1]) * (W[moved] - average[moved])
     return total, W, state, average, clock, stamps, columns
+
+
+def _scale_square(square, typical):
+    """The square by which a column of CSR is scaled."""
+    away = np.log(square) - typical
+    return np.exp(typical + away**3 / (away**2 + 16))
 
 
 def _share(before, after):

@@ -84,7 +84,7 @@ class Run:
         self.metric = rng.uniform(0.5, 2, P + 1).astype(self.dtype)
         self.mean = None
         self.l2, self.l1, self.momentum_rate, self.curvature = 0.05, 0.0, 0.8, 0.0
-        self.clock = np.array([2.0, 30.0, 12.0])
+        self.clock = np.array([2.0, 30.0, 12.0, -40.0, 30.0])
         sparse_ = self.storage != "dense"
         self.stamps = rng.uniform(0, 2, (P, 2)) * [1, 3] if sparse_ else None
         self.columns = None

@@ -354,9 +354,9 @@ def random_stream(seed):
     return X, y, weights, T, t, k, chunks, kind, is_sparse, rng
 
 
-# one shuffled stream (281) and five sorted ones end above the bound
-ABOVE = pytest.mark.xfail(reason="not within the bound yet")
-MISSED = {239, 281, 285, 328, 336, 474}
+# sorted rows whose values overflow SGDClassifier, which then says 1 / K of each class
+ABOVE = pytest.mark.xfail(reason="sorted streams end above the loss of constants")
+MISSED = {239, 285, 328, 336, 474}
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")

@@ -19,6 +19,15 @@ cpdef enum Rule:
 
 cdef enum:
     CUT = 2                 # times the usual size of a column: what is larger is learned as this
+    # AdaGrad's steps in a column are 1 + EAGER / sqrt(non-zeros so far) times as long. Progressive loss of
+    # 20news and clinc150 with 0: .631, 1.094; with 1: .602, .993; with 2: .587, .949. Of 68 random
+    # streams the worst is above the loss of the class frequencies by .02, .05 and .07
+    EAGER = 2
+
+cpdef enum:
+    # How far logarithms of squares are around the typical one, squared, where columns begin to keep
+    # their own scale. With each column at its own, 20news loses .05 of progressive and .03 of test loss
+    SPREAD = 16
 
 
 cdef struct Run:            # what stays the same, as sgd_run has it
@@ -41,6 +50,7 @@ cdef struct Run:            # what stays the same, as sgd_run has it
     int *slots              # of CSR
     double *usual           # the mean squares of columns whose scale is learned, or NULL
     double *hits            # the numbers of their non-zeros
+    double typical          # mean of the logarithms of their mean squares, over the non-zeros
     const void *limit
     const void *direction
     double *seen
@@ -58,6 +68,12 @@ cdef inline double cut(double value, double usual) noexcept nogil:
     """Return a value of a column of this mean square, but no more than CUT times its root."""
     cdef double most = CUT * sqrt(usual)
     return value if fabs(value) <= most else (most if value > 0 else -most)
+
+
+cdef inline double scale_square(const Run *run, double usual) noexcept nogil:
+    """Return the square by which a column is scaled: near the typical one that, far off its own."""
+    cdef double away = log(usual) - run.typical
+    return exp(run.typical + away * away * away / (away * away + SPREAD))
 
 
 cdef inline double learned(const Run *run, long long j, double value) noexcept nogil:
@@ -87,7 +103,7 @@ cdef inline void fetch(
 
 
 cdef inline Py_ssize_t meet(
-    const Run *run, const Py_ssize_t *batch, Py_ssize_t n, const double *weight_n, Py_ssize_t *met,
+    Run *run, const Py_ssize_t *batch, Py_ssize_t n, const double *weight_n, Py_ssize_t *met,
     floating *factors,
 ) noexcept nogil:
     """Find the columns of a batch of CSR, learn their scales; return their number."""
@@ -96,7 +112,8 @@ cdef inline Py_ssize_t meet(
         const floating *metric = <const floating *>run.metric
         Py_ssize_t i, s, column, touched = 0
         long long j
-        double value
+        floating *w = <floating *>run.w
+        double value, before
     for i in range(n):
         for j in range(run.x.indptr[batch[i]], run.x.indptr[batch[i] + 1]):
             column = index(run, j)
@@ -105,16 +122,26 @@ cdef inline Py_ssize_t meet(
                 met[touched] = column
                 touched += 1
             if run.usual != NULL and weight_n[i] > 0 and values[j] != 0:
+                before = run.usual[column]
                 run.hits[column] += 1
                 value = <double>values[j] * values[j]
                 if run.hits[column] > 1:
-                    value = fmin(value, CUT * CUT * run.usual[column])
-                run.usual[column] += (value - run.usual[column]) / run.hits[column]
+                    value = fmin(value, CUT * CUT * before)
+                run.usual[column] += (value - before) / run.hits[column]
+                if run.usual[column] > 0:
+                    run.clock[3] += log(run.usual[column])
+                    run.clock[4] += 1
+                if run.rooted and before > 0 and run.usual[column] != before:  # the same in scaled columns
+                    value = sqrt(scale_square(run, before) / scale_square(run, run.usual[column]))
+                    for s in range(run.k):
+                        w[column * run.k + s] *= <floating>value
+    if run.usual != NULL:
+        run.typical = run.clock[3] / (run.clock[4] or 1)
     for s in range(touched):
         column = met[s]
         factors[s] = metric[column]
         if run.usual != NULL and run.usual[column] > 0:
-            value = 1 / run.usual[column]
+            value = 1 / scale_square(run, run.usual[column])
             factors[s] = <floating>(sqrt(value) if run.rooted else value)
     return touched
 
@@ -159,8 +186,8 @@ cdef inline void pulls(const Run *run, floating *factors) noexcept nogil:
 
 
 cdef inline void watch_rows(
-    const Run *run, const Py_ssize_t *batch, Py_ssize_t n, const double *weight_n, const floating *block,
-    Py_ssize_t stride, double *norms,
+    const Run *run, const Py_ssize_t *batch, Py_ssize_t n, const double *weight_n,
+    const floating *factors, const floating *block, Py_ssize_t stride, double *norms,
 ) noexcept nogil:
     """Set the squared norms of rows, and add up what is watched."""
     cdef:
@@ -171,7 +198,7 @@ cdef inline void watch_rows(
         double held
     for i in range(n):
         if run.x.sparse:
-            norms[i] = norm_sparse(run, batch[i], metric)
+            norms[i] = norm_sparse(run, batch[i], metric, factors)
             run.clock[1] += weight_n[i] * norms[i]
             run.clock[2] += weight_n[i]
         elif run.curvature > 0 or run.looking:
@@ -179,7 +206,8 @@ cdef inline void watch_rows(
         if run.looking:
             held = weight_n[i] * fmin(1, CUT * CUT * (p + 1) / norms[i])
             if run.x.sparse:
-                run.seen[4 * p + 3] += held * respond_sparse(run, batch[i], held, direction, response)
+                run.seen[4 * p + 3] += held * respond_sparse(
+                    run, batch[i], held, direction, factors, response)
             else:
                 run.seen[4 * p + 3] += held * respond(
                     block + i * stride, p, direction, direction[p], held, response)
@@ -188,43 +216,39 @@ cdef inline void watch_rows(
               run.seen + 2 * (p + 1))
 
 
-cdef inline double norm_sparse(const Run *run, Py_ssize_t row, const floating *metric) noexcept nogil:
+cdef inline double norm_sparse(
+    const Run *run, Py_ssize_t row, const floating *metric, const floating *factors,
+) noexcept nogil:
     """Return the squared norm of a row of CSR in the metric, or in the scales learned so far."""
     cdef:
         const floating *values = <const floating *>run.x.values
-        double value, norm = metric[run.x.columns]
-        Py_ssize_t column
+        double value, factor, norm = metric[run.x.columns]
         long long j
     for j in range(run.x.indptr[row], run.x.indptr[row + 1]):
-        column = index(run, j)
-        value = values[j]
-        if run.usual == NULL:
-            norm += value * value * metric[column]
-        else:
-            value = cut(value, run.usual[column])
-            norm += value * value / (run.usual[column] or 1)
+        value, factor = learned(run, j, values[j]), factors[run.slots[index(run, j)]]
+        if run.usual != NULL and run.rooted:
+            factor *= factor
+        norm += value * value * factor
     return norm
 
 
 cdef inline double respond_sparse(
-    const Run *run, Py_ssize_t row, double weight, const floating *direction, floating *response,
+    const Run *run, Py_ssize_t row, double weight, const floating *direction, const floating *factors,
+    floating *response,
 ) noexcept nogil:
     """response += weight (z . direction) z of a row of CSR, z being scaled; returns the bracket."""
     cdef:
         const floating *values = <const floating *>run.x.values
-        const double *usual = run.usual
         double total = direction[run.x.columns]
         long long j
         Py_ssize_t column
     for j in range(run.x.indptr[row], run.x.indptr[row + 1]):
         column = index(run, j)
-        if usual[column] > 0:
-            total += cut(values[j], usual[column]) / sqrt(usual[column]) * direction[column]
+        total += learned(run, j, values[j]) * sqrt(factors[run.slots[column]]) * direction[column]
     for j in range(run.x.indptr[row], run.x.indptr[row + 1]):
         column = index(run, j)
-        if usual[column] > 0:
-            response[column] += <floating>(
-                weight * total * cut(values[j], usual[column]) / sqrt(usual[column]))
+        response[column] += <floating>(
+            weight * total * learned(run, j, values[j]) * sqrt(factors[run.slots[column]]))
     return total
 
 
@@ -254,6 +278,13 @@ cdef inline void hold(
             r[c] *= <floating>factor
 
 
+cdef inline double eagerness(const Run *run, Py_ssize_t column) noexcept nogil:
+    """Return how many times as long the steps in a column are that was met this often."""
+    if run.usual == NULL or run.rule != Rule.ADAGRAD or run.hits[column] == 0:
+        return 1
+    return 1 + EAGER / sqrt(run.hits[column])
+
+
 cdef inline double pull_sparse(
     const Run *run, Py_ssize_t row, Py_ssize_t output, const floating *factors,
 ) noexcept nogil:
@@ -268,7 +299,8 @@ cdef inline double pull_sparse(
     for j in range(run.x.indptr[row], run.x.indptr[row + 1]):
         column = index(run, j)
         value = learned(run, j, values[j]) * factors[run.slots[column]]
-        total += value * value / (sqrt(<double>h[column * run.k + output]) + run.tiny)
+        value *= value * eagerness(run, column)
+        total += value / (sqrt(<double>h[column * run.k + output]) + run.tiny)
     return total
 
 

@@ -10,6 +10,8 @@ class Rule(IntEnum):
     ADAGRAD = 2
     ADAM = 3
 
+SPREAD: int
+
 def sgd_run(
     problem: EpochData,
     order: np.ndarray,

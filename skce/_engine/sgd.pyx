@@ -77,16 +77,17 @@ def sgd_run(
         Steps made before.
     average : ndarray of shape (p + 1, K) or None
         Average of W over the rows, weights growing like the cube of the time.
-    clock : ndarray of shape (3,)
+    clock : ndarray of shape (5,)
         Sum of the lengths of the proximal steps; of the scaled squared norms of rows of CSR; of their
-        weights.
+        weights; of the logarithms of the mean squares of columns, over their non-zeros; number of these.
     stamps : ndarray of shape (p, 2) or None
         For CSR the clock, and the time, up to which a column has its penalty and average.
     slots : ndarray of shape (p,) or None
         For CSR, all -1.
     columns : ndarray of shape (2, p) or None
         For CSR whose scale is learned: mean square and number of the non-zeros of each column. The
-        metric then is their inverse, of ADAGRAD and ADAM the root of that, with which goes the step.
+        metric then is the inverse of the typical mean square, for columns further than NEAR from it
+        of their own, of ADAGRAD and ADAM the root of that, with which goes the step.
     look : ndarray of shape (2, p + 1) or None
         Largest deviation of a column that counts, and a direction.
     seen : ndarray of shape (4, p + 1) or None
@@ -183,6 +184,8 @@ def sgd_run(
         run.looking, run.limit, run.direction = True, &look[0, 0], &look[1, 0]
         run.seen, run.response = &seen[0, 0], &response[0]
     with nogil:
+        if run.usual != NULL:
+            run.typical = clock[3] / (clock[4] or 1)
         for step in range(n_steps):
             rows_of_step, n = &order[ends[step]], ends[step + 1] - ends[step]
             weight = 0
@@ -226,7 +229,8 @@ def sgd_run(
                 total += xent_into(problem.loss, &residuals[0, 0], &residuals[0, 0],
                                    NULL if soft else &batch_labels[0], &target_block[0, 0], positive,
                                    of_entries, &batch_weights[b], problem.smoothing, n_b, k, &losses[0])
-                watch_rows(&run, batch, n_b, &batch_weights[b], block, stride, &norms[0])
+                watch_rows(&run, batch, n_b, &batch_weights[b], &factors[0], block, stride,
+                           &norms[0])
                 if run.usual != NULL and run.rooted:
                     eta = steps[step] / sqrt(clock[1] / clock[2])
                 if curvature > 0:
@@ -243,7 +247,8 @@ def sgd_run(
             if x.sparse:
                 for i in range(touched):
                     slots[met[i]] = -1
-                    update(&run, met[i], 1, length, root, scale, &factors[i], g + i * k)
+                    update(&run, met[i], 1, length * eagerness(&run, met[i]), root, scale, &factors[i],
+                           g + i * k)
                     take_up(&run, met[i], 1, share, w)
             else:
                 if packed_w != NULL:
@@ -304,8 +309,8 @@ cdef Py_ssize_t checked(
         raise ValueError("state must have the shape of the rule.")
     if average is not None and (average.shape[0] != p + 1 or average.shape[1] != k):
         raise ValueError("average must have the shape of W.")
-    if clock.shape[0] != 3:
-        raise ValueError("clock must have 3 entries.")
+    if clock.shape[0] != 5:
+        raise ValueError("clock must have 5 entries.")
     if x.sparse and (stamps is None or stamps.shape[0] != p or stamps.shape[1] != 2
                      or slots is None or slots.shape[0] != p):
         raise ValueError(f"stamps and slots must have {p} rows for CSR.")

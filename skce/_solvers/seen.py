@@ -110,8 +110,10 @@ class Seen:
 
 
 def positives(targets, weights, k):
-    """Return the weighted sums of the targets of each output."""
+    """Return the weighted sums of the targets of each output; one above 1 counts as 1."""
     if isinstance(targets, np.ndarray):
         return np.bincount(targets, weights, k).astype(float)
     rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
-    return np.bincount(targets.indices, np.nan_to_num(targets.data) * weights[rows], k)
+    return np.bincount(
+        targets.indices, np.minimum(np.nan_to_num(targets.data), 1) * weights[rows], k
+    )

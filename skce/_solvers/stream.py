@@ -15,10 +15,11 @@ import numpy as np
 from scipy import sparse
 
 from skce._engine.sgd import Rule, sgd_run
+from skce._solvers.lazy import columns_of, made_good, scale_squares
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
 
-__all__ = ["Stream", "columns_of", "rounded_intercept"]
+__all__ = ["Stream", "rounded_intercept"]
 
 MOST_MOVED = 1e-6  # of a logit, by rounding an intercept
 BATCH = 64  # rows of a batch, at most, and rows seen for each row of a batch before
@@ -28,21 +29,21 @@ MOST_GROWTH = 2  # of the largest deviation, from one refresh to the next
 ROW_CURVATURE = 0.25  # of the loss of a row in one logit, at most
 # steps of AdaGrad and Adam in columns of scale 1, for rows of squared norm 1
 FIRST_STEP = {Rule.ADAGRAD: 1.5, Rule.ADAM: 1.0}
-# The sum of squares that AdaGrad starts from. Test loss of a pass over clinc150: 0.41 with 0.01,
-# 0.47 with 0.3; but with 0.01 two of 14 noisy streams of 300 to 1,500 rows end above the loss of
-# the class frequencies by 0.25 and 1.2, with 0.1 one by 0.29, with 0.3 none
+# The sum of squares that AdaGrad starts from. Progressive loss of 20news and clinc150 with 0.1:
+# 0.62 and 1.08, 0.3: 0.64 and 1.11 before steps were longer in rare columns; but smaller ones harm
+# noisy streams: of 14, two end above the loss of the class frequencies by 0.25 and 1.2 with 0.01
 FIRST_SQUARES = 0.3
 RULES = {"sgd": Rule.SGD, "adagrad": Rule.ADAGRAD, "adam": Rule.ADAM}
 STATES = {Rule.SGD: 0, Rule.MOMENTUM: 1, Rule.ADAGRAD: 1, Rule.ADAM: 2}
-AVERAGE_POWER = 3  # the average weighs rows by their time to this power, as sgd.pyx does
 
 
 class Stream:
     """State of stochastic gradient descent; it outlives a call, so that `partial_fit` goes on.
 
-    With ``learning_rate="auto"`` there are two rules. AdaGrad (Duchi et al., 2011) divides the step
-    of a column by the root mean square of its non-zeros so far, and all steps by that of the norms
-    of the rows so scaled (Ross et al., 2013, "Normalized online learning"); on CSR row by row. The
+    With ``learning_rate="auto"`` there are two rules. AdaGrad (Duchi et al., 2011) divides columns
+    by the typical size of their non-zeros so far, and all steps by the root mean square of the
+    norms of the rows so scaled (Ross et al., 2013, "Normalized online learning": as a scale grows,
+    weights shrink); on CSR row by row, with longer steps in columns that were rarely met. The
     others step by the inverse of the smoothness of a batch's loss in the diagonal metric of the
     columns, that is curvature * lambda + norm / (4 b), lambda the largest eigenvalue of the second
     moments, norm the rest of a row's mean square and b the rows (Gower et al., 2019, "SGD: General
@@ -70,7 +71,7 @@ class Stream:
             self.state += self.W.dtype.type(FIRST_SQUARES)
         self.average = self.W.copy() if average else None
         self.seen = Seen(p, k, is_sparse)
-        self.clock = np.zeros(3)
+        self.clock = np.zeros(5)
         self.stamps = np.zeros((p, 2)) if is_sparse else None
         self.slots = np.full(p, -1, np.intc) if is_sparse else None
         known = 0 if self.auto and not is_sparse else 1  # dense columns wait for their scale
@@ -97,7 +98,11 @@ class Stream:
             self.seen = seen = copy.deepcopy(seen)
             self.begun, self.until = seen.rows, int(REFRESH * seen.rows) + 1
             if seen.is_sparse:
-                self.clock[1:] = seen.columns[1].sum() + seen.rows, seen.rows
+                squares, counts = seen.columns[:, seen.columns[0] > 0]
+                logs = counts @ np.log(squares)
+                self.clock[1:] = 0, seen.rows, logs, counts.sum()
+                scaled = seen.columns[0] / scale_squares(self, slice(None))
+                self.clock[1] = seen.columns[1] @ scaled + seen.rows
             if self.auto and self.rule == Rule.ADAGRAD:
                 hits = np.append(seen.columns[1], seen.rows) if seen.is_sparse else [seen.rows]
                 shares = seen.shares()
@@ -300,33 +305,7 @@ class Stream:
 
     def weights(self, columns=slice(None)):
         """Return the result (c + 1, K) at some columns, what they have missed made good."""
-        W = self.iterates()[-1]
-        if self.stamps is None:
-            return W
-        last = self.W[:-1][columns]
-        alpha, l1_ratio = self.params["alpha"], self.params["l1_ratio"]
-        lag = self.clock[0] - self.stamps[columns, :1]
-        if alpha > 0 and lag.any():
-            if self.auto:
-                squares = self.seen.columns[0, columns, np.newaxis]
-                squares = np.where(squares > 0, squares, 1)
-                lag = lag / (np.sqrt(squares) if self.rooted else squares)
-            divisor: Any = 1.0
-            if self.rooted:
-                square = self.state[-1][:-1][columns]
-                if self.rule == Rule.ADAM:
-                    square = square / (1 - 0.999 ** max(self.steps, 1))
-                divisor = np.sqrt(square)
-                lag = np.where(square > 0, lag, 0)
-            elif self.rule == Rule.MOMENTUM:
-                divisor = 1 - self.params["momentum"]
-            lag = lag / np.where(divisor > 0, divisor, 1)
-            kept = np.maximum(np.abs(last) - alpha * l1_ratio * lag, 0)
-            last = (np.copysign(kept, last) / (1 + alpha * (1 - l1_ratio) * lag)).astype(W.dtype)
-        if self.average is not None and self.seen.weight > 0:
-            before = (self.stamps[columns, 1:] / self.seen.weight) ** (AVERAGE_POWER + 1)
-            last = last + (W[:-1][columns] - last) * before.astype(W.dtype)
-        return np.vstack([last, W[-1:]])
+        return self.iterates()[-1] if self.stamps is None else made_good(self, columns)
 
     def settle(self):
         """Make good what columns have missed, of all of them."""
@@ -403,15 +382,6 @@ class Stream:
         """Tell whether the weights that X touches are finite."""
         rows = slice(None) if self.stamps is None else np.append(columns_of(X), len(self.W) - 1)
         return all(np.isfinite(W[rows]).all() for W in self.iterates())
-
-
-def columns_of(X):
-    """Return the columns of CSR that have entries."""
-    if 16 * X.nnz < X.shape[1]:
-        return np.unique(X.indices)
-    there = np.zeros(X.shape[1], bool)
-    there[X.indices] = True
-    return np.flatnonzero(there)
 
 
 def rounded_intercept(intercept, dtype):
