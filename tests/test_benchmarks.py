@@ -35,6 +35,7 @@ SCRIPTS = {
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
     "run_peers": ["--quick", "--sets", "mnist", "bibtex", "iris"],
+    "selection": ["--quick", "--sets", "mnist", "bibtex", "iris", "ldl_movie", "--no-exact"],
     "small": ["--quick"],
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "1", "100"],
     "tasks": ["--quick"],

@@ -26,12 +26,12 @@ from skce._estimators.validation import (
     read_y,
     routed_params,
     rows_of,
-    share_vector,
 )
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.path import Sweep, held_out_loss, proven, strongest_alpha, with_penalty
 from skce._solvers.problem import Problem
 from skce._solvers.result import Limits, Result
+from skce.losses._read import NUMBERS, read_array
 
 __all__ = ["SHARED", "CrossValidatedMixin", "constraints_with_cv", "path_alphas", "weighted_data"]
 
@@ -78,6 +78,19 @@ def weighted_data(estimator, X, y, sample_weight):
             "every row."
         )
     return data, weights
+
+
+def share_vector(name, values, most, zero=False):
+    """Return positive numbers, or 0 where that is allowed, up to the most, as a vector."""
+    values = read_array(name, values)
+    least = 0 if zero else np.finfo(float).tiny
+    good = values.ndim == 1 and len(values) > 0 and values.dtype.kind in NUMBERS
+    values = values.astype(np.float64) if good else values
+    if not good or not ((values >= least) & (values <= most) & (values < np.inf)).all():
+        above = "at least" if zero else "above"
+        upper = f" and at most {most:g}" if most < np.inf else ""
+        raise ValueError(f"{name} must be numbers {above} 0{upper}, got {values}.")
+    return values
 
 
 class CrossValidatedMixin(BaseCrossEntropy):

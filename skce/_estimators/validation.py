@@ -51,7 +51,6 @@ __all__ = [
     "rows_of",
     "same_classes",
     "scaled_weights",
-    "share_vector",
     "union_of_classes",
     "without_entries",
 ]
@@ -396,19 +395,6 @@ def class_weights(class_weight, classes, counts):
     if unknown and any(c not in class_weight for c in names):
         raise ValueError(f"class_weight must name classes of y, got {unknown}.")
     return check_weight("class_weight", [class_weight.get(c, 1.0) for c in names], len(names))
-
-
-def share_vector(name, values, most, zero=False):
-    """Return positive numbers, or 0 where that is allowed, up to the most, as a vector."""
-    values = read_array(name, values)
-    least = 0 if zero else np.finfo(float).tiny
-    good = values.ndim == 1 and len(values) > 0 and values.dtype.kind in NUMBERS
-    values = values.astype(np.float64) if good else values
-    if not good or not ((values >= least) & (values <= most) & (values < np.inf)).all():
-        above = "at least" if zero else "above"
-        upper = f" and at most {most:g}" if most < np.inf else ""
-        raise ValueError(f"{name} must be numbers {above} 0{upper}, got {values}.")
-    return values
 
 
 def rows_of(values, rows):

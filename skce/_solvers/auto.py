@@ -26,7 +26,7 @@ MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in do
 LEAST_GOAL = 100.0  # times the rounding of the objective: for a smaller goal fits go on in double
 
 
-def minimize(problem, start, rng, limits, solver):
+def minimize(problem, start, rng, limits, solver, near=None):
     """Minimise a Problem, in the dtype of X or where that is too coarse in double.
 
     Parameters
@@ -41,6 +41,8 @@ def minimize(problem, start, rng, limits, solver):
         When to end.
     solver : {"auto", "sdca", "lbfgs"}
         What is allowed.
+    near : Result, default=None
+        That of nearly the same problem.
 
     Returns
     -------
@@ -48,13 +50,13 @@ def minimize(problem, start, rng, limits, solver):
         The best W seen, whose coefficients, but for the intercepts, are as they round to the dtype
         of X.
     """
-    found = find_optimum(problem, start, rng, limits, solver)
+    found = find_optimum(problem, start, rng, limits, solver, near)
     if problem.X.dtype != np.float64 and _is_rough(problem, found, limits.tol):
         found = _in_double(problem, found, rng, limits, solver)
     return found
 
 
-def find_optimum(problem, start, rng, limits, solver):
+def find_optimum(problem, start, rng, limits, solver, near=None):
     """Minimise a Problem in the dtype of X; parameters and result are those of `minimize`."""
     if not problem.weights.any():  # no row has a target
         return Result(np.zeros_like(start), 0.0, 0.0, 0.0, [0.0])
@@ -66,7 +68,7 @@ def find_optimum(problem, start, rng, limits, solver):
         allowed = replace(limits, may_give_up=solver == "auto")
         found = sdca.minimize(problem, start, rng, allowed)
     if found.ended == sdca.GAVE_UP:
-        found = _go_on(problem, found, rng, limits)
+        found = _go_on(problem, found, rng, limits, near)
     return _settled(problem, found, limits.tol)
 
 
@@ -88,7 +90,7 @@ def _prefers_sdca(problem, solver):
     return problem.nonzeros[2]
 
 
-def _go_on(problem, before, rng, limits):
+def _go_on(problem, before, rng, limits, near=None):
     """Run L-BFGS from what was found before, in the span of the rows where they are few."""
     if is_wide(problem):
         span = Span(problem)
@@ -98,12 +100,13 @@ def _go_on(problem, before, rng, limits):
 
         inside = replace(limits, report=report, prove=False)
         found = lbfgs.minimize(span.problem, span.inside(before.W), rng, inside)
-        found = replace(found, W=span.outside(found.W))
+        found = replace(found, W=span.outside(found.W), engine=None)
         if limits.prove:
             W, value, gap = Objective(problem).certified(found.W)
             found = replace(found, W=W, objective=value, gap=gap)
     else:
-        found = lbfgs.minimize(problem, before.W, rng, limits)
+        engine = near.engine if near is not None and before.W.any() else None
+        found = lbfgs.minimize(problem, before.W, rng, limits, engine)
     passes = int(np.ceil(found.passes + before.passes))
     return replace(found, curve=[*before.curve, *found.curve], passes=passes)
 

@@ -102,6 +102,11 @@ class LBFGS:
         self.preconditioner, self.pairs = preconditioner, pairs
         self._arrive(self.W, self.value, self.gradient)
 
+    def follow(self, pairs):
+        """Take the pairs of another engine in the same coordinates."""
+        self.pairs.take(pairs.S[pairs.order], pairs.Y[pairs.order])
+        self._arrive(self.W, self.value, self.gradient)
+
     def step(self, remember):
         """Make one step of L-BFGS; return False where no step lowers the objective."""
         self.products = 0
@@ -149,8 +154,12 @@ class LBFGS:
         return True
 
 
-def minimize(problem, start, rng, limits):
-    """Minimise a Problem; parameters and result are those of `auto.minimize`."""
+def minimize(problem, start, rng, limits, near=None):
+    """Minimise a Problem; parameters and result are those of `auto.minimize`.
+
+    `near` is the `LBFGS` at the end of nearly the same problem: this one begins with its
+    preconditioner and pairs.
+    """
     W, begins = start, not start.any()
     curve: list[float] = []
     if begins:
@@ -158,14 +167,18 @@ def minimize(problem, start, rng, limits):
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
     refresh = Refresh(problem, rng)
-    preconditioner = refresh.first()
     before = 0.0
-    if begins:  # step 1
-        W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
-    known = before > 0 or not begins
-    engine = LBFGS(Objective(problem), preconditioner, W, known)
-    if known:
-        refresh.renew(engine, 1)
+    if near is not None:
+        engine = LBFGS(Objective(problem), near.preconditioner, W, True)
+        engine.follow(near.pairs)
+    else:
+        preconditioner = refresh.first()
+        if begins:  # step 1
+            W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
+        known = before > 0 or not begins
+        engine = LBFGS(Objective(problem), preconditioner, W, known)
+        if known:
+            refresh.renew(engine, 1)
     stop = Stop(problem, engine, limits)
     most_passes, stalled = PASSES * limits.max_iter, 0
     while True:

@@ -59,17 +59,17 @@ class Sweep:
         self.W[0] = whole.W
         folds = []
         for part in range(1, len(self.parts)):
-            found = self._fit_part(part, self.W[part] + step, alpha, l1_ratio)
+            found = self._fit_part(part, self.W[part] + step, alpha, l1_ratio, whole)
             self.W[part] = found.W
             folds.append(found)
-        return whole, folds
+        return replace(whole, engine=None), folds
 
-    def _fit_part(self, part, start, alpha, l1_ratio):
+    def _fit_part(self, part, start, alpha, l1_ratio, near=None):
         problem = with_penalty(self.parts[part], alpha, l1_ratio)
         end = self.begin()
-        found = minimize(problem, start, self.rngs[part], self.limits, self.solver)
+        found = minimize(problem, start, self.rngs[part], self.limits, self.solver, near)
         end(found)
-        return found
+        return found if near is None else replace(found, engine=None)
 
 
 def _with_weights(problem, weights):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,8 @@ class Result:
         Passes made.
     ended : str or None
         Why it did not converge.
+    engine : LBFGS or None
+        L-BFGS at W, with which a fit of nearly the same problem may begin.
     """
 
     W: np.ndarray
@@ -74,3 +77,4 @@ class Result:
     curve: list[float] | tuple = ()
     passes: float = 0
     ended: str | None = None
+    engine: Any = None

@@ -80,7 +80,7 @@ class Stop:
         if proof is None and not self.limits.prove:
             proof = engine.objective.rounded(engine.W), engine.value, np.inf
         W, value, gap = proof or engine.objective.certified(engine.W, engine.gradient)
-        return Result(W, value, gap, SAFETY * engine.estimate, curve, passes, self.ended)
+        return Result(W, value, gap, SAFETY * engine.estimate, curve, passes, self.ended, engine)
 
 
 def is_slow(gaps, goal):
