@@ -160,25 +160,9 @@ def minimize(problem, start, rng, limits, near=None):
     `near` is the `LBFGS` at the end of nearly the same problem: this one begins with its
     preconditioner and pairs.
     """
-    W, begins = start, not start.any()
     curve: list[float] = []
-    if begins:
-        W = problem.constants()
-    elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
-        W = W - W.mean(axis=1, keepdims=True)
     refresh = Refresh(problem, rng)
-    before = 0.0
-    if near is not None:
-        engine = LBFGS(Objective(problem), near.preconditioner, W, True)
-        engine.follow(near.pairs)
-    else:
-        preconditioner = refresh.first()
-        if begins:  # step 1
-            W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
-        known = before > 0 or not begins
-        engine = LBFGS(Objective(problem), preconditioner, W, known)
-        if known:
-            refresh.renew(engine, 1)
+    engine, before = _begin(problem, start, rng, refresh, curve, limits, near)
     stop = Stop(problem, engine, limits)
     most_passes, stalled = PASSES * limits.max_iter, 0
     while True:
@@ -195,8 +179,8 @@ def minimize(problem, start, rng, limits, near=None):
             refresh.make_exact(engine)
             moved = engine.newton_step(stop.aim)
         else:
-            near = engine.left <= NEAR**2 * stop.aim
-            moved = engine.step(near or refresh.is_due(engine.passes + 1))
+            close = engine.left <= NEAR**2 * stop.aim
+            moved = engine.step(close or refresh.is_due(engine.passes + 1))
         stalled = 0 if moved and stop.is_progress(value) else stalled + 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:
             refresh.renew(engine, keep=False)
@@ -204,6 +188,27 @@ def minimize(problem, start, rng, limits, near=None):
             stop.ended = stop.stalled()
             break
     return stop.result(curve, before + engine.passes)
+
+
+def _begin(problem, start, rng, refresh, curve, limits, near):
+    """Return the engine at the start, and the passes made before it."""
+    W, begins, before = start, not start.any(), 0.0
+    if begins:
+        W = problem.constants()
+    elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
+        W = W - W.mean(axis=1, keepdims=True)
+    if near is not None:
+        engine = LBFGS(Objective(problem), near.preconditioner, W, True)
+        engine.follow(near.pairs)
+        return engine, before
+    preconditioner = refresh.first()
+    if begins:  # step 1
+        W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
+    known = before > 0 or not begins
+    engine = LBFGS(Objective(problem), preconditioner, W, known)
+    if known:
+        refresh.renew(engine, 1)
+    return engine, before
 
 
 def _tell(engine, passes, curve, limits):
