@@ -50,7 +50,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-FLAT = ("changes", "contributing", "fits", "guide", "migrating", "names", "speed")
+FLAT = ("changes", "contributing", "fits", "guide", "migrating", "names", "right", "speed")
 html_sidebars = {page: [] for page in FLAT}  # without pages below them
 html_css_files = ["wide.css"]
 html_static_path = ["_static"]
