@@ -1,4 +1,4 @@
-"""Sums of squares over a CSR matrix, against NumPy."""
+"""Sums of squares and of products over a CSR matrix, against NumPy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skce._engine.data import Matrix
-from skce._engine.products import row_squares, squares
+from skce._engine.products import row_squares, squares, weighted_grams
 
 
 def matrix(dtype, index):
@@ -45,3 +45,24 @@ def test_sums_of_squares_check_their_arrays():
         squares(Matrix(X), weights[1:])
     with pytest.raises(ValueError, match="scale must have 9"):
         row_squares(Matrix(X), scale[1:])
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weighted_grams_are_those_of_the_dense_matrix(dtype, index):
+    X, _ = matrix(dtype, index)
+    twice = sparse.csr_array((X.data, X.indices.copy(), X.indptr), X.shape)
+    twice.indices[twice.indices == 2] = 5  # some columns twice in a row, and out of order
+    for part in (X, twice, X[:0]):
+        weights = np.random.default_rng(1).random((part.shape[0], 3))
+        dense = part.toarray().astype(np.float64)
+        expected = np.einsum("ij,ic,ik->cjk", dense, weights, dense)
+        assert_allclose(weighted_grams(Matrix(part), weights), expected, rtol=1e-13, atol=1e-13)
+
+
+def test_weighted_grams_refuse_what_does_not_fit():
+    X = sparse.csr_array(np.eye(3))
+    with pytest.raises(ValueError, match="weights must have 3 entries, got 2"):
+        weighted_grams(Matrix(X), np.ones((2, 1)))
+    with pytest.raises(ValueError, match="X must be CSR"):
+        weighted_grams(Matrix(np.eye(3)), np.ones((3, 1)))

@@ -159,6 +159,27 @@ def row_squares(Matrix X not None, const double[::1] scale not None):
     return np.asarray(out)
 
 
+def weighted_grams(Matrix X not None, const double[:, ::1] weights not None):
+    """Return X.T @ diag(weights[:, c]) @ X of CSR for each column c of weights (k, p, p), in double."""
+    cdef:
+        Rows x = X.rows
+        Py_ssize_t p = x.columns, k = weights.shape[1]
+        double[:, :, ::1] sums
+        double[::1] space
+    _check_sums(X, "weights", weights.shape[0], X.shape[0])
+    sums, space = np.zeros((p, p, k)), np.empty(k)
+    if X.dtype == np.float32:
+        with nogil:
+            add_grams(x, <const float *>x.values, weights, &sums[0, 0, 0], &space[0])
+    else:
+        with nogil:
+            add_grams(x, <const double *>x.values, weights, &sums[0, 0, 0], &space[0])
+    found = np.ascontiguousarray(np.asarray(sums).transpose(2, 0, 1))
+    for gram in found:
+        gram += np.tril(gram, -1).T
+    return found
+
+
 def _check_sums(Matrix X, name, length, expected):
     if not X.sparse or X.dtype not in (np.float32, np.float64):
         kind = "CSR" if X.sparse else "an array"
@@ -202,6 +223,31 @@ cdef void sum_rows(Rows x, const floating *values, const double[::1] scale, doub
         for j in range(x.indptr[i], x.indptr[i + 1]):
             total += <double>values[j] * values[j] * scale[wide[j] if x.wide else narrow[j]]
         out[i] = total
+
+
+cdef void add_grams(Rows x, const floating *values, const double[:, ::1] weights, double *sums,
+                    double *scaled) noexcept nogil:
+    """Add the products of each two non-zeros of a row times its weights (k,) to the lower halves (p, p, k)."""
+    cdef:
+        const int *narrow = <const int *>x.indices
+        const long long *wide = <const long long *>x.indices
+        Py_ssize_t i, c, row, column, k = weights.shape[1], p = x.columns
+        long long a, b
+        double *out
+        double value
+    for i in range(weights.shape[0]):
+        for a in range(x.indptr[i], x.indptr[i + 1]):
+            row = wide[a] if x.wide else narrow[a]
+            for c in range(k):
+                scaled[c] = weights[i, c] * values[a]
+            for b in range(x.indptr[i], x.indptr[i + 1]):
+                column = wide[b] if x.wide else narrow[b]
+                if column > row:
+                    continue
+                out = sums + (row * p + column) * k
+                value = values[b]
+                for c in range(k):
+                    out[c] += scaled[c] * value
 
 
 def decision(

@@ -3,9 +3,11 @@
 import numpy as np
 from scipy import linalg, sparse
 
+from skce._engine.data import Matrix
+from skce._engine.products import weighted_grams
 from skce._kernels.threads import in_threads
 from skce._solvers.cholesky import cholesky, to_unit
-from skce._solvers.columns import pieces, summable
+from skce._solvers.columns import summable
 
 __all__ = ["Preconditioner", "draw_rows", "has_matrices"]
 
@@ -41,7 +43,8 @@ class Preconditioner:
             curvature, shares = _at_constants(problem)
         columns = len(shares) * curvature(slice(0, 1)).shape[1]
         self.shifts = columns > 1 and not problem.sigmoid
-        self.flat, dtype = [] if flat is None else flat, problem.X.dtype
+        self.flat = [] if flat is None else flat
+        dtype = np.float64 if sparse.issparse(problem.X) else problem.X.dtype
         if problem.X.shape[1] > MOST_COLUMNS:
             D = np.zeros((problem.X.shape[1] + 1, columns))
             for rows, squares in problem.squares():
@@ -184,7 +187,7 @@ def _inverse_root(A, problem):
 
 
 def _second_moments(problem, drawn, curvature, dtype):
-    """Return the matrix of each curvature (k, p + 1, p + 1), from products in dtype."""
+    """Return the matrix of each curvature (k, p + 1, p + 1), of dense X from products in dtype."""
     X, p = problem.X, problem.X.shape[1]
     rows, times = drawn
     k = curvature(slice(0, 1)).shape[1]
@@ -194,13 +197,9 @@ def _second_moments(problem, drawn, curvature, dtype):
 
     A = np.zeros((k, p + 1, p + 1))
     if sparse.issparse(X):
-        Z = sparse.csr_array(X if rows is None else X[rows]).astype(dtype, copy=False)
+        Z = X if rows is None else sparse.csr_array(X[rows])
         weights = weigh(slice(None) if rows is None else rows)
-        for some in pieces(p, p):
-            columns = Z[:, some]
-            for c in range(k):
-                by_row = sparse.diags_array(weights[:, c])
-                A[c, some, :p] = ((by_row @ columns).T.tocsr() @ Z).toarray()
+        A[:, :p, :p] = weighted_grams(Matrix(Z), np.ascontiguousarray(weights))
         A[:, p, :p], A[:, p, p] = weights.T @ Z, weights.sum(axis=0)
     else:
 

@@ -19,7 +19,7 @@ class Refresh:
         X, self.problem, self.rng = problem.X, problem, rng
         self.n, p = len(problem.rows), X.shape[1]
         self.for_each = has_matrices(problem)
-        width = min(p, 12 * X.nnz / X.shape[0]) if sparse.issparse(X) else p
+        width = min(p, 2 * X.nnz / X.shape[0]) if sparse.issparse(X) else p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(LEAST_SIZE // p, ROWS_PER_COLUMN * p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
