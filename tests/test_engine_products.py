@@ -55,7 +55,7 @@ def test_weighted_grams_are_those_of_the_dense_matrix(dtype, index):
     twice.indices[twice.indices == 2] = 5  # some columns twice in a row, and out of order
     for part in (X, twice, X[:0]):
         weights = np.random.default_rng(1).random((part.shape[0], 3))
-        dense = part.toarray().astype(np.float64)
+        dense = np.pad(part.toarray().astype(np.float64), ((0, 0), (0, 1)))
         expected = np.einsum("ij,ic,ik->cjk", dense, weights, dense)
         assert_allclose(weighted_grams(Matrix(part), weights), expected, rtol=1e-13, atol=1e-13)
 

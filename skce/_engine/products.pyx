@@ -160,10 +160,13 @@ def row_squares(Matrix X not None, const double[::1] scale not None):
 
 
 def weighted_grams(Matrix X not None, const double[:, ::1] weights not None):
-    """Return X.T @ diag(weights[:, c]) @ X of CSR for each column c of weights (k, p, p), in double."""
+    """Return X.T @ diag(weights[:, c]) @ X of CSR for each column c of weights, in double.
+
+    It is of shape (k, p + 1, p + 1): in the last row and column, of 0, there is room for a constant.
+    """
     cdef:
         Rows x = X.rows
-        Py_ssize_t p = x.columns, k = weights.shape[1]
+        Py_ssize_t p = x.columns + 1, k = weights.shape[1]
         double[:, :, ::1] sums
         double[::1] space
     _check_sums(X, "weights", weights.shape[0], X.shape[0])
@@ -174,10 +177,7 @@ def weighted_grams(Matrix X not None, const double[:, ::1] weights not None):
     else:
         with nogil:
             add_grams(x, <const double *>x.values, weights, &sums[0, 0, 0], &space[0])
-    found = np.ascontiguousarray(np.asarray(sums).transpose(2, 0, 1))
-    for gram in found:
-        gram += np.tril(gram, -1).T
-    return found
+    return np.ascontiguousarray(np.asarray(sums).transpose(2, 0, 1))
 
 
 def _check_sums(Matrix X, name, length, expected):
@@ -227,11 +227,11 @@ cdef void sum_rows(Rows x, const floating *values, const double[::1] scale, doub
 
 cdef void add_grams(Rows x, const floating *values, const double[:, ::1] weights, double *sums,
                     double *scaled) noexcept nogil:
-    """Add the products of each two non-zeros of a row times its weights (k,) to the lower halves (p, p, k)."""
+    """sums (p + 1, p + 1, k) += the products of each two non-zeros of a row times its weights (k,)."""
     cdef:
         const int *narrow = <const int *>x.indices
         const long long *wide = <const long long *>x.indices
-        Py_ssize_t i, c, row, column, k = weights.shape[1], p = x.columns
+        Py_ssize_t i, c, row, column, k = weights.shape[1], p = x.columns + 1
         long long a, b
         double *out
         double value
@@ -248,6 +248,9 @@ cdef void add_grams(Rows x, const floating *values, const double[:, ::1] weights
                 value = values[b]
                 for c in range(k):
                     out[c] += scaled[c] * value
+    for row in range(p):
+        for column in range(row):
+            memcpy(sums + (column * p + row) * k, sums + (row * p + column) * k, k * sizeof(double))
 
 
 def decision(

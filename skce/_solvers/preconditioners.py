@@ -195,13 +195,13 @@ def _second_moments(problem, drawn, curvature, dtype):
     def weigh(part):
         return curvature(part) if times is None else curvature(part) * times[part, None]
 
-    A = np.zeros((k, p + 1, p + 1))
     if sparse.issparse(X):
         Z = X if rows is None else sparse.csr_array(X[rows])
         weights = weigh(slice(None) if rows is None else rows)
-        A[:, :p, :p] = weighted_grams(Matrix(Z), np.ascontiguousarray(weights))
+        A = weighted_grams(Matrix(Z), np.ascontiguousarray(weights))
         A[:, p, :p], A[:, p, p] = weights.T @ Z, weights.sum(axis=0)
     else:
+        A = np.zeros((k, p + 1, p + 1))
 
         def moments(part):
             Z, weight = X[part] - problem.centre_in_dtype, weigh(part)
