@@ -410,3 +410,49 @@ def test_models_of_the_passes_predict_before_thresholds_are_learnt():
     assert_array_equal(recorder.ended[0].threshold_, [0.5] * 3)
     assert_array_equal(recorder.final.threshold_, model.threshold_)
     assert recorder.begun == len(model.loss_curve_) + 2  # nothing of the fits of the folds
+
+
+@every_solver
+@every_problem
+def test_fit_begins_at_coef_init(problem, solver):
+    """At the optimum there is nothing left to do; nowhere else does it begin there."""
+    model, y = model_and_y(problem, solver=solver, tol=1e-3, max_iter=300)
+    optimum, _ = model_and_y(problem, tol=1e-8)
+    optimum.fit(X, y)
+    told = []
+    model._observe = lambda coef, intercept: told.append(np.array(coef))
+    model.fit(X, y)
+    distance = np.abs(told[0] - optimum.coef_).max()
+    told.clear()
+    model.fit(X, y, coef_init=optimum.coef_, intercept_init=optimum.intercept_)
+    assert model.objective_ <= optimum.objective_ * (1 + 1e-2)
+    assert np.abs(told[0] - optimum.coef_).max() < max(0.5 * distance, 1e-2)
+    if solver in ("auto", "sdca", "lbfgs"):
+        assert model.n_iter_ <= 4
+
+
+@pytest.mark.filterwarnings("ignore:Not converged. the loss diverged")  # the start is far away
+def test_either_of_the_starts_may_be_left_out():
+    start = np.full((3, 6), 2.0)
+    model = MultinomialLogistic(solver="sgd", learning_rate=1e-12, max_iter=1, tol=0)
+    model.fit(X, LABELS, coef_init=start)
+    assert_allclose(model.coef_, 2, atol=1e-6)
+    assert_allclose(model.intercept_, 0, atol=1e-6)
+    model.fit(X, LABELS, intercept_init=[1.0, 0.0, -1.0])
+    assert_allclose(model.coef_, 0, atol=1e-6)
+    assert_allclose(model.intercept_, [1, 0, -1], atol=1e-6)
+    for wrong, said in ((start.T, r"shape \(3, 6\), got \(6, 3\)"), (start * np.nan, "finite")):
+        with pytest.raises(ValueError, match=f"coef_init must .*{said}"):
+            model.fit(X, LABELS, coef_init=wrong)
+    with pytest.raises(ValueError, match=r"intercept_init must have the shape \(3,\), got \(2,\)"):
+        model.fit(X, LABELS, intercept_init=[0.0, 1.0])
+
+
+@every_solver
+def test_warm_start_from_a_nearby_alpha_takes_few_passes(solver):
+    model, y = model_and_y("labels", solver=solver, tol=1e-3, max_iter=300, warm_start=True)
+    model.set_params(alpha=1e-3).fit(X, y)
+    passes = model.set_params(alpha=1.2e-3).fit(X, y).n_iter_
+    assert passes <= (4 if solver in ("auto", "sdca", "lbfgs") else 1 + 2 * model.n_iter_no_change)
+    cold = clone(model).fit(X, y)
+    assert_allclose(model.objective_, cold.objective_, rtol=5e-3)

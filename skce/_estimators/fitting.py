@@ -261,6 +261,8 @@ class FitMixin(CallbackSupportMixin):
                 centred = self.fit_intercept
                 seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
                 stream.start_from(start[0], start[1], seen)
+                if self.warm_start:  # steps as small as those it ended with
+                    stream.reduction = getattr(self, "_reduction", 1.0)
             try:
                 ended = run_epochs(
                     *(stream, problem, inner, weights, DIVERGED * at_zero * len(weights), rng),
@@ -281,6 +283,6 @@ class FitMixin(CallbackSupportMixin):
                 coef[:], intercept[:] = 0, 0
                 objective = at_zero
                 ended = "the loss did not fall below that of zero coefficients"
-        self.objective_, self.certified_ = objective, False
+        self.objective_, self.certified_, self._reduction = objective, False, stream.reduction
         self.dual_gap_ = self.gap_estimate_ = np.nan
         return coef, intercept, control.passes, reason, ended
