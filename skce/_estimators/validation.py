@@ -41,7 +41,6 @@ __all__ = [
     "encode_labels",
     "is_label_column",
     "label_column",
-    "label_counts",
     "label_rows",
     "multilabel_rows",
     "probability_rows",
@@ -52,7 +51,6 @@ __all__ = [
     "same_classes",
     "scaled_weights",
     "union_of_classes",
-    "without_entries",
 ]
 
 MOST_STREAMED = 1e15  # of whose square float32 holds the inverse
@@ -332,43 +330,6 @@ def multilabel_rows(y, loss, dtype):
     if loss == "bce" and high > 1:
         raise ValueError(f'y must lie in [0, 1] for loss="bce", got the value {high}.')
     return rows
-
-
-def without_entries(targets, entry_weight):
-    """Return CSR targets (n, k) in which entries of weight 0 are missing: NaN."""
-    if entry_weight is None or entry_weight.all():
-        return targets
-    gaps = sparse.csr_array((entry_weight == 0).astype(targets.dtype))
-    gaps.data[:] = np.nan
-    return targets + gaps
-
-
-def label_counts(targets, weights, seen, entry_weight=None):
-    """Return weighted sums over the rows of CSR targets and those `seen` before.
-
-    Of a row with a labels in o observed entries: pairs of labels, a (a − 1), and pairs of a label
-    and an entry, a (o − 1), whose ratio is the rate at which entries beside a label are on; then a,
-    and a / M, M being a and that rate of the missing entries. A target above 1 counts as 1. Then,
-    for each label, the rows with a weight in which it was observed, and with the weights of entries
-    its positives and its observed entries.
-    """
-    n, k = targets.shape
-    rows, live = np.repeat(np.arange(n), np.diff(targets.indptr)), weights > 0
-    on, gone = np.minimum(np.nan_to_num(targets.data), 1), np.isnan(targets.data)
-    labels, squares, holes = (np.bincount(rows, entry, n) for entry in (on, on**2, gone))
-    sums = np.zeros(4 + 3 * k) + seen
-    sums[0] += weights @ (labels**2 - squares)
-    sums[1] += weights @ (labels * (k - 1 - holes))
-    total = labels + holes * (sums[0] / (sums[1] or 1))
-    sums[2] += weights @ labels
-    sums[3] += weights @ np.divide(labels, total, out=np.zeros(n), where=labels > 0)
-    sums[4 : 4 + k] += live.sum() - np.bincount(targets.indices, gone & live[rows], k)
-    of_each, total = weights[rows], weights.sum()
-    if entry_weight is not None:
-        of_each, total = of_each * entry_weight[rows, targets.indices], weights @ entry_weight
-    sums[4 + k : 4 + 2 * k] += np.bincount(targets.indices, on * of_each, k)
-    sums[4 + 2 * k :] += total - np.bincount(targets.indices, gone * of_each, k)
-    return sums
 
 
 def label_rows(labels, k, dtype):
