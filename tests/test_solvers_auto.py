@@ -334,7 +334,7 @@ def test_best_constants_that_are_the_optimum_are_converged(solver):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_passes_in_the_dtype_of_X_and_in_double_are_all_counted():
-    case = random_case(0, dtype=np.float32, scales=1, n=(60, 61), alpha=1e-4)
+    case = random_case(0, dtype=np.float32, scales=1, n=(300, 301), alpha=1e-4)
     told = []
     limits = Limits(1e-9, 100, report=lambda name, passes, value, W, gap: told.append(passes))
     start, rng = np.zeros(case.plain.shape), np.random.RandomState(0)

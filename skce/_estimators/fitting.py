@@ -14,13 +14,7 @@ from skce._estimators.control import BY_CALLBACK, Control
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.held_out import given_rows, mean_loss, split
 from skce._estimators.predict import dense_rows
-from skce._estimators.validation import (
-    check_coefficients,
-    check_squares,
-    check_weights,
-    check_X,
-    read_y,
-)
+from skce._estimators.validation import check_coefficients, check_weights, check_X, read_y
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.auto import minimize
 from skce._solvers.problem import Problem
@@ -176,7 +170,6 @@ class FitMixin(CallbackSupportMixin):
             shape, dtype = (data.k, data.X.shape[1]), data.X.dtype
             control.begin(start or (np.zeros(shape, dtype), np.zeros(shape[:1], dtype)))
         if descends:
-            check_squares(data.X, params["solver"])
             most = max(AHEAD, -(-ROWS_AHEAD // len(data.weights))) if optimises else self.max_iter
             *found, passes, reason, ended = self._descend(data, params, start, rng, control, most)
         if optimises and not (descends and reason == BY_CALLBACK):

@@ -31,7 +31,6 @@ __all__ = [
     "check_X",
     "check_coefficients",
     "check_rows",
-    "check_squares",
     "check_sum",
     "check_weights",
     "class_numbers",
@@ -52,8 +51,6 @@ __all__ = [
     "scaled_weights",
     "union_of_classes",
 ]
-
-MOST_STREAMED = 1e15  # of whose square float32 holds the inverse
 
 
 def check_X(estimator, X, reset):
@@ -80,17 +77,6 @@ def check_X(estimator, X, reset):
             X.sum_duplicates()
         return X
     return contiguous(X)
-
-
-def check_squares(X, solver):
-    """Raise where stochastic gradients cannot divide by the squares of the entries of X."""
-    values = X.data if sparse.issparse(X) else X
-    largest = max(values.max(initial=0), -values.min(initial=0))
-    if largest > MOST_STREAMED:
-        raise ValueError(
-            f"X must hold entries up to {MOST_STREAMED:.0e} for solver={solver!r}, got "
-            f"{largest:.2g}; scale its columns, or take another solver."
-        )
 
 
 def check_coefficients(name, values, shape):

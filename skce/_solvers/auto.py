@@ -5,6 +5,8 @@
 3. L-BFGS goes on from there, in the span of the rows where these are few.
 4. Zero or the best constants, where these are no worse than what was found.
 5. The same once more in double, where the dtype of X is too coarse for the logits or for tol.
+
+Where squares of X overflow or, without a penalty, vanish, all is done for X over a power of two.
 """
 
 from dataclasses import replace
@@ -13,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from skce._solvers import lbfgs, sdca
-from skce._solvers.columns import logit_sizes, some_rows
+from skce._solvers.columns import logit_sizes, peaks, some_rows
 from skce._solvers.objective import Objective
 from skce._solvers.preconditioners import MOST_COLUMNS
 from skce._solvers.result import Result
@@ -23,6 +25,8 @@ __all__ = ["find_optimum", "minimize"]
 
 FEW_COLUMNS = 256  # up to here L-BFGS makes its matrices in less time than SDCA its passes
 MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
+LEAST_ALPHA = 1e-280  # of X divided by a power of two: its inverse is finite
+MOST_EXPONENT = 500  # of two: squares, and sums of them, of entries within are normal numbers
 LEAST_GOAL = 100.0  # times the rounding of the objective: for a smaller goal fits go on in double
 
 
@@ -50,10 +54,65 @@ def minimize(problem, start, rng, limits, solver, near=None):
         The best W seen, whose coefficients, but for the intercepts, are as they round to the dtype
         of X.
     """
+    power = _power(problem)
+    if power:
+        scaled = replace(limits, report=_with_weights_times(limits.report, -power))
+        found = minimize(_divided(problem, power), _times_power(start, power), rng, scaled, solver)
+        return replace(found, W=_times_power(found.W, -power), engine=None)
     found = find_optimum(problem, start, rng, limits, solver, near)
     if problem.X.dtype != np.float64 and _is_rough(problem, found, limits.tol):
         found = _in_double(problem, found, rng, limits, solver)
+    if problem.alpha == 0 and found.ended is None and _has_lost_columns(problem, np.float64):
+        return replace(found, ended="squares of a column of X vanish: scale its columns")
     return found
+
+
+def _power(problem):
+    """Return the power of two that X is divided by, 0 where its squares are normal numbers."""
+    if problem.X.dtype != np.float64:
+        return 0
+    sizes = peaks(problem.X, problem.centre_in_dtype)
+    power = int(np.frexp(sizes.max(initial=0))[1])
+    if abs(power) <= MOST_EXPONENT or (power < 0 and problem.alpha):
+        return 0
+    lost = (sizes > 0) & (np.ldexp(sizes, -power) ** 2 < np.finfo(np.float64).tiny)
+    return 0 if lost.any() else power
+
+
+def _divided(problem, power):
+    """Return the problem for X over 2**power, whose weights are that many times as large.
+
+    No penalty vanishes: what it adds is below the rounding of the losses.
+    """
+    l1 = np.ldexp(problem.alpha * problem.l1_ratio, -power)
+    l2 = np.ldexp(problem.alpha * (1 - problem.l1_ratio), -2 * power)
+    alpha = max(l1 + l2, LEAST_ALPHA) if problem.alpha else 0.0
+    X, centre = problem.X, problem.centre
+    if sparse.issparse(X):
+        X = sparse.csr_array((np.ldexp(X.data, -power), X.indices, X.indptr), X.shape)
+    else:
+        X = np.ldexp(X, -power)
+    centre = None if centre is None else np.ldexp(centre, -power)
+    ratio = min(l1 / (alpha or 1.0), 1.0)
+    return replace(problem, X=X, centre=centre, alpha=alpha, l1_ratio=ratio)
+
+
+def _has_lost_columns(problem, dtype):
+    """Tell whether the squares of a column that is not constant vanish in a dtype."""
+    sizes = peaks(problem.X, problem.centre_in_dtype).astype(np.float64)
+    return bool(((sizes > 0) & (sizes**2 < np.finfo(dtype).tiny)).any())
+
+
+def _times_power(W, power):
+    """Return W (p + 1, k) with weights times 2**power."""
+    return np.vstack([np.ldexp(W[:-1], power), W[-1:]])
+
+
+def _with_weights_times(report, power):
+    def scaled(name, passes, value, W, gap):
+        report(name, passes, value, lambda: _times_power(W(), power), gap)
+
+    return scaled
 
 
 def find_optimum(problem, start, rng, limits, solver, near=None):
@@ -100,7 +159,7 @@ def _go_on(problem, before, rng, limits, near=None):
 
         inside = replace(limits, report=report, prove=False)
         found = lbfgs.minimize(span.problem, span.inside(before.W), rng, inside)
-        found = replace(found, W=span.outside(found.W), engine=None)
+        found = replace(found, W=span.outside(found.W), engine=None, in_double=True)
         if limits.prove:
             W, value, gap = Objective(problem).certified(found.W)
             found = replace(found, W=W, objective=value, gap=gap)
@@ -133,6 +192,8 @@ def _is_rough(problem, found, tol):
     goal = problem.goal(found.objective, tol)
     if problem.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
         return True
+    if problem.alpha == 0 and _has_lost_columns(problem, problem.X.dtype):
+        return True
     return eps * logit_sizes(problem.X, problem.centre_in_dtype, found.W) > MOST_ROUNDED
 
 
@@ -140,7 +201,7 @@ def _in_double(problem, found, rng, limits, solver):
     """Judge what was found in double, and go on from there unless SDCA found it."""
     dtype, problem = problem.X.dtype, problem.in_double()
     by_sdca = solver == "sdca" or problem.l1_ratio > 0
-    if not by_sdca:
+    if not (by_sdca or found.in_double):
         found = _go_on(problem, found, rng, replace(limits, prove=False))
     W, estimate, ended = found.W.copy(), found.estimate, found.ended
     W[:-1] = W[:-1].astype(dtype)

@@ -8,6 +8,7 @@ __all__ = [
     "centred_squares",
     "draw",
     "logit_sizes",
+    "peaks",
     "pieces",
     "some_rows",
     "summable",
@@ -82,6 +83,14 @@ def centred_squares(X, centre, k):
 def some_rows(X):
     """Return rows at equal distances, enough to tell how long rows are."""
     return X[:: max(1, X.shape[0] // SOME_ROWS)]
+
+
+def peaks(X, centre):
+    """Return the largest absolute value (p,) of each centred column, over some rows."""
+    X = some_rows(X)
+    if sparse.issparse(X):
+        return abs(X).max(axis=0).toarray().ravel()
+    return np.abs(X - centre).max(axis=0, initial=0)
 
 
 def logit_sizes(X, centre, W):

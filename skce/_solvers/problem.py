@@ -331,7 +331,8 @@ class Problem:
         """The same with X, and what has its dtype, in double."""
         names = ["X", "pos_weight", "entry_weight"] + ["targets"] * sparse.issparse(self.targets)
         given = [(name, getattr(self, name)) for name in names]
-        return replace(self, **{name: a.astype(np.float64) for name, a in given if a is not None})
+        wide = {name: a.astype(np.float64, copy=False) for name, a in given if a is not None}
+        return replace(self, **wide)
 
     def subset(self, rows):
         """The problem of some rows, their weights raised to the same sum."""

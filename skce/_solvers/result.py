@@ -68,6 +68,8 @@ class Result:
         Why it did not converge.
     engine : LBFGS or None
         L-BFGS at W, with which a fit of nearly the same problem may begin.
+    in_double : bool
+        Whether it was found in double, whatever the dtype of X.
     """
 
     W: np.ndarray
@@ -78,3 +80,4 @@ class Result:
     passes: float = 0
     ended: str | None = None
     engine: Any = None
+    in_double: bool = False

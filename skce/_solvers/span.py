@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._solvers.columns import pieces
 from skce._solvers.preconditioners import MOST_COLUMNS
 
 __all__ = ["Span", "is_wide"]
@@ -27,26 +26,26 @@ class Span:
 
     Neither losses nor the squared norm change. The rows Z have the Gram matrix D L L^T D, whose
     Cholesky factor, pivoted, leaves out rows that depend on those before: Q = Z^T D^-1 L^-T.
+    All is in double, whatever X is: n columns are few.
     """
 
     def __init__(self, problem):
-        X = problem.X if len(problem.rows) == problem.X.shape[0] else problem.X[problem.rows]
-        Z = X if sparse.issparse(X) else X - problem.centre_in_dtype
-        gram = np.zeros((len(problem.rows),) * 2)
-        for columns in pieces(X.shape[1], len(problem.rows)):
-            part = Z[:, columns].astype(np.float64)
-            product = part @ part.T
-            gram += product.toarray() if sparse.issparse(X) else product
+        Z = problem.X[problem.rows].astype(np.float64)
+        if sparse.issparse(Z):
+            gram = (Z @ Z.T).toarray()
+        else:
+            Z -= 0 if problem.centre is None else problem.centre
+            gram = Z @ Z.T
         size = np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
         factor, order, rank, _ = linalg.lapack.dpstrf(gram / size / size[:, None], SAME, lower=1)
         order, rank = order - 1, max(rank, 1)
         factor = np.tril(factor)[:, :rank]
-        coordinates = np.zeros((problem.X.shape[0], rank), X.dtype)
+        coordinates = np.zeros((problem.X.shape[0], rank))
         coordinates[problem.rows[order]] = factor * size[order, None]
         self.rows = Z[order[:rank]]
         self.factor = factor[:rank] * size[order[:rank], None]
         self.factor[0, 0] = self.factor[0, 0] or 1.0  # where all rows are 0
-        self.problem = replace(problem, X=coordinates, centre=None)
+        self.problem = replace(problem, X=coordinates, centre=None).in_double()
 
     def inside(self, W):
         """Return the coordinates of W."""
