@@ -61,7 +61,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
         Most passes of a fit; "lbfgs" may make 10 · max_iter.
     tol : float, default=1e-4
         Each fit stops within this share of its optimum, as in MultiLabelLogistic: mean scores
-        are then within a tenth of their standard error of those of optima (measured on 7 sets).
+        are then within about a tenth of their standard error of those of optima (five sets,
+        `benchmarks/selection.py`).
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0
