@@ -181,6 +181,17 @@ def test_thresholds_are_learnt_with_the_weights():
     assert (heavy > plain).all()
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "sdca"])
+def test_loss_of_rows_held_out_has_the_weights(solver):
+    options = {"solver": solver, "early_stopping": True, "random_state": 0}
+    once = MultiLabelLogistic(alpha=1e-2, **options).fit(X, Y, entry_weight=GAPS)
+    twice = MultiLabelLogistic(alpha=2e-2, **options).fit(X, Y, entry_weight=2 * GAPS)
+    plain = MultiLabelLogistic(alpha=1e-2, **options).fit(X, Y)
+    doubled = 2 * np.array(once.validation_loss_curve_)
+    assert_allclose(min(twice.validation_loss_curve_), doubled.min(), rtol=1e-2)
+    assert min(once.validation_loss_curve_) > 1.1 * min(plain.validation_loss_curve_)
+
+
 def test_searches_route_and_slice_them():
     from sklearn import config_context
 
