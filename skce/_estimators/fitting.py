@@ -28,7 +28,7 @@ __all__ = ["OPTIMISERS", "FitMixin"]
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
-# Passes, or at least rows, of stochastic gradients before the optimiser where rows are held out: mnist
+# Passes, or at least rows, of stochastic gradients ahead where rows are held out: mnist
 # takes 0.70 of a plain fit's time with one pass and 0.81 with two; 2,000 rows of it need three
 AHEAD, ROWS_AHEAD = 1, 20000
 CHECKS = 4  # of the held-out loss in a pass of stochastic gradients
