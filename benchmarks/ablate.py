@@ -35,9 +35,9 @@ from judge import Judge
 from optima import OPTIMA, key_of, optimum
 from peers import SKCE_SOLVERS
 from problems import add_data_option, data_folder, load
+from report import markdown_table
 from run_peers import WITHOUT_DATA
 from threadpoolctl import threadpool_limits
-from timing import markdown_table
 from variants import UNMODIFIED, constants, switches
 
 import skce

@@ -20,10 +20,10 @@ import warnings
 
 import numpy as np
 from problems import add_data_option, data_folder, load, synthetic_dense, synthetic_sparse
+from report import interleaved_medians, markdown_table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
 from threadpoolctl import threadpool_limits
-from timing import interleaved_medians, markdown_table
 
 from skce import MultinomialLogistic
 from skce._engine.data import EpochData

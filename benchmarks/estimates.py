@@ -11,8 +11,8 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
+from report import markdown_table
 from scipy import sparse, special
-from timing import markdown_table
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 

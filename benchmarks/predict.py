@@ -14,10 +14,10 @@ import sys
 import warnings
 
 import numpy as np
+from report import interleaved_medians, markdown_table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
-from timing import interleaved_medians, markdown_table
 
 from skce import MultinomialLogistic
 

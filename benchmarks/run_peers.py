@@ -29,15 +29,15 @@ from pathlib import Path
 import numpy as np
 from judge import Judge, timed
 from optima import optimum
-from peer_report import Run, plain_table, summary, title, write
 from peers import DEFAULT, PEERS, logistic_regression, set_threads, skce_solver
 from problems import add_data_option, data_folder, few_rows, load
+from report import Forked, markdown_table
+from runs import Run, plain_table, summary, title, write
 from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
-from timing import Forked, markdown_table
 
 from skce import MultinomialLogistic
 

@@ -23,12 +23,12 @@ from judge import Judge
 from optima import optimum
 from peers import PEERS
 from problems import BUILT_IN, SCALED, Problem, add_data_option, data_folder, few_rows, load
+from report import interleaved_medians, markdown_table
 from run_peers import Candidate, find_iterations
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
-from timing import interleaved_medians, markdown_table
 from user_clock import conditions, measured, summary
 
 from skce import MultinomialLogistic

@@ -19,11 +19,11 @@ import warnings
 
 import numpy as np
 from problems import add_data_option, data_folder, load, synthetic_dense, synthetic_sparse
+from report import markdown_table
 from scipy import sparse
 from sklearn.linear_model import SGDClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from threadpoolctl import threadpool_limits
-from timing import markdown_table
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 

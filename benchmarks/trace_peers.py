@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass, field
 
 from judge import timed
-from peer_report import Run, trace_table
 from peers import PEERS, SKCE_SOLVERS, set_threads, skce_peer
 from run_peers import SETS, options, run_sets
+from runs import Run, trace_table
 from threadpoolctl import threadpool_limits
 
 __all__ = ["Trace", "main"]

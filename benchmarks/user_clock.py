@@ -50,8 +50,8 @@ import numpy as np
 from judge import mean_loss
 from peers import expand
 from problems import BUILT_IN, SCALED, add_data_option, data_folder, load
+from report import markdown_table
 from scipy import sparse
-from timing import markdown_table
 
 __all__ = ["Row", "Worker", "conditions", "main", "measured", "summary"]
 

@@ -71,11 +71,20 @@ SWITCHES = {
     "singular directions not told": {
         (SOLVERS + "cholesky", "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))
     },
+    "rows flat at once": {(REFRESH, "LEAST_CURVATURE"): 0.0},
     "no Newton step": {(STEPS, "LBFGS.newton_step"): _step_without_products},
     "estimate without caution": {
         (PAIRS, "Pairs.estimate"): lambda self, product, unmet, scale=0.0: product / 2
     },
     "no outliers": {(PAIRS, "OUTLIERS"): 0.0},
+    "scale never bounded": {(PAIRS, "MOST_SCALE"): np.inf},
+    "estimates unsafe": {(SOLVERS + "stopping", "SAFETY"): 1.0},
+    "estimates at any tol": {(SOLVERS + "stopping", "LOOSEST"): 1e18},
+    "centre of all rows": {
+        (SOLVERS + "columns", "CENTRE_ROWS"): NEVER,
+        (SOLVERS + "columns", "CENTRE_SIZE"): NEVER,
+    },
+    "products never again in double": {(METRIC, "SUSPECT"): 0.0},
     "no span": {(SPAN, "is_wide"): lambda problem: False},
     "never again in double": {(CHOICE, "MOST_ROUNDED"): np.inf, (CHOICE, "LEAST_GOAL"): 0.0},
     "no sdca": {(CHOICE, "_prefers_sdca"): lambda problem, solver: False},
@@ -86,6 +95,9 @@ SWITCHES = {
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
     "q never adapted": {(ASCENT, "SDCA._adapt_q"): lambda self, gap, move: None},
     "certificate after each pass": {(ASCENT, "CANDIDATE"): NEVER},
+    "scales of all rows": {(ASCENT, "SAMPLE"): NEVER},
+    "q falls where a pass moves too far only": {(ASCENT, "SLOW"): np.inf},
+    "q never grows": {(ASCENT, "TIMID"): 0.0},
     "best iterate not kept": {(ASCENT, "KEEP"): NEVER},
     "labels in one group": {(SDCA, "GROUP"): NEVER},
     "dense rows one by one": {(ASCENT, "BATCH"): 1},

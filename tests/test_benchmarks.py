@@ -47,11 +47,10 @@ PARTS = {
     "judge",
     "kernel_lbfgs",
     "kernel_peers",
-    "kernel_report",
-    "peer_report",
     "peers",
     "problems",
-    "timing",
+    "report",
+    "runs",
     "variants",
 }
 
@@ -65,7 +64,7 @@ def run(command, folder, **environment):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "SKCE_BENCH_TINY": "1", "SKCE_DATA": str(folder), **environment},
+        env={**os.environ, "SKCE_DATA": str(folder), **environment},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -156,32 +155,19 @@ def test_kernels_write_what_the_page_shows(tmp_path, data):
     assert header.startswith("loss,K,dtype,skce,scikit-learn,")
 
 
-def test_suite_runs(data):
-    output = run(["-c", "import suite; print(*suite.run_once())"], data)
-    for name in (
-        *("Fit.time_fit", "PartialFit.time_partial_fit", "LossAndGrad.time_loss_and_grad"),
-        *("Loss.time_loss", "Proba.time_proba"),
-    ):
-        assert name in output.split()
-
-
 @pytest.fixture
 def kernels(monkeypatch):
     """The modules of the kernels' benchmark."""
     monkeypatch.syspath_prepend(str(FOLDER))
     import kernel_peers
-    import kernel_report
+    import kernels
 
-    return SimpleNamespace(peers=kernel_peers, report=kernel_report)
+    return SimpleNamespace(peers=kernel_peers, run=kernels)
 
 
 def test_every_public_kernel_has_a_benchmark(kernels):
-    from suite import bench_losses
-
     assert set(kernels.peers.FUNCTIONS) == set(KERNELS)
     assert set(kernels.peers.functions()) == set(KERNELS)  # those of the tables
-    classes = [getattr(bench_losses, name) for name in bench_losses.__all__]
-    assert {name for cls in classes for name in cls.params[0]} == set(KERNELS)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -227,14 +213,14 @@ def as_skce(result, expected, n):
 def test_summary_and_targets_are_those_of_the_measured_ratios(kernels):
     name = "softmax_cross_entropy_value_and_grad"
     cells = [
-        kernels.report.Cell(name, 100, "float32", 10**6, {"skce": 1.0, "torch": 1.8}, {"skce": 2}),
-        kernels.report.Cell(name, 100, "float64", 10**6, {"skce": 2.0, "torch": 2.0}, {"skce": 1}),
+        kernels.run.Cell(name, 100, "float32", 10**6, {"skce": 1.0, "torch": 1.8}, {"skce": 2}),
+        kernels.run.Cell(name, 100, "float64", 10**6, {"skce": 2.0, "torch": 2.0}, {"skce": 1}),
     ]
-    assert kernels.report.target_lines(cells) == [
+    assert kernels.run.target_lines(cells) == [
         "softmax K=100 float32: 1.8 x torch, target 2: met",
         "softmax K=100 float64: 1.0 x torch, target 2: missed",
     ]
-    assert kernels.report.summary_rows(cells)[1] == [[name, "", "1.4", "", "2.00", "1.50"]]
+    assert kernels.run.summary_rows(cells)[1] == [[name, "", "1.4", "", "2.00", "1.50"]]
 
 
 @pytest.fixture
@@ -245,12 +231,12 @@ def fits(monkeypatch):
     import optima
     import peers
     import problems
+    import report
     import run_peers
-    import timing
     import trace_peers
 
     names = {"judge": judge, "optima": optima, "peers": peers, "problems": problems}
-    return SimpleNamespace(run=run_peers, timing=timing, trace=trace_peers, **names)
+    return SimpleNamespace(run=run_peers, report=report, trace=trace_peers, **names)
 
 
 def small_problem(fits, task):
@@ -327,7 +313,7 @@ def test_search_ends_with_a_fit_of_about_the_budget(fits):
 
 
 def test_a_call_over_the_limit_is_ended_and_the_next_one_runs(fits):
-    with closing(fits.timing.Forked(lambda seconds: time.sleep(seconds) or os.getpid())) as forked:
+    with closing(fits.report.Forked(lambda seconds: time.sleep(seconds) or os.getpid())) as forked:
         first = forked(0.5, seconds=0)
         assert forked(0.5, seconds=0) == first != os.getpid()
         assert forked(0.1, seconds=60) is None

@@ -1,12 +1,11 @@
 """Tables and plots of `run_peers` and `trace_peers`."""
 
-import csv
 import os
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
+from report import figure, versions, write_table
 
 __all__ = ["Run", "plain_table", "summary", "title", "trace_table", "write"]
 
@@ -43,10 +42,9 @@ class Run:
 def title(args):
     """What was run, on what."""
     names = ("numpy", "scipy", "scikit-learn", "scikit-learn-intelex", "snapml", "torch")
-    versions = ", ".join(filter(None, map(_version, names)))
     return (
         f"{args.rounds} rounds, a budget of {args.budget:g} s, {os.cpu_count()} CPUs "
-        f"({platform.machine()}), Python {platform.python_version()}, {versions}."
+        f"({platform.machine()}), {versions(*names)}"
     )
 
 
@@ -98,18 +96,9 @@ def summary(runs):
 
 def write(path, header, rows, label="", runs=()):
     """Write a table as CSV, and a plot of its runs beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    write_table(path, header, rows)
     if runs:
         _plot(path.with_suffix(".svg"), label, runs)
-
-
-def _version(name):
-    try:
-        return f"{name} {version(name).split('+')[0]}"
-    except PackageNotFoundError:
-        return ""
 
 
 def _same(run, other):
@@ -154,16 +143,11 @@ def _ratio(seconds, base, run):
 
 def _plot(path, label, runs):
     """Gap against seconds on log-log axes, one panel a dtype, at the fewest threads."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     dtypes = list(dict.fromkeys(run.dtype for run in runs))
     names = list(dict.fromkeys(run.name for run in runs))
     threads = min(run.threads for run in runs)
-    # a fixed salt and no date: equal figures are equal files
-    with matplotlib.rc_context({"font.size": 11, "svg.hashsalt": "skce"}):
-        figure = Figure(figsize=(0.6 + 4.6 * len(dtypes), 4.4), layout="constrained")
-        axes = figure.subplots(1, len(dtypes), sharex=True, sharey=True, squeeze=False)[0]
+    size = 0.6 + 4.6 * len(dtypes), 4.4
+    with figure(path, 1, len(dtypes), size) as (drawn, (axes,)):
         for ax, dtype in zip(axes, dtypes, strict=True):
             for run in runs:
                 if run.curve and (run.dtype, run.threads) == (dtype, threads):
@@ -173,8 +157,7 @@ def _plot(path, label, runs):
             ax.grid(color="#dddddd", linewidth=0.8)
         axes[0].set_ylabel("(F − F*) / F*")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        figure.savefig(path, metadata={"Date": None})
+        drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
 
 
 def _draw(ax, run, colour):

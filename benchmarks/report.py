@@ -1,11 +1,15 @@
-"""Interleaved timing: every round runs each candidate once, so that all see the same machine."""
+"""What all benchmarks share: interleaved timing, medians, tables, plots, what they ran on."""
 
+import csv
 import gc
 import multiprocessing
+import platform
 import statistics
 import time
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["Forked", "interleaved_medians", "markdown_table"]
+__all__ = ["Forked", "figure", "interleaved_medians", "markdown_table", "versions", "write_table"]
 
 
 class Forked:
@@ -54,7 +58,8 @@ def _serve(pipe, function):
 def interleaved_medians(candidates, *, rounds=7, calls=1, clock=time.perf_counter):
     """Median seconds of one call of each candidate (a dict of name -> callable), by a clock.
 
-    Where several calls in a row are timed, one before them wakes threads and fills caches.
+    Every round runs each candidate once, so that all see the same machine. Where several calls in a
+    row are timed, one before them wakes threads and fills caches.
     """
     for call in candidates.values():
         call()
@@ -75,3 +80,33 @@ def markdown_table(header, rows):
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
     lines.insert(1, "|---" * len(header) + "|")
     return "\n".join(lines)
+
+
+def write_table(path, header, rows):
+    """Write header and rows as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def versions(*packages):
+    """Versions of Python and of those packages that are there."""
+    parts = [f"Python {platform.python_version()}"]
+    for name in packages:
+        try:
+            parts.append(f"{name} {version(name).split('+')[0]}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(parts) + "."
+
+
+@contextmanager
+def figure(path, rows, columns, size):
+    """Yield a figure and its axes (rows, columns); save it, equal ones as equal files."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 11, "svg.hashsalt": "skce"}):
+        drawn = Figure(figsize=size, layout="constrained")
+        yield drawn, drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        drawn.savefig(path, metadata={"Date": None})
