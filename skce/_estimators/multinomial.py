@@ -346,12 +346,10 @@ class MultinomialLogistic(BaseCrossEntropy):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        proba = self._map_logits(X, partial(_both_classes, np.asarray, sigmoid), softmax=True)
-        return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
+        return self._map_logits(X, partial(self._by_class, np.asarray, sigmoid), softmax=True)
 
     def _proba(self, logits):
-        proba = _both_classes(softmax, sigmoid, logits)
-        return proba if len(self.classes_) > 1 else np.ones_like(proba[:, :1])
+        return self._by_class(softmax, sigmoid, logits)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities, from the logits: never −inf.
@@ -366,8 +364,15 @@ class MultinomialLogistic(BaseCrossEntropy):
         log_proba : ndarray of shape (n_samples, n_classes)
             In nats.
         """
-        proba = self._map_logits(X, partial(_both_classes, log_softmax, log_sigmoid))
-        return proba if len(self.classes_) > 1 else np.zeros_like(proba[:, :1])
+        return self._map_logits(X, partial(self._by_class, log_softmax, log_sigmoid))
+
+    def _by_class(self, rowwise, entrywise, logits):
+        """Return rowwise(logits), or entrywise for the classes of one logit; one class is sure."""
+        if logits.shape[1] > 1:
+            return rowwise(logits)
+        if len(self.classes_) == 1:
+            return entrywise(np.full_like(logits, np.inf))
+        return entrywise(logits * np.array([-1, 1], logits.dtype))
 
     def _is_right(self, predicted, y):
         if y.ndim == 2 and y.shape[1] > 1:
@@ -378,10 +383,3 @@ class MultinomialLogistic(BaseCrossEntropy):
                 )
             return self.classes_[rows.argmax(axis=1)] == predicted
         return super()._is_right(predicted, y)
-
-
-def _both_classes(rowwise, entrywise, logits):
-    """Return rowwise(logits), or for one logit entrywise for both classes."""
-    if logits.shape[1] > 1:
-        return rowwise(logits)
-    return entrywise(logits * np.array([-1, 1], logits.dtype))

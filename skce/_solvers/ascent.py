@@ -14,18 +14,15 @@ from skce._engine.passes import Kind
 from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._solvers.certificate import certificate
-from skce._solvers.columns import pieces, weighted_sums
+from skce._solvers.columns import ROWS_PER_COLUMN, pieces, weighted_sums
 from skce.losses import sigmoid, softmax
 
 __all__ = ["CANDIDATE", "SDCA"]
 
 FIRST_Q = {True: 10.0, False: 3.0}  # of the first pass, for CSR and dense data
-LEAST_Q = {True: 0.25, False: 0.1}
+LEAST_Q = 0.1
 TIMID, BOLD = 3.0, 50.0  # ratio of gap and move below which q grows, above which it falls
-SLOW = 0.9  # ratio of a gap to the one before from which q falls too
 CANDIDATE = 4  # times the goal: an estimated gap that is worth a certificate
-KEEP = 6  # first passes, whose iterates are not kept as the best
-SAMPLE = 2000  # least rows from which the scales of columns are told, 10 for a column
 BATCH = 32  # rows of a dense step; more rows overlap more
 
 
@@ -76,8 +73,7 @@ class SDCA:
         if self.W.any():
             self._start_at_proba()
         self.passes = 0
-        self.last_gap = self.gap = self.value = self.estimated_gap = self.best_value = np.inf
-        self.best_W = None
+        self.gap = self.value = self.estimated_gap = np.inf
 
     def _metric(self):
         """Return the squared scale of each column."""
@@ -87,7 +83,7 @@ class SDCA:
             if alike:
                 return np.full(p, count @ scale / count.sum())
             return np.where(scale > 0, scale, 1.0)
-        rows, size = self.problem.sample(max(SAMPLE, 10 * p), self.rng)
+        rows, size = self.problem.sample(ROWS_PER_COLUMN * p, self.rng)
         scale, reach = np.zeros(p), np.zeros(p)
         for part in self.problem.pieces(rows):
             Z = X[part] - self.problem.centre_in_dtype
@@ -223,22 +219,15 @@ class SDCA:
             gap + residual + self.intercept_prox_weight * float(np.abs(change[-1] @ W[-1]))
         )
         self.value = gap - float(problem.weights @ self.negentropy) + dual
-        if self.passes >= KEEP and self.value < self.best_value:
-            self.best_value, self.best_W = self.value, W.copy()
         return 0.5 * (moved + drift)
 
     def _adapt_q(self, gap, move):
         """Set q for the next pass."""
-        least = LEAST_Q[self.sparse]
-        ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
-        if self.passes > 1:
-            if self.prox_weight == 0 and slow:
-                self.q = max(self.leverage_under_penalty() / 2, least)
-            elif ratio > BOLD or (ratio > TIMID and slow):
-                self.q = max(self.q / 2, least)
-            elif ratio < TIMID:
-                self.q *= 2
-        self.last_gap = gap
+        ratio = gap / max(move, 1e-300)
+        if self.passes > 1 and ratio > BOLD:
+            self.q = max(self.q / 2, LEAST_Q)
+        elif self.passes > 1 and ratio < TIMID:
+            self.q *= 2
 
     def _recentre(self):
         """Move the centre to W, and W to where the table puts it from there."""
@@ -276,10 +265,6 @@ class SDCA:
                 sums += weights[rows] @ (mass * self.table[rows])
             return sums
         return weighted_sums(weights, self.table)
-
-    def best(self):
-        """Return the iterate with the lowest objective, as far as passes tell."""
-        return self.W if self.best_W is None else self.best_W
 
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""

@@ -23,7 +23,6 @@ from skce._solvers.span import Span, is_wide
 
 __all__ = ["find_optimum", "minimize"]
 
-FEW_COLUMNS = 256  # up to here L-BFGS makes its matrices in less time than SDCA its passes
 MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
 LEAST_ALPHA = 1e-280  # of X divided by a power of two: its inverse is finite
 MOST_EXPONENT = 500  # of two: squares, and sums of them, of entries within are normal numbers
@@ -138,7 +137,7 @@ def _prefers_sdca(problem, solver):
     X = problem.X
     if problem.l1_ratio and problem.alpha:
         return True
-    if problem.alpha == 0 or X.shape[1] <= FEW_COLUMNS:
+    if problem.alpha == 0:
         return False
     if not sparse.issparse(X):
         rows = some_rows(X) - problem.centre_in_dtype

@@ -1,20 +1,16 @@
 """The bound of how far an objective is above its minimum."""
 
 import numpy as np
-from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Kind
 from skce._solvers.columns import pieces, weighted_sums
 
-__all__ = ["certificate", "intercept_step"]
+__all__ = ["certificate"]
 
-MOST_STEP = 5.0  # largest step of the intercept of a sigmoid
 LEAST = 1e-150  # a curvature below this counts as none
 MOST_STEPS = 20  # of the intercepts, after which the sums that are wanted are given up
-MOST_MOVES = 4  # corrections of a table: rounding leaves less than 1e-6 of one
-MATRIX_CLASSES = 300  # most classes for a k x k matrix, whose cost grows with their cube
-MOST_PRODUCTS = 100  # of conjugate gradients, which make a step for more classes
+MOST_PRODUCTS = 100  # of the conjugate gradients that make one
 
 
 def certificate(problem, W, table=None, sums=None):
@@ -127,11 +123,11 @@ def _balance(problem, table):
     table /= np.maximum(table.sum(axis=1, keepdims=True), accuracy.tiny)
     near = 8 * float(accuracy.eps) * wanted.sum()
     total = np.zeros(problem.k)
-    for _ in range(MOST_MOVES):
+    for _ in range(MOST_STEPS):
         excess = weighted_sums(problem.weights, table) - wanted
         if np.abs(excess).max(initial=0) <= near:
             return table, total
-        step = intercept_step(problem, table, excess)
+        step = _intercept_step(problem, table, excess)
         total = total + step
         if not np.ptp(step[wanted > 0]) < 1:
             break
@@ -141,34 +137,22 @@ def _balance(problem, table):
     return None, total
 
 
-def intercept_step(problem, table, gradient):
-    """Return the Newton step of the intercepts, from their gradient and the curvature table."""
-    if problem.sigmoid:  # bounded, as the curvature of a label that is always there vanishes
-        step = gradient / np.maximum(table.sum(axis=0, dtype=np.float64), 1e-300)
-        return np.clip(step, -MOST_STEP, MOST_STEP)
+def _intercept_step(problem, table, gradient):
+    """Return Newton's step of the intercepts of a softmax, from their gradient and the table."""
     diagonal = np.zeros(problem.k)
     for rows in pieces(len(table), problem.k):
         proba = table[rows].astype(np.float64)
         diagonal += problem.weights[rows] @ (proba * (1 - proba))
     unit = np.where(diagonal > LEAST, 1 / np.sqrt(np.maximum(diagonal, LEAST)), 0.0)
 
-    if problem.k > MATRIX_CLASSES:
+    def product(v):
+        out = np.zeros(problem.k)
+        for rows in pieces(len(table), problem.k):
+            proba = table[rows].astype(np.float64)
+            change = proba * (unit * v)
+            change -= proba * change.sum(axis=1, keepdims=True)
+            out += problem.weights[rows] @ change
+        return unit * out
 
-        def product(v):
-            out = np.zeros(problem.k)
-            for rows in pieces(len(table), problem.k):
-                proba = table[rows].astype(np.float64)
-                change = proba * (unit * v)
-                change -= proba * change.sum(axis=1, keepdims=True)
-                out += problem.weights[rows] @ change
-            return unit * out
-
-        shape = (problem.k, problem.k)
-        H = LinearOperator(shape, matvec=product, dtype=np.float64)
-        return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
-    H = np.zeros((problem.k, problem.k))
-    for rows in pieces(len(table), problem.k):
-        proba = table[rows].astype(np.float64)
-        H -= proba.T @ (problem.weights[rows, None] * proba)
-    H[np.diag_indices_from(H)] -= H.sum(axis=1)
-    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=1e-13)[0]
+    H = LinearOperator((problem.k, problem.k), matvec=product, dtype=np.float64)
+    return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]

@@ -4,6 +4,9 @@ import numpy as np
 from scipy import sparse
 
 __all__ = [
+    "MOST_SQUARED",
+    "PIECE",
+    "ROWS_PER_COLUMN",
     "centre_of",
     "centred_squares",
     "draw",
@@ -15,12 +18,9 @@ __all__ = [
     "weighted_sums",
 ]
 
-CENTRE_ROWS = 4096  # most rows from which the centre is estimated
-CENTRE_SIZE = 1 << 21  # most entries of these rows
-HUGE = 1e15  # float32 overflows in sums of squares of larger numbers
-PIECE = 1 << 19  # entries of the rows made dense, or copied, together
-SOME_ROWS = 1000  # rows from which the length of rows and the size of logits are estimated
-SHORT = 50.0  # a bound of that size up to here is good enough
+MOST_SQUARED = 1e15  # of the squares of larger numbers float32 holds no sums, or no inverses
+PIECE = 1 << 19  # entries of the rows that are made dense, copied or looked at together
+ROWS_PER_COLUMN = 10  # from which second moments of the columns are told
 
 
 def draw(rows, most, rng):
@@ -37,7 +37,7 @@ def pieces(n, columns):
 def summable(X, dtype):
     """Return X in dtype, in double where float32 does not hold sums of its squares."""
     scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
-    return X.astype(np.float64 if scale > HUGE else dtype, copy=False)
+    return X.astype(np.float64 if scale > MOST_SQUARED else dtype, copy=False)
 
 
 def weighted_sums(weights, table):
@@ -53,8 +53,7 @@ def centre_of(X, weights, rng):
 
     It has the values of X's dtype, which passes subtract, in double.
     """
-    most = max(min(CENTRE_ROWS, CENTRE_SIZE // X.shape[1]), 2)
-    rows = draw(np.flatnonzero(weights), most, rng)
+    rows = draw(np.flatnonzero(weights), max(PIECE // X.shape[1], 2), rng)
     if not len(rows):
         return None
     sample = X[rows].astype(np.float64)
@@ -81,8 +80,9 @@ def centred_squares(X, centre, k):
 
 
 def some_rows(X):
-    """Return rows at equal distances, enough to tell how long rows are."""
-    return X[:: max(1, X.shape[0] // SOME_ROWS)]
+    """Return rows at equal distances, of about PIECE entries: they tell how long rows are."""
+    size = X.nnz if sparse.issparse(X) else X.size
+    return X[:: max(1, size // PIECE)]
 
 
 def peaks(X, centre):
@@ -96,14 +96,8 @@ def peaks(X, centre):
 def logit_sizes(X, centre, W):
     """Return how large the terms are that a logit at W (p + 1, k) is summed of.
 
-    It is the sum of their absolute values, a mean over some rows, largest of the k outputs; or a
-    simple bound of it, where that is small.
+    It is the sum of their absolute values, a mean over some rows, largest of the k outputs.
     """
     X = some_rows(X)
-    terms = abs(X) if sparse.issparse(X) else np.abs(X - centre)
-    squares = terms.power(2) if sparse.issparse(X) else np.square(terms)
-    length = np.sqrt(squares.sum(axis=1, dtype=np.float64)).mean()
-    bound = float(length * np.sqrt(np.einsum("ij,ij->j", W[:-1], W[:-1]).max(initial=0)))
-    if bound < SHORT:
-        return bound
+    terms = abs(X if sparse.issparse(X) else X - centre)
     return float((terms @ np.abs(W[:-1])).mean(axis=0).max(initial=0))

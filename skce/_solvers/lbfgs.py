@@ -16,6 +16,7 @@
 import numpy as np
 
 from skce._solvers import newton
+from skce._solvers.columns import PIECE
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
 from skce._solvers.refresh import Refresh
@@ -28,7 +29,6 @@ NEAR = 3.0  # Newton's direction is sought once so many times the goal are left 
 ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope in Wolfe's conditions
 SHORTEST = 1e-10  # length of a step below which the line search gives up
 MOST_STALLED = 3  # steps in a row whose fall is below rounding: then the fit ends
-FIRST_ROWS = 1000  # of the first sample, at least, and ROWS_PER_WEIGHT for each weight
 ROWS_PER_WEIGHT = 30  # of the first sample: fewer rows know too little of the weights
 GROWTH = 4  # times as many rows has the next sample
 SAMPLE_STEPS = 60  # most steps on one sample
@@ -221,7 +221,7 @@ def _on_samples(problem, W, preconditioner, rng, curve, limits):
     n, p = problem.X.shape
     passes, size = 0.0, len(problem.rows)
     sizes: list[int] = []
-    while size >= GROWTH * max(FIRST_ROWS, ROWS_PER_WEIGHT * p * problem.k):
+    while size >= GROWTH * max(PIECE // p, ROWS_PER_WEIGHT * p * problem.k):
         size //= GROWTH
         sizes.insert(0, size)
     order = rng.permutation(problem.rows) if sizes else None

@@ -2,14 +2,13 @@
 
 from scipy import sparse
 
+from skce._solvers.columns import PIECE, ROWS_PER_COLUMN
 from skce._solvers.preconditioners import Preconditioner, draw_rows, has_matrices
 
 __all__ = ["Refresh"]
 
 REFRESH = 10  # least passes between two preconditioners
 LEAST_CURVATURE = 0.01  # share of the mean curvature of its class that a row is given at least
-ROWS_PER_COLUMN = 10  # least rows that a preconditioner is made of
-LEAST_SIZE = 1 << 20  # or as many as hold so many numbers
 
 
 class Refresh:
@@ -21,7 +20,7 @@ class Refresh:
         self.for_each = has_matrices(problem)
         width = min(p, 2 * X.nnz / X.shape[0]) if sparse.issparse(X) else p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
-        self.least = min(self.n, max(LEAST_SIZE // p, ROWS_PER_COLUMN * p))
+        self.least = min(self.n, max(PIECE // p, ROWS_PER_COLUMN * p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.last = self.spent = self.least_curvature = 0.0
 

@@ -67,10 +67,6 @@ class SplitSDCA:
         """The iterate."""
         return np.hstack([engine.W for engine in self.engines])
 
-    def best(self):
-        """Return the iterate with the lowest objective, as far as passes tell."""
-        return np.hstack([engine.best() for engine in self.engines])
-
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""
         ends = np.cumsum([engine.problem.k for engine in self.engines])
@@ -111,15 +107,14 @@ def minimize(problem, start, rng, limits):
         if problem.is_within(engine.gap, engine.value, limits.tol):
             return result(engine.W, engine.value, engine.gap, None)
         if limits.may_give_up and engine.Z is None and is_slow(gaps, goal):
-            return result(engine.best(), np.inf, np.inf, GAVE_UP)
+            return result(engine.W, np.inf, np.inf, GAVE_UP)
         if engine.passes % PATIENCE == 0:
             value, gap = engine.evaluate(engine.W)
             risen = 0 if gap < least[1] else risen + 1  # a pure L1's stands still and then falls
             least = min(least, (value, gap, engine.W.copy()), key=_by_gap)
             if risen == 2:
                 break
-    ends = [(*engine.evaluate(W), W) for W in (engine.best(), engine.W)]
-    value, gap, W = min(least, *ends, key=_by_gap)
+    value, gap, W = min(least, (*engine.evaluate(engine.W), engine.W), key=_by_gap)
     if problem.is_within(gap, value, limits.tol):
         ended = None
     elif engine.passes < limits.max_iter:

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, sparse
 
+from skce._solvers.cholesky import SINGULAR
 from skce._solvers.preconditioners import MOST_COLUMNS
 
 __all__ = ["Span", "is_wide"]
-
-SAME = 1e-10  # share of a row's square beyond the rows before it up to which it counts as their sum
 
 
 def is_wide(problem):
@@ -37,7 +36,9 @@ class Span:
             Z -= 0 if problem.centre is None else problem.centre
             gram = Z @ Z.T
         size = np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
-        factor, order, rank, _ = linalg.lapack.dpstrf(gram / size / size[:, None], SAME, lower=1)
+        factor, order, rank, _ = linalg.lapack.dpstrf(
+            gram / size / size[:, None], SINGULAR, lower=1
+        )
         order, rank = order - 1, max(rank, 1)
         factor = np.tril(factor)[:, :rank]
         coordinates = np.zeros((problem.X.shape[0], rank))
