@@ -18,12 +18,12 @@ import warnings
 
 import numpy as np
 from problems import add_data_option, dense_labels, few_rows, load
+from report import interleaved_medians, markdown_table
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
-from timing import interleaved_medians, markdown_table
 
 from skce import (
     MultiLabelLogistic,

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from judge import mean_loss
 from problems import add_data_option, data_folder, few_rows, load
+from report import interleaved_medians, markdown_table
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from timing import interleaved_medians, markdown_table
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 

@@ -59,7 +59,7 @@ SWITCHES = {
     "start at zero": {
         (PROBLEM, "Problem.constants"): lambda self: np.zeros((self.X.shape[1] + 1, self.k))
     },
-    "no samples": {(STEPS, "FIRST_ROWS"): NEVER},
+    "no samples": {(STEPS, "ROWS_PER_WEIGHT"): NEVER},
     "no refresh": {(REFRESH, "Refresh.is_due"): lambda self, passes: False},
     "metric at zero only": {(REFRESH, "Refresh.renew"): lambda self, *args, **kwargs: None},
     "pairs not taken along": {(STEPS, "LBFGS.renew"): _renew_without_pairs},
@@ -80,10 +80,6 @@ SWITCHES = {
     "scale never bounded": {(PAIRS, "MOST_SCALE"): np.inf},
     "estimates unsafe": {(SOLVERS + "stopping", "SAFETY"): 1.0},
     "estimates at any tol": {(SOLVERS + "stopping", "LOOSEST"): 1e18},
-    "centre of all rows": {
-        (SOLVERS + "columns", "CENTRE_ROWS"): NEVER,
-        (SOLVERS + "columns", "CENTRE_SIZE"): NEVER,
-    },
     "products never again in double": {(METRIC, "SUSPECT"): 0.0},
     "no span": {(SPAN, "is_wide"): lambda problem: False},
     "never again in double": {(CHOICE, "MOST_ROUNDED"): np.inf, (CHOICE, "LEAST_GOAL"): 0.0},
@@ -95,14 +91,11 @@ SWITCHES = {
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
     "q never adapted": {(ASCENT, "SDCA._adapt_q"): lambda self, gap, move: None},
     "certificate after each pass": {(ASCENT, "CANDIDATE"): NEVER},
-    "scales of all rows": {(ASCENT, "SAMPLE"): NEVER},
-    "q falls where a pass moves too far only": {(ASCENT, "SLOW"): np.inf},
     "q never grows": {(ASCENT, "TIMID"): 0.0},
-    "best iterate not kept": {(ASCENT, "KEEP"): NEVER},
+    "q never falls": {(ASCENT, "BOLD"): np.inf},
     "labels in one group": {(SDCA, "GROUP"): NEVER},
     "dense rows one by one": {(ASCENT, "BATCH"): 1},
-    "columns always alike": {(PROBLEM, "UNLIKE"): NEVER},
-    "columns never alike": {(PROBLEM, "UNLIKE"): 0.0},
+    "sdca for few columns": {(CHOICE, "FEW_COLUMNS"): 0},
 }
 
 

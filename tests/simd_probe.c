@@ -104,11 +104,11 @@ struct entry { const char *name; function address; };
     LOOPED(log_any, type, level) LOOPED(log1p_any, type, level) ENTRY(log_sums, type, level) \
     ENTRY(vlog, type, level) ENTRY(logistic, type, level) ENTRY(extent, type, level) \
     ENTRY(pack, type, level) ENTRY(unpack, type, level) ENTRY(row_max, type, level) \
-    ENTRY(row_sums, type, level) ENTRY(tally, type, level) ENTRY(hide, type, level) \
+    ENTRY(row_sums, type, level) ENTRY(target_sums, type, level) ENTRY(mask_missing, type, level) \
     ENTRY(dots, type, level) ENTRY(exp_rows, type, level) ENTRY(scale_rows, type, level) \
     ENTRY(residuals, type, level) ENTRY(softplus_mix, type, level) \
     ENTRY(csr_gather, type, level) ENTRY(csr_scatter, type, level) PACKED(type, level) \
-    ENTRY(softmax_prox, type, level) ENTRY(sigmoid_prox, type, level) ENTRY(soften, type, level)
+    ENTRY(softmax_prox, type, level) ENTRY(sigmoid_prox, type, level) ENTRY(soft_threshold, type, level)
 #define LEVEL(level) \
     TYPE(f32, level) TYPE(f64, level) SCANNED(exp, level) SCANNED(log, level) SCANNED(log1p, level)
 

@@ -8,7 +8,7 @@ from registry import then_long
 from scipy import sparse
 
 from skce._engine.data import EpochData
-from skce._engine.passes import Kind, full_pass
+from skce._engine.passes import Pass, run
 
 N, P, K = 137, 7, 5
 SIZES = {  # n, p, k: below a block, one block, two flushes, more than 8 parts, p * k above 2 ** 18
@@ -69,7 +69,7 @@ class Data:
 
     def run(self, kind, W, table=None, scale=None, shift=None, threads=1):
         out = np.full(self.shape, np.nan)
-        found = full_pass(kind, self.problem, W, self.mean, out, table, scale, shift, threads)
+        found = run(kind, self.problem, W, self.mean, out, table, scale, shift, threads)
         return found, out
 
     def assert_close(self, actual, expected):
@@ -84,7 +84,7 @@ class Data:
 def test_loss_and_gradient_are_those_of_plain_numpy(name, storage, dtype, options):
     data = Data(name, storage, dtype, options)
     W = data.point(3.0)
-    (loss, _), gradient = data.run(Kind.LOSS, W)
+    (loss, _), gradient = data.run(Pass.LOSS, W)
     data.assert_close(loss, data.plain.loss(W.astype(float)))
     data.assert_close(gradient, data.plain.loss_gradient(W.astype(float)))
 
@@ -97,15 +97,15 @@ def test_any_number_of_rows_and_weights(name, size, storage, dtype):
     data = Data(name, storage, dtype, size=SIZES[size])
     W, table = data.point(), data.table()
     W64 = W.astype(float)
-    (loss, _), gradient = data.run(Kind.LOSS, W, table)
+    (loss, _), gradient = data.run(Pass.LOSS, W, table)
     data.assert_close(loss, data.plain.loss(W64))
     data.assert_close(gradient, data.plain.loss_gradient(W64))
     D = data.point()
-    _, product = data.run(Kind.PRODUCT, D, table)
+    _, product = data.run(Pass.PRODUCT, D, table)
     expected = data.plain.product(W64, D.astype(float))
     data.assert_close(product, expected)
     ones, zeros = np.ones(data.shape[1]), np.zeros(data.shape[1])
-    (young, loss), V = data.run(Kind.DUAL, W, None, ones, zeros)
+    (young, loss), V = data.run(Pass.DUAL, W, None, ones, zeros)
     assert_allclose(young, 0, atol=RTOL[dtype])  # the table is that of the logits
     data.assert_close(loss, data.plain.loss(W64))
     data.assert_close(V, data.plain.loss_gradient(W64))
@@ -116,12 +116,12 @@ def test_any_number_of_rows_and_weights(name, size, storage, dtype):
 def test_gradient_is_the_derivative_of_the_loss(name, storage):
     data = Data(name, storage)
     W, h = data.point(), 1e-4
-    _, gradient = data.run(Kind.LOSS, W)
+    _, gradient = data.run(Pass.LOSS, W)
     for _ in range(10):
         D = data.rng.standard_normal(data.shape)
 
         def at(step, D=D):
-            return data.run(Kind.LOSS, W + step * D)[0][0]
+            return data.run(Pass.LOSS, W + step * D)[0][0]
 
         slope = (8 * (at(h) - at(-h)) - at(2 * h) + at(-2 * h)) / (12 * h)
         assert_allclose(np.sum(gradient * D), slope, rtol=1e-8, atol=1e-10)
@@ -133,15 +133,15 @@ def test_gradient_is_the_derivative_of_the_loss(name, storage):
 def test_product_is_the_derivative_of_the_gradient(name, storage, options):
     data = Data(name, storage, options=options)
     W, table, h = data.point(), data.table(), 1e-3
-    data.run(Kind.LOSS, W, table)
+    data.run(Pass.LOSS, W, table)
     for _ in range(5):
         D = data.rng.standard_normal(data.shape)
 
         def at(step, D=D):
-            return data.run(Kind.LOSS, W + step * D)[1]
+            return data.run(Pass.LOSS, W + step * D)[1]
 
         slope = (8 * (at(h) - at(-h)) - at(2 * h) + at(-2 * h)) / (12 * h)
-        _, product = data.run(Kind.PRODUCT, D, table)
+        _, product = data.run(Pass.PRODUCT, D, table)
         assert_allclose(product, slope, rtol=1e-7, atol=1e-9)
 
 
@@ -174,7 +174,7 @@ def test_dual_point_is_that_of_the_equations(name, storage, dtype, options, own)
         if not own:
             pi = pi * rng.uniform(0.5, 2, (len(pi), 1))  # rows are normalised
     table = None if own else pi.astype(dtype)
-    (young, loss), V = data.run(Kind.DUAL, W, table, scale, shift)
+    (young, loss), V = data.run(Pass.DUAL, W, table, scale, shift)
     data.assert_close(young, plain.young(W64, expected))
     data.assert_close(loss, plain.loss(W64))
     data.assert_close(V, plain.dual_vector(np.where(plain.omega > 0, expected, 0)))
@@ -190,24 +190,24 @@ def test_fenchel_young_losses_do_not_cancel(dtype):
     problem = EpochData(NUMBERS["sigmoid"], X, sparse.csr_array(T), 1, ones, None, 0.0)
     W = np.array([[1], [0]], dtype)
     table, out = T.copy(), np.empty((2, 1))
-    young, loss = full_pass(Kind.DUAL, problem, W, None, out, table, np.ones(1), np.zeros(1), 1)
+    young, loss = run(Pass.DUAL, problem, W, None, out, table, np.ones(1), np.zeros(1), 1)
     expected = np.log1p(np.exp(-np.abs(X.astype(float)))).sum()
     assert_allclose(loss, expected, rtol=0, atol=1e-14)
     assert_allclose(young, expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", Pass)
 @every_dtype
 @every_storage
 @pytest.mark.parametrize("name", ["labels", "bce"])
 def test_bits_do_not_depend_on_the_number_of_threads(name, storage, dtype, kind):
     data = Data(name, storage, dtype, size=(30_000, 20, 6))
     W, table, k = data.point(), data.table(), data.shape[1]
-    data.run(Kind.LOSS, W, table)
+    data.run(Pass.LOSS, W, table)
     scale = shift = None
-    if kind == Kind.DUAL:
+    if kind == Pass.DUAL:
         table, scale, shift = None, np.full(k, 0.9), np.full(k, 0.1 if name == "bce" else 1 / k)
-    elif kind == Kind.LOSS:
+    elif kind == Pass.LOSS:
         table = data.table()
     found = []
     for threads in (1, 2, 3):
@@ -221,7 +221,7 @@ def test_curvature_table():
     for name in ("labels", "bce missing"):
         data = Data(name, size=(300, 4, 3))
         W, table = data.point(), data.table()
-        data.run(Kind.LOSS, W, table)
+        data.run(Pass.LOSS, W, table)
         proba = data.plain.proba(W)
         if data.plain.sigmoid:
             assert_allclose(table, data.plain.omega * proba * (1 - proba), rtol=1e-10, atol=1e-15)
@@ -233,7 +233,7 @@ def test_curvature_table():
 def test_no_rows():
     problem = EpochData(0, np.zeros((0, 3)), np.zeros(0, np.intc), 2, np.zeros(0), None, 0.0)
     out = np.ones((4, 2))
-    assert full_pass(Kind.LOSS, problem, np.ones((4, 2)), None, out, None, None, None, 1) == (0, 0)
+    assert run(Pass.LOSS, problem, np.ones((4, 2)), None, out, None, None, None, 1) == (0, 0)
     assert not out.any()
 
 
@@ -246,11 +246,11 @@ WRONG = {
     "mean must": {"mean": np.zeros(P + 1)},
     "n_threads": {"n_threads": -1},
     "kind must": {"kind": 3},
-    "table must be given": {"kind": Kind.PRODUCT},
-    "table must be given for": {"kind": Kind.DUAL},
+    "table must be given": {"kind": Pass.PRODUCT},
+    "table must be given for": {"kind": Pass.DUAL},
     "scale and shift for a dual": {"scale": ONES, "shift": ONES},
-    "scale and shift must": {"kind": Kind.DUAL, "scale": ONES[:-1], "shift": ONES},
-    "shift must have": {"kind": Kind.DUAL, "scale": ONES, "shift": ONES[:-1]},
+    "scale and shift must": {"kind": Pass.DUAL, "scale": ONES[:-1], "shift": ONES},
+    "shift must have": {"kind": Pass.DUAL, "scale": ONES, "shift": ONES[:-1]},
     "table must have shape": {"table": np.zeros((N - 1, K))},
     "table must have": {"table": np.zeros((N, K + 1))},
 }
@@ -259,7 +259,7 @@ WRONG = {
 @pytest.mark.parametrize("message", WRONG)
 def test_arguments_are_checked(message):
     arguments = {
-        "kind": Kind.LOSS,
+        "kind": Pass.LOSS,
         "data": Data("labels").problem,
         "W": np.zeros((P + 1, K)),
         "mean": None,
@@ -269,21 +269,21 @@ def test_arguments_are_checked(message):
         "shift": None,
         "n_threads": 1,
     }
-    full_pass(*arguments.values())
+    run(*arguments.values())
     with pytest.raises(ValueError, match=message):
-        full_pass(*(arguments | WRONG[message]).values())
+        run(*(arguments | WRONG[message]).values())
 
 
-@pytest.mark.parametrize("kind", [Kind.PRODUCT, Kind.DUAL])
+@pytest.mark.parametrize("kind", [Pass.PRODUCT, Pass.DUAL])
 def test_other_errors(kind):
     data = Data("1/M")
     table = data.table()
-    arguments = (ONES, 0 * ONES) if kind == Kind.DUAL else (None, None)
+    arguments = (ONES, 0 * ONES) if kind == Pass.DUAL else (None, None)
     with pytest.raises(ValueError, match="fit the loss"):
         data.run(kind, data.point(), table, *arguments)
     data = Data("labels", "csr")
     data.mean = np.zeros(P)
     with pytest.raises(ValueError, match="dense X"):
-        data.run(Kind.LOSS, data.point())
+        data.run(Pass.LOSS, data.point())
     with pytest.raises(TypeError):
-        full_pass(Kind.LOSS, None, data.point(), None, data.point(), None, None, None, 1)
+        run(Pass.LOSS, None, data.point(), None, data.point(), None, None, None, 1)

@@ -101,13 +101,13 @@ class Ascent:
         if self.storage == "dense":
             self.mean = self.X.mean(axis=0)
         self.inverse = (0.1 * rng.uniform(0.5, 2, p + 1)).astype(dtype)
-        self.masses = None
+        self.entry_weights = None
         if self.missing:
-            self.masses = rng.uniform(0.5, 2, (n, k)) if self.sigmoid else np.ones((n, k))
-            self.masses[rng.random((n, k)) < 0.3] = 0
-            self.masses[:, 0] = 1
-            self.masses = self.masses.astype(dtype)
-        present = np.ones((n, k), bool) if self.masses is None else self.masses > 0
+            self.entry_weights = rng.uniform(0.5, 2, (n, k)) if self.sigmoid else np.ones((n, k))
+            self.entry_weights[rng.random((n, k)) < 0.3] = 0
+            self.entry_weights[:, 0] = 1
+            self.entry_weights = self.entry_weights.astype(dtype)
+        present = np.ones((n, k), bool) if self.entry_weights is None else self.entry_weights > 0
         if self.sigmoid:
             self.table = np.where(rng.random((n, k)) < 0.5, rng.random((n, k)) < 0.5, rng.random())
         else:
@@ -116,7 +116,7 @@ class Ascent:
             self.table = np.where(present, self.table, 0) + 1e-30 * (np.arange(k) == 0)
             self.table /= self.table.sum(axis=1, keepdims=True)
         self.table = self.table.astype(dtype)
-        masses = 1 if self.masses is None else self.masses
+        masses = 1 if self.entry_weights is None else self.entry_weights
         self.negentropy = sums_p_log_p(self.table.astype(float), masses, self.sigmoid)
         self.Z = self.threshold = None
         if self.l1:
@@ -141,7 +141,7 @@ class Ascent:
         """The gap; W, table, negentropy and Z are updated."""
         return sdca_epoch(
             Matrix(self.stored()), self.order, self.batch_size, self.weights, self.leverage,
-            self.W, self.mean, self.inverse, self.table, self.negentropy, self.masses,
+            self.W, self.mean, self.inverse, self.table, self.negentropy, self.entry_weights,
             self.sigmoid, self.Z, self.threshold,
         )  # fmt: skip
 
@@ -160,7 +160,11 @@ class Ascent:
                     assert_array_equal(new[i], old[i])
                     continue
                 s, q = row @ W, weight * self.leverage[i]
-                masses = np.ones(self.k) if self.masses is None else self.masses[i].astype(float)
+                masses = (
+                    np.ones(self.k)
+                    if self.entry_weights is None
+                    else self.entry_weights[i].astype(float)
+                )
                 assert_solves_prox(new[i], s, q, old[i], masses, sigmoid, dtype)
                 if sigmoid:
                     loss = masses * (np.logaddexp(0, s) - old[i] * s)
@@ -336,7 +340,7 @@ def test_epochs_find_the_minimum(sigmoid, storage, batch_size):
     k, alpha, dtype = 4, 0.02, np.float64
     a = Ascent(sigmoid, dtype, k, storage, batch_size, missing=sigmoid)
     rng = np.random.default_rng(5)
-    masses = np.ones((N, k)) if a.masses is None else a.masses
+    masses = np.ones((N, k)) if a.entry_weights is None else a.entry_weights
     target = rng.integers(2, size=(N, k)) if sigmoid else np.eye(k)[rng.integers(k, size=N)]
     weights = a.weights / a.weights.sum()
     X = a.X if a.mean is None else a.X - a.mean
@@ -413,8 +417,8 @@ def test_no_rows_are_no_step():
         ({"weights": np.ones(N - 1)}, "weights, leverage and negentropy"),
         ({"leverage": np.ones(N - 1)}, "weights, leverage and negentropy"),
         ({"negentropy": np.ones(N - 1)}, "weights, leverage and negentropy"),
-        ({"table": np.ones((N, 2))}, "table and masses"),
-        ({"masses": np.ones((N + 1, 3))}, "table and masses"),
+        ({"table": np.ones((N, 2))}, "table and entry_weights"),
+        ({"entry_weights": np.ones((N + 1, 3))}, "table and entry_weights"),
         ({"Z": np.ones((P + 1, 3))}, "or both be None"),
         ({"threshold": np.ones(P + 1)}, "or both be None"),
         ({"Z": np.ones((P + 1, 3)), "threshold": np.ones(P)}, "or both be None"),

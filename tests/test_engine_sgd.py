@@ -24,7 +24,7 @@ KINDS = {
 MATRICES = [i for i in INSTANCES if i.kind != "single"]
 LABELS = next(i for i in MATRICES if i.kind == "labels")
 STATES = {"SGD": 0, "MOMENTUM": 1, "ADAGRAD": 1, "ADAM": 2}
-STORAGE = ("dense", "csr-32", "csr-64")
+STORAGE = ("dense", "csr-32")
 N, P, K = 23, 24, 5
 
 every_instance = pytest.mark.parametrize("instance", MATRICES, ids=str)
@@ -165,6 +165,14 @@ class Run:
 def test_run_is_the_reference(instance, rule, storage, dtype):
     run = Run(instance, rule, dtype, storage)
     close(run.run(), run.reference(), dtype)
+
+
+@every_dtype
+@every_rule
+def test_indices_of_64_bits_give_the_same_bits(rule, dtype):
+    wide, narrow = (Run(LABELS, rule, dtype, f"csr-{bits}") for bits in (64, 32))
+    for a, b in zip(wide.run(), narrow.run(), strict=True):
+        assert_array_equal(a, b)
 
 
 @every_dtype

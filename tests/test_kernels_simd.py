@@ -137,7 +137,7 @@ def test_reductions_of_rows(simd, shapes):
             assert_allclose(total[:n], expected, rtol=1e-13, atol=1e-12)
         t = np.where(rng.random((n, k)) < 0.3, np.nan, 0)
         hidden = simd.array(x)
-        simd("hide", hidden, x.size, simd.array(t))
+        simd("mask_missing", hidden, x.size, simd.array(t))
         assert_array_equal(hidden, np.where(t == t, x, -np.inf).astype(simd.dtype))
 
 
@@ -151,7 +151,7 @@ def test_tally_of_targets_whose_zeros_count_nothing(simd, shapes, divide, missin
         top = x.max(axis=1, initial=0)
         sums = [simd.column(np.zeros(n), stride, float) for _ in range(3)]
         arrays = simd.tile(x, stride), n, k, stride, simd.tile(t, stride), simd.column(top, stride)
-        simd("tally", *arrays, divide, missing, *sums)
+        simd("target_sums", *arrays, divide, missing, *sums)
         known = np.nan_to_num(t)
         keep = 1 / np.maximum((known > 0).sum(axis=1), 1) if divide else np.ones(n)
         below = np.where(known > 0, x, 0).astype(float) - top[:, np.newaxis]
@@ -159,7 +159,7 @@ def test_tally_of_targets_whose_zeros_count_nothing(simd, shapes, divide, missin
             sums, (known.sum(axis=1), 1, (known * below).sum(axis=1)), strict=True
         ):
             assert_allclose(found[:n], keep * expected, rtol=1e-13)
-        simd("tally", *arrays, divide, 0, *sums)
+        simd("target_sums", *arrays, divide, 0, *sums)
         assert_array_equal(np.isnan(sums[0][:n]), np.isnan(t).any(axis=1))
 
 
@@ -373,7 +373,7 @@ def test_sigmoid_prox_solves_its_equation(simd):
 def test_soften(simd):
     for n in (1, 15, 16, 17, 40):
         z, w = simd.array(rng.standard_normal(n)), simd.array(np.zeros(n))
-        simd("soften", w, n, 0.5, z)
+        simd("soft_threshold", w, n, 0.5, z)
         assert_allclose(w, np.sign(z) * np.maximum(abs(z) - simd.dtype(0.5), 0), rtol=simd.eps)
 
 

@@ -73,7 +73,7 @@ def test_objective_at_zero(name, seed):
 @every_kind
 def test_weights_of_the_entries(name, seed):
     case = case_of(name, seed)
-    masses, plain = case.problem.entry_masses, case.plain
+    masses, plain = case.problem.entry_weights, case.plain
     live = plain.omega > 0
     if plain.sigmoid:
         row = np.asarray(case.encoded.weights)[:, None] / np.sum(case.encoded.weights)

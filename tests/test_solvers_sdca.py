@@ -65,7 +65,7 @@ def test_weights_belong_to_the_table(name, seed, storage, start):
         terms = special.xlogy(pi, pi)
         if plain.sigmoid:
             terms = terms + special.xlogy(1 - pi, 1 - pi)
-            terms = terms * (1 if engine.masses is None else engine.masses)
+            terms = terms * (1 if engine.entry_weights is None else engine.entry_weights)
         rows = live.any(axis=1)
         assert_allclose(engine.negentropy[rows], terms.sum(axis=1)[rows], atol=1e-9)
         assert engine.passes == passes

@@ -4,12 +4,12 @@ import numpy as np
 
 from skce._engine.data import EpochData
 
-class Kind(IntEnum):
+class Pass(IntEnum):
     LOSS = 0
     PRODUCT = 1
     DUAL = 2
 
-def full_pass(
+def run(
     kind: int,
     data: EpochData,
     W: np.ndarray,

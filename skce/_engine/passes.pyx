@@ -4,10 +4,10 @@
 # 1. Rows are split in a number of parts that depends on the shape only; each part sums its gradient on
 #    its own, few weights in double every FLUSH rows, and the parts are added in order: no result
 #    depends on the number of threads.
-# 2. The certificate is E4 of the project's equations: a table of probabilities (or those of the
-#    logits), mapped to pi' = scale * pi + shift * (mass given up), so that the intercept's constraint
-#    holds, gives the sum of the rows' Fenchel-Young losses and V' = sum weight * (pi' - tau) x, in
-#    double.
+# 2. The certificate, in double: a table of probabilities pi (or those of the logits) is mapped to
+#    pi' = scale * pi + shift * (mass given up), whose sums are those of the targets tau, as the
+#    intercept asks. It gives the sum of the rows' Fenchel-Young losses (the loss at the logits, less
+#    <pi', logits>, plus the negentropy of pi') and V' = sum weight * (pi' - tau) x.
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from skce._kernels import cpu
 
 from skce._engine.data cimport EpochData, Rows
 from skce._engine.products cimport (
-    BLOCK_ROWS, batch_logits, load_sparse, packed_stride, scatter_residuals)
+    BLAS_ROWS, BLOCK_ROWS, batch_logits, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport Loss, softmax_rows, xent_into
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
@@ -29,20 +29,19 @@ from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
 skce_set_level(cpu.level_number)
 
 cdef enum:
-    ROWS = 256              # of a block that BLAS or CSR products work on
     FLUSH = 2048            # rows whose gradient is summed in the dtype of X
     MANY_PARTS = 1 << 18    # weights up to which there are 8 parts, else 2
     THREADED = 1 << 20      # multiplications from which waking threads pays
 
-cpdef enum Kind:
+cpdef enum Pass:
     LOSS = 0
     PRODUCT = 1
     DUAL = 2
 
 cdef double LEAST = 1e-300
 
-cdef struct Pass:
-    Kind kind
+cdef struct Plan:
+    Pass kind
     Rows x
     Rows y
     bint soft
@@ -56,8 +55,8 @@ cdef struct Pass:
     const double *shift
 
 
-def full_pass(
-    Kind kind, EpochData data not None, const floating[:, ::1] W not None, const floating[::1] mean,
+def run(
+    Pass kind, EpochData data not None, const floating[:, ::1] W not None, const floating[::1] mean,
     double[:, ::1] gradient not None, floating[:, ::1] table, const double[::1] scale,
     const double[::1] shift, int n_threads,
 ):
@@ -65,7 +64,7 @@ def full_pass(
 
     Parameters
     ----------
-    kind : Kind
+    kind : Pass
         LOSS: the gradient of the loss; table, unless None, gets the curvature of each row. PRODUCT:
         the product of the Hessian, of that table, with W. DUAL: the certificate of the dual point pi'.
         The last two are not for the 1/M softmax, and the targets of a softmax must sum to 1.
@@ -95,7 +94,7 @@ def full_pass(
         For DUAL the sum of the weighted losses.
     """
     cdef:
-        Pass a
+        Plan a
         Py_ssize_t n = data.X.shape[0], p = data.X.shape[1], k = data.n_outputs
         Py_ssize_t parts, part, size, columns, j, c
         floating *packed_w = NULL
@@ -118,7 +117,7 @@ def full_pass(
     if n_threads < 0:
         raise ValueError(f"n_threads must not be negative, got {n_threads}.")
     if kind < LOSS or kind > DUAL or (kind != LOSS and data.loss == Loss.MULTILABEL_SOFTMAX):
-        raise ValueError(f"kind must be a Kind and fit the loss, got {kind}.")
+        raise ValueError(f"kind must be a Pass and fit the loss, got {kind}.")
     if (kind == PRODUCT and table is None) or (kind == DUAL) != (scale is not None and shift is not None):
         raise ValueError("table must be given for a product, scale and shift for a dual point only.")
     if kind == DUAL and (scale.shape[0] != k or shift.shape[0] != k):
@@ -147,7 +146,7 @@ def full_pass(
     if data.pos_weight is not None:
         pos_weight = data.pos_weight
         positive = &pos_weight[0]
-    a.rows, a.stride = ROWS, 0
+    a.rows, a.stride = BLAS_ROWS, 0
     if not data.X.sparse:
         a.stride = packed_stride(p, k, sizeof(floating))
         if a.stride:
@@ -160,7 +159,7 @@ def full_pass(
     # parts of whole runs of FLUSH rows
     a.flush = FLUSH if p * k <= MANY_PARTS and n > FLUSH else n
     parts = min(8 if p * k <= MANY_PARTS else 2, (n + FLUSH - 1) // FLUSH)
-    size = ((n + parts - 1) // parts + ROWS - 1) // ROWS * ROWS
+    size = ((n + parts - 1) // parts + BLAS_ROWS - 1) // BLAS_ROWS * BLAS_ROWS
     n_threads = threads_for(n_threads, (<double>data.X.nnz if a.x.sparse else <double>n * p) * k,
                             THREADED, parts)
     blocks = aligned_zeros(n_threads * a.rows if a.stride else 1, max(a.stride, 1), dtype)
@@ -194,7 +193,7 @@ def full_pass(
 
 
 cdef void _part(
-    const Pass *a, Py_ssize_t start, Py_ssize_t end, const floating *w, const floating *packed_w,
+    const Plan *a, Py_ssize_t start, Py_ssize_t end, const floating *w, const floating *packed_w,
     const floating *centre, const floating *positive, floating *table, floating *block,
     floating *residuals, floating *targets, floating *sums, double *space, double *totals, double *values,
 ) noexcept nogil:
@@ -203,7 +202,7 @@ cdef void _part(
     Everything else is the thread's own: lines that two of them write cost a quarter of a pass.
     """
     cdef:
-        Py_ssize_t order[ROWS]
+        Py_ssize_t order[BLAS_ROWS]
         Py_ssize_t p = a.x.columns, k = a.k, first = start, flush, n, ahead, i, c
         Py_ssize_t size = k * max(a.stride, p)
         floating *packed_sums = sums if packed_w != NULL else NULL
@@ -267,7 +266,7 @@ cdef void _part(
 
 
 cdef void add_sums(
-    const Pass *a, bint packed, const floating *sums, Py_ssize_t start, Py_ssize_t end, double *out,
+    const Plan *a, bint packed, const floating *sums, Py_ssize_t start, Py_ssize_t end, double *out,
 ) noexcept nogil:
     """Rows start..end of out (p, k) += sums, which are in class-major order if packed."""
     cdef Py_ssize_t j, c
@@ -277,7 +276,7 @@ cdef void add_sums(
 
 
 cdef void store_curvature(
-    const Pass *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
+    const Plan *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
     const double *weights, Py_ssize_t n,
 ) noexcept nogil:
     """Replace the logits of n rows by what product_row takes."""
@@ -307,7 +306,7 @@ cdef void store_curvature(
             s[e] = <floating>(weights[i] * amount * s[e] * (1 - s[e])) if t[e] == t[e] else 0
 
 
-cdef void product_row(const Pass *a, floating *s, const floating *table, double weight) noexcept nogil:
+cdef void product_row(const Plan *a, floating *s, const floating *table, double weight) noexcept nogil:
     """s, the change of the logits of a row, <- their curvature times s."""
     cdef:
         Py_ssize_t k = a.k, c
@@ -326,7 +325,7 @@ cdef void product_row(const Pass *a, floating *s, const floating *table, double 
 
 
 cdef void dual_row(
-    const Pass *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
+    const Plan *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
     const floating *table, double weight, double *space, double *values,
 ) noexcept nogil:
     """values += weighted Fenchel-Young loss and loss of a row with logits s; s <- weight * (pi' - tau).

@@ -3,7 +3,8 @@ from cython cimport floating
 from skce._engine.data cimport Matrix, Rows
 
 cdef enum:
-    BLOCK_ROWS = 32  # of a packed dense block: they stay in the second-level cache
+    BLOCK_ROWS = 32   # of a packed dense block: they stay in the second-level cache
+    BLAS_ROWS = 256   # of a block that BLAS or CSR products work on
 
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil
 

@@ -28,7 +28,6 @@ skce_set_level(cpu.level_number)
 
 cdef enum:
     PACKED_BYTES = 1 << 19  # of weights that stay in the second-level cache
-    BLAS_ROWS = 256         # of a block in `decision`
     THREADED = 1 << 22      # multiplications from which waking threads pays
 
 

@@ -13,7 +13,7 @@ def sdca_epoch(
     inverse: np.ndarray,
     table: np.ndarray,
     negentropy: np.ndarray,
-    masses: np.ndarray | None,
+    entry_weights: np.ndarray | None,
     sigmoid: bool,
     Z: np.ndarray | None = None,
     threshold: np.ndarray | None = None,

@@ -21,8 +21,8 @@ from skce._engine.data cimport Matrix, Rows
 from skce._engine.products cimport (
     BLOCK_ROWS, batch_logits, packed_stride, scatter_residuals)
 from skce._kernels.simd cimport (
-    SKCE_LANES, axpy, csr_gather_ahead, gradient, pack, prefetch, sigmoid_prox, skce_set_level, soften,
-    softmax_prox, unpack)
+    SKCE_LANES, axpy, csr_gather_ahead, gradient, pack, prefetch, sigmoid_prox, skce_set_level,
+    soft_threshold, softmax_prox, unpack)
 
 skce_set_level(cpu.level_number)
 
@@ -31,7 +31,7 @@ def sdca_epoch(
     Matrix X not None, const Py_ssize_t[::1] order not None, Py_ssize_t batch_size,
     const double[::1] weights not None, const double[::1] leverage not None, floating[:, ::1] W not None,
     const floating[::1] mean, const floating[::1] inverse not None,
-    floating[:, ::1] table not None, double[::1] negentropy not None, const floating[:, ::1] masses,
+    floating[:, ::1] table not None, double[::1] negentropy not None, const floating[:, ::1] entry_weights,
     bint sigmoid, floating[:, ::1] Z=None, const floating[::1] threshold=None,
 ):
     """Run one epoch over the rows `order`; update W, table, negentropy and Z.
@@ -47,19 +47,19 @@ def sdca_epoch(
     weights : ndarray of shape (n,)
         Row weights; rows of weight 0 are skipped.
     leverage : ndarray of shape (n,)
-        x_i^T B^-1 x_i + 1 / kb of each row, times the overlap factor of batches.
+        x_i^T B^-1 x_i of each row, plus what the intercept adds, times the overlap factor of batches.
     W : ndarray of shape (p + 1, K)
         Weights of the centred features, then the intercept.
     mean : ndarray of shape (p,) or None
         Centre of the columns of a dense X.
     inverse : ndarray of shape (p + 1,)
-        1 / B of a diagonal metric, then 1 / kb of the intercept; 0 for none.
+        1 / B of a diagonal metric, then that of the intercept; 0 without one.
     table : ndarray of shape (n, K)
         Probabilities of the dual point.
     negentropy : ndarray of shape (n,)
-        sum p log p of the rows of table; for the sigmoid sum mass (p log p + (1 - p) log(1 - p)).
-    masses : ndarray of shape (n, K) or None
-        Sigmoid: masses of the entries. Softmax: 0 where a class is missing.
+        sum p log p of the rows of table; for the sigmoid sum entry_weight (p log p + (1 - p) log(1 - p)).
+    entry_weights : ndarray of shape (n, K) or None
+        Weights of the entries within their row. Softmax: 0 where a class is missing.
     sigmoid : bool
         Sigmoid, not softmax.
     Z : ndarray of shape (p + 1, K) or None
@@ -78,7 +78,7 @@ def sdca_epoch(
         Py_ssize_t step, part, first, n, n_b, i, b, j, row, later
         Py_ssize_t size = min(batch_size, m), rows, stride = 0
         bint centred = mean is not None, soft = Z is not None
-        bint masked = masses is not None
+        bint masked = entry_weights is not None
         double gap = 0, weight, part_of_gap
         floating *w
         floating *z
@@ -87,7 +87,7 @@ def sdca_epoch(
         floating *packed_w = NULL
         floating *packed_gradient = NULL
         const floating *centre = NULL
-        const floating *mass = NULL
+        const floating *of_entries = NULL
         const floating *metric = NULL
         const Py_ssize_t *batch
         floating[:, ::1] gradient_array, x_block, scratch, logits
@@ -105,8 +105,8 @@ def sdca_epoch(
     if weights.shape[0] != n_all or leverage.shape[0] != n_all or negentropy.shape[0] != n_all:
         raise ValueError(f"weights, leverage and negentropy must have {n_all} entries.")
     if table.shape[0] != n_all or table.shape[1] != k or (
-            masked and (masses.shape[0] != n_all or masses.shape[1] != k)):
-        raise ValueError(f"table and masses must have shape ({n_all}, {k}).")
+            masked and (entry_weights.shape[0] != n_all or entry_weights.shape[1] != k)):
+        raise ValueError(f"table and entry_weights must have shape ({n_all}, {k}).")
     if soft != (threshold is not None) or soft and (
             Z.shape[0] != p + 1 or Z.shape[1] != k or threshold.shape[0] != p + 1):
         raise ValueError(f"Z must have shape ({p + 1}, {k}) and threshold {p + 1} entries, or both be None.")
@@ -173,14 +173,14 @@ def sdca_epoch(
                         memset(&logits[i, 0], 0, k * sizeof(floating))
                         continue
                     if masked:
-                        mass = &masses[row, 0]
+                        of_entries = &entry_weights[row, 0]
                     if sigmoid:
                         part_of_gap = sigmoid_prox(
-                            &logits[i, 0], k, leverage[row] * weight, -weight, mass, &table[row, 0],
+                            &logits[i, 0], k, leverage[row] * weight, -weight, of_entries, &table[row, 0],
                             &negentropy[row], &logits[i, 0])
                     else:
                         part_of_gap = softmax_prox(
-                            &logits[i, 0], k, leverage[row] * weight, -weight, mass, &table[row, 0],
+                            &logits[i, 0], k, leverage[row] * weight, -weight, of_entries, &table[row, 0],
                             &negentropy[row], &logits[i, 0], &scratch[0, 0])
                     gap += weight * part_of_gap
                     axpy(&sums[0], k, 1, &logits[i, 0])
@@ -196,11 +196,11 @@ def sdca_epoch(
             if soft:
                 if x.sparse:
                     for i in range(n):
-                        soften_row(x, order[first + i], k, &threshold[0], z, w)
+                        threshold_row(x, order[first + i], k, &threshold[0], z, w)
                 else:
                     for j in range(p):
-                        soften(w + j * k, k, threshold[j], z + j * k)
-                soften(w + p * k, k, threshold[p], z + p * k)
+                        soft_threshold(w + j * k, k, threshold[j], z + j * k)
+                soft_threshold(w + p * k, k, threshold[p], z + p * k)
     return gap
 
 
@@ -209,8 +209,8 @@ cdef Py_ssize_t pieces(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
     return (n + size - 1) // size
 
 
-cdef void soften_row(Rows x, Py_ssize_t row, Py_ssize_t k, const floating *threshold, const floating *z,
-                     floating *w) noexcept nogil:
+cdef void threshold_row(Rows x, Py_ssize_t row, Py_ssize_t k, const floating *threshold,
+                        const floating *z, floating *w) noexcept nogil:
     """w <- the soft threshold of z for the features of a CSR row."""
     cdef:
         const int *narrow = <const int *>x.indices
@@ -219,7 +219,7 @@ cdef void soften_row(Rows x, Py_ssize_t row, Py_ssize_t k, const floating *thres
         Py_ssize_t feature
     for j in range(x.indptr[row], x.indptr[row + 1]):
         feature = wide[j] if x.wide else narrow[j]
-        soften(w + feature * k, k, threshold[feature], z + feature * k)
+        soft_threshold(w + feature * k, k, threshold[feature], z + feature * k)
 
 
 cdef void prefetch_row(Rows x, Py_ssize_t row, Py_ssize_t k, const floating *z) noexcept nogil:

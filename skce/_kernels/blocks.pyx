@@ -21,8 +21,9 @@ from libc.string cimport memcmp, memcpy, memset
 from skce._kernels import cpu
 
 from skce._kernels.simd cimport (
-    certain, dots, exp_rows, hide, log_sums, lower_rows, pack, proba_losses, ratios, residuals, row_max,
-    row_sums, scale_rows, skce_set_level, softplus_mix, tally, unpack, weigh)
+    certain, dots, exp_rows, log_sums, lower_rows, mask_missing, pack, proba_losses, residuals, row_max,
+    row_sums, scale_rows, skce_set_level, softmax_scales, softplus_mix, target_sums, unpack,
+    weighted_losses)
 from skce._kernels.tiles cimport CHUNK, tile_rows, tile_stride
 
 skce_set_level(cpu.level_number)
@@ -97,7 +98,7 @@ cdef void softmax_labels(
         for i in range(n):
             loss[i] = <double>at[i * row_step + labels[i] * class_step] - top[i]
     exp_rows(source, x, n, k, stride, top, total, rest)
-    ratios(scale, n, weight, <double *>NULL, total)
+    softmax_scales(scale, n, weight, <double *>NULL, total)
     for i in range(n, stride):
         scale[i] = shift[i] = 0
     scale_rows(x, n, k, stride, scale, shift_or_null)
@@ -106,7 +107,7 @@ cdef void softmax_labels(
     for i in range(n):
         s[i * k + labels[i]] -= <floating>weight[i] * on
     log_sums(total, n, rest)
-    weigh(loss, n, weight, total)
+    weighted_losses(loss, n, weight, total)
 
 
 cdef void softmax_targets(
@@ -138,16 +139,16 @@ cdef void softmax_targets(
         pack(logits, n, k, stride, tile)
         pack(targets, n, k, stride, target_tile)
     row_max(source, n, k, stride, top)
-    tally(source, n, k, stride, t, top, divide, False, mass, keep, dot)
+    target_sums(source, n, k, stride, t, top, divide, False, mass, keep, dot)
     row_sums(mass, 1, n, 0, <double *>NULL, total)
     missing = total[0] != total[0]
     if missing or certain(top, n):
         if x != source:
             memcpy(x, source, n * k * sizeof(floating))
-        hide(x, (stride if stride else n) * k, t)
+        mask_missing(x, (stride if stride else n) * k, t)
         row_max(x, n, k, stride, top)
         source = settled(x, x, n, k, stride, top)
-        tally(source, n, k, stride, t, top, divide, True, mass, keep, dot)
+        target_sums(source, n, k, stride, t, top, divide, True, mass, keep, dot)
     for i in range(n):
         kept[i] = <floating>(weight[i] * keep[i])
     memset(spread_out, 0, n * sizeof(floating))
@@ -166,7 +167,7 @@ cdef void softmax_targets(
         dots(source, n, k, stride, t, top, keep, spread, dot)
     memcpy(loss, dot, n * sizeof(double))
     exp_rows(source, x, n, k, stride, top, total, rest)
-    ratios(scale, n, weight, mass, total)
+    softmax_scales(scale, n, weight, mass, total)
     for i in range(n, stride):
         scale[i] = kept[i] = spread_out[i] = 0
     residuals(x, n, k, stride, t, scale, kept, spread_out)
@@ -175,7 +176,7 @@ cdef void softmax_targets(
     log_sums(total, n, rest)
     for i in range(n):
         total[i] *= mass[i]
-    weigh(loss, n, weight, total)
+    weighted_losses(loss, n, weight, total)
 
 
 cdef double sum_losses(

@@ -19,10 +19,10 @@ cdef extern from "c/skce_simd.h" nogil:
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, void *top_n)
     void row_sums "skce_row_sums"(
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *shift_n, double *sum_n)
-    void tally "skce_tally"(
+    void target_sums "skce_target_sums"(
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
         int divide, int pass_nan, double *sum_n, double *keep_n, double *dot_n)
-    void hide "skce_hide"(void *x, Py_ssize_t n, const void *t)
+    void mask_missing "skce_mask_missing"(void *x, Py_ssize_t n, const void *t)
     void dots "skce_dots"(
         const void *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride, const void *t, const void *top_n,
         const double *keep_n, const double *spread_n, double *dot_n)
@@ -55,9 +55,10 @@ cdef extern from "c/skce_simd.h" nogil:
     void vlog "skce_vlog"(double *x, Py_ssize_t n)
     void log_sums "skce_log_sums"(double *total_n, Py_ssize_t n, const double *rest_n)
     void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)
-    void ratios "skce_ratios"(
+    void softmax_scales "skce_softmax_scales"(
         void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)
-    void weigh "skce_weigh"(double *loss_n, Py_ssize_t n, const double *weight_n, const double *total_n)
+    void weighted_losses "skce_weighted_losses"(
+        double *loss_n, Py_ssize_t n, const double *weight_n, const double *total_n)
     void axpy "skce_axpy"(void *w, Py_ssize_t n, double scale, const void *x)
     double square "skce_square"(const void *x, Py_ssize_t n, const void *metric)
     double respond "skce_respond"(
@@ -93,7 +94,7 @@ cdef extern from "c/skce_simd.h" nogil:
         double *entropy, void *moved)
 
     # updates of w (p, k)
-    void soften "skce_soften"(void *w, Py_ssize_t n, double threshold, const void *z)
+    void soft_threshold "skce_soft_threshold"(void *w, Py_ssize_t n, double threshold, const void *z)
     void gradient "skce_gradient"(
         void *g, Py_ssize_t p, Py_ssize_t k, double scale, const void *metric)
     void shrink "skce_shrink"(

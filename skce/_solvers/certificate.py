@@ -3,14 +3,13 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
-from skce._engine.passes import Kind
+from skce._engine.passes import Pass
 from skce._solvers.columns import pieces, weighted_sums
 
 __all__ = ["certificate"]
 
 LEAST = 1e-150  # a curvature below this counts as none
 MOST_STEPS = 20  # of the intercepts, after which the sums that are wanted are given up
-MOST_PRODUCTS = 100  # of the conjugate gradients that make one
 
 
 def certificate(problem, W, table=None, sums=None):
@@ -59,7 +58,7 @@ def certificate(problem, W, table=None, sums=None):
             else:
                 scale = np.ones(k)
     V = np.empty(W.shape)
-    young, loss = problem.full_pass(Kind.DUAL, W, V, table, scale, shift)
+    young, loss = problem.full_pass(Pass.DUAL, W, V, table, scale, shift)
     return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
 
 
@@ -102,7 +101,7 @@ def _balanced(problem, W, table):
     W = np.array(W, dtype=np.float64)
     table = np.empty((problem.X.shape[0], problem.k), problem.X.dtype)
     for _ in range(MOST_STEPS):
-        problem.full_pass(Kind.LOSS, W, np.empty(W.shape), table)
+        problem.full_pass(Pass.LOSS, W, np.empty(W.shape), table)
         balanced, step = _balance(problem, table)
         if balanced is not None or not np.isfinite(step).all():
             return balanced
@@ -155,4 +154,4 @@ def _intercept_step(problem, table, gradient):
         return unit * out
 
     H = LinearOperator((problem.k, problem.k), matvec=product, dtype=np.float64)
-    return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
+    return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=problem.k)[0]

@@ -15,8 +15,9 @@ import numpy as np
 
 __all__ = ["direction"]
 
-LEFT = 0.5  # share of the goal that may be left of Newton's step
-MOST_PRODUCTS = 10  # of one direction
+# Share of the goal that may be left of Newton's step.
+LEFT = 0.5  # .1: a9a 1.15; 1: ldl_movie 1.18, covtype and satimage 1.05
+MOST_PRODUCTS = 10  # of one direction; 5: covtype_scaled 1.10; no bound: segment 1.13
 
 
 def direction(engine, goal):

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skce._engine.passes import Kind
+from skce._engine.passes import Pass
 from skce._solvers.certificate import certificate
 from skce._solvers.columns import pieces
 
@@ -31,7 +31,7 @@ class Objective:
         if remember and self.table is None:
             self.table = np.empty((self.n, self.problem.k), self.problem.X.dtype)
         table = self.table if remember else None
-        loss, _ = self.problem.full_pass(Kind.LOSS, W, gradient, table)
+        loss, _ = self.problem.full_pass(Pass.LOSS, W, gradient, table)
         self.passes += 1
         value = loss + self.problem.penalty(W)
         return value if np.isfinite(value) else np.inf, gradient * self.fitted + self.decay * W
@@ -43,7 +43,7 @@ class Objective:
     def product(self, v):
         """Return the Hessian, at the last W that was remembered, times v."""
         out = np.empty(v.shape)
-        self.problem.full_pass(Kind.PRODUCT, v, out, self.table)
+        self.problem.full_pass(Pass.PRODUCT, v, out, self.table)
         self.passes += 1
         return out * self.fitted + self.decay * v
 

@@ -5,10 +5,13 @@ from scipy import linalg
 
 __all__ = ["Pairs"]
 
-MEMORY = (10, 60)  # least and most pairs
+# Least and most pairs.
+MEMORY = (10, 60)  # 15 at most: covtype_scaled, 60,000 rows, 1.30; 10: covtype 1.09, mnist 1.06
 MEMORY_SIZE = 1 << 21  # numbers that all of them may hold
-MOST_SCALE = 1.5  # of what no pair has met: beyond 2 rounding there grows from step to step
-OUTLIERS = 0.05  # share of the pairs, the flattest, that say nothing of what none has met
+# Of what no pair has met: beyond 2 rounding there grows from step to step.
+MOST_SCALE = 1.5  # no bound: ldl_movie 1.09, digits 1.05
+# Share of the pairs, the flattest, that say nothing of what none has met.
+OUTLIERS = 0.05  # 0: covtype and segment 1.09
 
 
 class Pairs:

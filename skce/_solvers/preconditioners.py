@@ -11,8 +11,9 @@ from skce._solvers.columns import summable
 
 __all__ = ["Preconditioner", "draw_rows", "has_matrices"]
 
-MOST_COLUMNS = 4000  # for a p x p matrix
-MATRICES_SIZE = 1 << 23  # most numbers in one matrix for each class; beyond, one serves all
+MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype 3.7
+# Most numbers in one matrix for each class; beyond, one serves all.
+MATRICES_SIZE = 1 << 23  # 0: covtype 5.2, covtype_scaled 2.9, letter_scaled 2.3
 ROUNDING = 1e-15  # of a pivot, times p; for float32 columns that of their squares
 SUSPECT = 1e-5  # a squared pivot below this asks for products in double
 
@@ -134,13 +135,13 @@ def _at_constants(problem):
     sums, total = problem.target_sums, problem.label_weights
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
     shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
-    masses = problem.entry_masses
-    if masses is None:
+    entry_weights = problem.entry_weights
+    if entry_weights is None:
         shares = shares if has_matrices(problem) else shares.mean(keepdims=True)
         return lambda rows: problem.weights[rows, None], shares
 
     def curvature(rows):
-        each = problem.weights[rows, None] * masses[rows] * shares
+        each = problem.weights[rows, None] * entry_weights[rows] * shares
         return each if has_matrices(problem) else each.mean(axis=1, keepdims=True)
 
     return curvature, np.ones(1)

@@ -19,8 +19,6 @@ from skce._solvers.columns import centre_of, centred_squares, draw, pieces
 
 __all__ = ["Problem"]
 
-UNLIKE = 100.0  # columns are alike whose mean squares differ by no larger factor
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -183,14 +181,14 @@ class Problem:
         return (mass * self._entropy(tau)).sum(axis=1)
 
     @cached_property
-    def entry_masses(self):
+    def entry_weights(self):
         """Weights (n, k) of the entries within their row, 0 for missing ones; None for all 1."""
         if self.pos_weight is self.entry_weight is None and not self.missing.any():
             return None
-        masses = np.empty((self.X.shape[0], self.k), self.X.dtype)
+        out = np.empty((self.X.shape[0], self.k), self.X.dtype)
         for rows, _, mass in self.dense_targets():
-            masses[rows] = mass
-        return masses
+            out[rows] = mass
+        return out
 
     @property
     def largest_mean_weight(self):
@@ -198,8 +196,8 @@ class Problem:
         sums, squares = np.zeros(self.k), np.zeros(self.k)
         for rows in pieces(self.X.shape[0], self.k):
             weights = self.weights[rows, None]
-            if self.sigmoid and self.entry_masses is not None:
-                weights = weights * self.entry_masses[rows]
+            if self.sigmoid and self.entry_weights is not None:
+                weights = weights * self.entry_weights[rows]
             sums += weights.sum(axis=0)
             squares += np.square(weights).sum(axis=0)
         return float((squares / np.maximum(sums, 1e-300)).max())
@@ -254,14 +252,6 @@ class Problem:
     def sums_of_squares(self):
         """Of CSR: in its columns, the numbers of the non-zeros there, and in its rows."""
         return products.squares(self.data.X, self.weights)
-
-    @cached_property
-    def nonzeros(self):
-        """Mean square and number of the non-zeros in each column of CSR; whether all are like."""
-        columns, count, _ = self.sums_of_squares
-        scale = columns / np.maximum(count, 1)
-        seen = scale[scale > 0]
-        return scale, count, len(seen) > 0 and seen.max() <= UNLIKE * seen.min()
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""
@@ -359,16 +349,16 @@ class Problem:
         return self.centre.astype(self.X.dtype)
 
     def full_pass(self, kind, W, out, table=None, scale=None, shift=None):
-        """`passes.full_pass` at W (p + 1, k) of any dtype."""
+        """`passes.run` at W (p + 1, k) of any dtype."""
         dtype = self.X.dtype
         centre = None if self.centre is None else self.centre_in_dtype
         W = np.ascontiguousarray(W, dtype)
         threads = check_threads(None)
-        return passes.full_pass(kind, self.data, W, centre, out, table, scale, shift, threads)
+        return passes.run(kind, self.data, W, centre, out, table, scale, shift, threads)
 
     def objective(self, W):
         """The objective at W (p + 1, k)."""
-        loss, _ = self.full_pass(passes.Kind.LOSS, W, np.empty(W.shape))
+        loss, _ = self.full_pass(passes.Pass.LOSS, W, np.empty(W.shape))
         return loss + self.penalty(W)
 
     def penalty(self, W):

@@ -7,8 +7,11 @@ from skce._solvers.preconditioners import Preconditioner, draw_rows, has_matrice
 
 __all__ = ["Refresh"]
 
-REFRESH = 10  # least passes between two preconditioners
-LEAST_CURVATURE = 0.01  # share of the mean curvature of its class that a row is given at least
+# Least passes between two preconditioners.
+REFRESH = 10  # 1: letter_scaled and segment 1.4 s; 20: satimage 1.8; one alone: digits 5.8
+# Share of the mean curvature of its class that a row is given at least, once steps bent much more
+# than the preconditioner told.
+LEAST_CURVATURE = 0.01  # 0: kddcup99 is at .098 after 85 passes, and not at .005 after 1000
 
 
 class Refresh:
