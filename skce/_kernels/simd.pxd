@@ -85,12 +85,12 @@ cdef extern from "c/skce_simd.h" nogil:
         const long long *indptr, const void *indices, int wide, const void *values, double scale,
         const void *metric, const void *r)
 
-    # steps of dual ascent: masses or mask and table (k); moved may be s
+    # steps of dual ascent: entry_weights or mask and table (k); moved may be s
     double softmax_prox "skce_softmax_prox"(
         const void *s, Py_ssize_t k, double q, double scale, const void *mask, void *table,
         double *entropy, void *moved, void *scratch)
     double sigmoid_prox "skce_sigmoid_prox"(
-        const void *s, Py_ssize_t k, double q, double scale, const void *masses, void *table,
+        const void *s, Py_ssize_t k, double q, double scale, const void *entry_weights, void *table,
         double *entropy, void *moved)
 
     # updates of w (p, k)

@@ -1,6 +1,7 @@
 """The bound of how far an objective is above its minimum."""
 
 import numpy as np
+from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Pass
@@ -10,6 +11,9 @@ __all__ = ["certificate"]
 
 LEAST = 1e-150  # a curvature below this counts as none
 MOST_STEPS = 20  # of the intercepts, after which the sums that are wanted are given up
+# Most classes for a k x k matrix, whose cost grows with their cube. Conjugate gradients for all are
+MATRIX_CLASSES = 300  # too rough: test_gap_with_missing_entries_is_a_bound_far_from_any_optimum
+MOST_PRODUCTS = 100  # of conjugate gradients, which make a step for more classes
 
 
 def certificate(problem, W, table=None, sums=None):
@@ -144,14 +148,23 @@ def _intercept_step(problem, table, gradient):
         diagonal += problem.weights[rows] @ (proba * (1 - proba))
     unit = np.where(diagonal > LEAST, 1 / np.sqrt(np.maximum(diagonal, LEAST)), 0.0)
 
-    def product(v):
-        out = np.zeros(problem.k)
-        for rows in pieces(len(table), problem.k):
-            proba = table[rows].astype(np.float64)
-            change = proba * (unit * v)
-            change -= proba * change.sum(axis=1, keepdims=True)
-            out += problem.weights[rows] @ change
-        return unit * out
+    if problem.k > MATRIX_CLASSES:
 
-    H = LinearOperator((problem.k, problem.k), matvec=product, dtype=np.float64)
-    return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=problem.k)[0]
+        def product(v):
+            out = np.zeros(problem.k)
+            for rows in pieces(len(table), problem.k):
+                proba = table[rows].astype(np.float64)
+                change = proba * (unit * v)
+                change -= proba * change.sum(axis=1, keepdims=True)
+                out += problem.weights[rows] @ change
+            return unit * out
+
+        shape = (problem.k, problem.k)
+        H = LinearOperator(shape, matvec=product, dtype=np.float64)
+        return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
+    H = np.zeros((problem.k, problem.k))
+    for rows in pieces(len(table), problem.k):
+        proba = table[rows].astype(np.float64)
+        H -= proba.T @ (problem.weights[rows, None] * proba)
+    H[np.diag_indices_from(H)] -= H.sum(axis=1)
+    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=1e-13)[0]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from skce._engine.passes import Kind
+from skce._engine.passes import Pass
 from skce._solvers.auto import minimize
 from skce._solvers.columns import pieces
 from skce._solvers.objective import Objective
@@ -16,7 +16,7 @@ from skce._solvers.objective import Objective
 __all__ = ["Sweep", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
 
 NEAR_ZERO = 0.1  # share of its value by which coefficients may lower the objective
-OF_DATA = ("missing", "plain", "entry_masses")  # what weights do not change
+OF_DATA = ("missing", "plain", "entry_weights")  # what weights do not change
 
 
 class Sweep:
@@ -107,7 +107,7 @@ def held_out_loss(problem, weights, W):
         few = replace(
             problem, X=X[part], targets=problem.targets[part], weights=weights[part], smoothing=0.0
         )
-        total += few.full_pass(Kind.LOSS, W, out)[0]
+        total += few.full_pass(Pass.LOSS, W, out)[0]
     return total
 
 
@@ -121,7 +121,7 @@ def strongest_alpha(problem, l1_ratio):
     an alpha of max|G| leaves no coefficient; where scales differ it is less by the same factor.
     """
     gradient = np.empty((problem.X.shape[1] + 1, problem.k))
-    loss, _ = problem.full_pass(Kind.LOSS, problem.constants(), gradient)
+    loss, _ = problem.full_pass(Pass.LOSS, problem.constants(), gradient)
     G, squares = gradient[:-1], problem.column_squares
     lengths = np.einsum("ij,ij->i", G, G)
     seen = (lengths > 0) & (squares > 0)
