@@ -11,13 +11,8 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from skce import MultiLabelLogistic, MultinomialLogistic
-from skce._estimators.validation import (
-    class_weights,
-    classes_of,
-    encode_labels,
-    label_rows,
-    probability_rows,
-)
+from skce._estimators.classes import class_weights, classes_of, encode_labels
+from skce._estimators.validation import label_rows, probability_rows
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((60, 4))

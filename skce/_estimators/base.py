@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skce import _kernels
 from skce._engine.data import EpochData
+from skce._estimators.classes import class_numbers
 from skce._estimators.decorators import fits
 from skce._estimators.fitting import OPTIMISERS, FitMixin
 from skce._estimators.persistence import VersionMixin
@@ -27,7 +28,6 @@ from skce._estimators.validation import (
     StrOptions,
     check_weights,
     check_X,
-    class_numbers,
     read_y,
 )
 from skce._kernels.threads import one_blas_thread

@@ -6,17 +6,16 @@ import numpy as np
 from scipy import sparse
 
 from skce import _kernels
+from skce._estimators.classes import encode_labels, same_classes
 from skce._estimators.encoded import Encoded
 from skce._estimators.targets import TargetsMixin, balanced_pos_weight, constant_labels
 from skce._estimators.validation import (
     check_rows,
-    encode_labels,
     is_label_column,
     label_column,
     label_rows,
     multilabel_rows,
     read_y,
-    same_classes,
 )
 from skce.losses._checks import check_entry_weight, float_array
 

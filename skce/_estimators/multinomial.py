@@ -9,19 +9,17 @@ from scipy import sparse
 
 from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.classes import class_weights, encode_labels, same_classes
 from skce._estimators.encoded import Encoded
 from skce._estimators.penalty import without_C
 from skce._estimators.predict import best_class
 from skce._estimators.validation import (
     StrOptions,
     check_rows,
-    class_weights,
-    encode_labels,
     label_column,
     label_rows,
     probability_rows,
     read_y,
-    same_classes,
     scaled_weights,
 )
 from skce.losses import log_sigmoid, log_softmax, sigmoid, softmax

@@ -5,18 +5,20 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skce._estimators.classes import (
+    class_numbers,
+    classes_of,
+    read_classes,
+    same_classes,
+    union_of_classes,
+)
 from skce._estimators.validation import (
     check_rows,
     check_weights,
-    class_numbers,
-    classes_of,
     column_names,
     is_label_column,
     label_column,
-    read_classes,
     read_y,
-    same_classes,
-    union_of_classes,
 )
 
 __all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels"]
