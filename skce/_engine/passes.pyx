@@ -97,8 +97,10 @@ def run(
         Plan a
         Py_ssize_t n = data.X.shape[0], p = data.X.shape[1], k = data.n_outputs
         Py_ssize_t parts, part, size, columns, j, c
-        floating *packed_w = NULL, *pi = NULL
-        const floating *centre = NULL, *positive = NULL
+        floating *packed_w = NULL
+        const floating *centre = NULL
+        const floating *positive = NULL
+        floating *pi = NULL
         floating[:, ::1] packed, blocks, residuals, targets, sums
         double[:, ::1] space, values
         double[:, :, ::1] totals
@@ -331,7 +333,10 @@ cdef void dual_row(
     """
     cdef:
         Py_ssize_t k = a.k, c, known = 0
-        double *pi = space, *one = space + k, *two = space + 2 * k, *three = space + 3 * k
+        double *pi = space
+        double *one = space + k
+        double *two = space + 2 * k
+        double *three = space + 3 * k
         double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0
         double lse, tau, amount
     if weight == 0:
