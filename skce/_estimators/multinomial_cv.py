@@ -110,7 +110,7 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
     The first of the default penalties is ‖G‖² / (0.2 F0), where coefficients lower the objective F0
     of the best intercepts by about a tenth, G being its gradient. Where columns have different
     scales the largest would tell all of it: so their squares are averaged geometrically, each
-    weighted by the share of F0 that its column explains alone. For L1 it is ``max |G|``, above which
+    weighted by the share of F0 that its column explains alone. For L1: ``max |G|``, above which
     all coefficients are 0, less by the square root of the same factor.
 
     Examples
