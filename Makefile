@@ -62,7 +62,7 @@ debug-test: $(VENV)/test
 	cd build/debug && SKCE_DEBUG=1 CFLAGS=-w $(BUILD_COPY)
 	cd build/debug && PYTHONPATH=. ../../$(PYTEST) $(KERNEL_TESTS)
 
-# the kernels' tests once for each CPU level of this machine
+# the kernels' tests at each CPU level below this machine's, which is that of all other tests
 level-test: $(VENV)/test
 	tools/levels.sh $(PYTEST) -x $(KERNEL_TESTS) tests/test_kernels_simd.py
 
@@ -85,7 +85,7 @@ no-openmp-test: $(VENV)/test
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(BIN)/python -c \
 		"from skce._kernels.cpu import max_threads; assert max_threads() == 0, 'built with OpenMP'"
 	cd build/no-openmp && PYTHONPATH=$$PWD ../../$(PYTEST) $(KERNEL_TESTS) \
-		tests/test_robustness.py tests/test_estimators_base.py tests/test_estimators_multinomial.py tests/test_estimators_multilabel.py
+		tests/test_robustness.py tests/test_estimators_base.py
 
 $(BIN)/python:
 	@echo "== $(VENV): a virtual environment of $(PYTHON)"

@@ -117,8 +117,8 @@ def _peer(name, X, y, task):
     if task == "multilabel":
         return OneVsRestClassifier(peer), "OneVsRest(LogisticRegression)", (X, y)
     if task == "soft":
-        k = y.shape[1]
-        rows, labels = np.repeat(X, k, axis=0), np.tile(np.arange(k), len(X))
+        n, k = y.shape
+        rows, labels = X[np.repeat(np.arange(n), k)], np.tile(np.arange(k), n)
         return peer, "LogisticRegression, rows repeated", (rows, labels, y.ravel())
     if name == "covtype":
         return make_pipeline(StandardScaler(), peer), "StandardScaler, LogisticRegression", (X, y)
