@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
 from skce._estimators import control
 from skce._estimators.held_out import split
+from skce._kernels import Loss
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((300, 6)) + 0.3
@@ -258,6 +259,42 @@ def test_start_that_nothing_beats_is_kept():
         assert_allclose(model.objective_, np.log(3), rtol=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["bce", "softmax"])
+def test_rows_without_a_target_are_not_held_out(loss):
+    """Their loss is 0 for any weights, and so nothing would beat the start."""
+    y = np.full(INDICATOR.shape, np.nan if loss == "bce" else 0.0)
+    y[:30] = INDICATOR[:30]
+    for seed in range(5):
+        model = MultiLabelLogistic(loss=loss, early_stopping=True, random_state=seed).fit(X, y)
+        assert model.validation_loss_curve_[0] > 0
+    with pytest.raises(ValueError, match="X_val, y_val.*must have a target with weight, got none"):
+        model.fit(X, y, X_val=X[30:], y_val=y[30:])
+
+
+def test_a_start_whose_loss_overflows_is_left_for_zero():
+    start = np.full((3, 6), 1e308)
+    for solver in SOLVERS:
+        model = MultinomialLogistic(early_stopping=True, solver=solver, random_state=0)
+        assert np.isfinite(model.fit(X, LABELS, coef_init=start).objective_)
+
+
+def test_no_intercept_is_started_at_where_none_is_fitted():
+    for solver in SOLVERS:
+        model = MultinomialLogistic(solver=solver, warm_start=True, random_state=0).fit(X, LABELS)
+        assert model.intercept_.any()
+        assert not model.set_params(fit_intercept=False).fit(X, LABELS).intercept_.any()
+    with pytest.raises(ValueError, match="intercept_init must be 0 for fit_intercept=False"):
+        model.fit(X, LABELS, intercept_init=[1, 0, -1])
+
+
+def test_a_learning_rate_that_is_too_large_is_told_of_with_early_stopping():
+    for solver in ("sgd", "adagrad", "adam"):
+        model = MultinomialLogistic(solver=solver, learning_rate=1e9, early_stopping=True)
+        with pytest.warns(ConvergenceWarning, match="diverged with learning_rate=1000000000.0"):
+            model.fit(X, LABELS)
+        assert not model.converged_
+
+
 def test_thirty_sparse_labels_do_not_stop_early():
     """Subset accuracy is 0 for many passes, and so it is no guide."""
     A, Y = make_multilabel_classification(
@@ -305,6 +342,8 @@ def test_held_out_rows_are_not_trained_on():
 
 def test_labels_keep_their_shares_and_a_lone_row_is_trained_on():
     class Data:
+        kind = Loss.SIGMOID
+
         def __init__(self, targets, k):
             self.targets, self.k, self.weights = targets, k, np.ones(targets.shape[0])
 
@@ -348,16 +387,21 @@ WRONG = {
         {"X_val": X_VAL, "y_val": LABELS_VAL, "sample_weight_val": np.zeros(50)},
         "sample_weight_val.*zeros",
     ),
+    "weight of the classes": (
+        {"X_val": X_VAL[LABELS_VAL == 0], "y_val": LABELS_VAL[LABELS_VAL == 0]},
+        "X_val, y_val.*must have a target with weight, got none",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_held_out_rows_that_do_not_fit_are_named(case):
     arguments, message = WRONG[case]
-    model = MultinomialLogistic(early_stopping=True)
+    params = {"early_stopping": True, "class_weight": {0: 0.0}}
+    model = MultinomialLogistic(**params)
     with pytest.raises(ValueError, match=message):
         model.fit(X, LABELS, **arguments)
-    assert vars(model) == vars(MultinomialLogistic(early_stopping=True))
+    assert vars(model) == vars(MultinomialLogistic(**params))
     with pytest.raises(ValueError, match="early_stopping must be True"):
         MultinomialLogistic().fit(X, LABELS, X_val=X_VAL, y_val=LABELS_VAL)
     with pytest.raises(ValueError, match=r"validation_fraction must leave rows.*got 0.9 of 3 rows"):

@@ -92,9 +92,14 @@ class Control:
         least = min(earlier)
         return None if min(last) < least - self.model.tol * abs(least) else BY_LOSS
 
-    def begin(self, start):
-        """Take note of (coef, intercept) to start at, the best so far."""
-        self.best = 0, self.held_out(*start), start
+    def begin(self, start, zero):
+        """Return (coef, intercept) to start at, the best so far; None is zero, as on overflow."""
+        with np.errstate(all="ignore"):
+            loss = self.held_out(*(start or zero))
+        if not np.isfinite(loss):
+            start, loss = None, self.held_out(*zero)
+        self.best = 0, loss, start or zero
+        return start
 
     def restart(self):
         """Let another solver go on, and return coef and intercept to start it at."""

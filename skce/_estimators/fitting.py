@@ -148,14 +148,17 @@ class FitMixin(CallbackSupportMixin):
         shape = (data.k, data.X.shape[1])
         if coef_init is not None or intercept_init is not None:
             coef = check_coefficients("coef_init", coef_init, shape)
-            return coef, check_coefficients("intercept_init", intercept_init, shape[:1])
+            intercept = check_coefficients("intercept_init", intercept_init, shape[:1])
+            if intercept.any() and not self.fit_intercept:
+                raise ValueError("intercept_init must be 0 for fit_intercept=False.")
+            return coef, intercept
         if not (self.warm_start and "classes_" in self.__dict__):
             return None
         if self.coef_.shape != shape:
             raise ValueError(
                 f"warm_start needs coefficients of shape {shape}, got {self.coef_.shape}."
             )
-        return dense_rows(self.coef_), self.intercept_
+        return dense_rows(self.coef_), self.intercept_ * bool(self.fit_intercept)
 
     def _train(self, data, params, start, rng, control):
         """Run the solver; set the attributes of the run and return coef, intercept."""
@@ -170,7 +173,7 @@ class FitMixin(CallbackSupportMixin):
             descends = not optimises or ahead
         if control.held_out is not None:
             shape, dtype = (data.k, data.X.shape[1]), data.X.dtype
-            control.begin(start or (np.zeros(shape, dtype), np.zeros(shape[:1], dtype)))
+            start = control.begin(start, (np.zeros(shape, dtype), np.zeros(shape[:1], dtype)))
         if descends:
             most = max(AHEAD, -(-ROWS_AHEAD // len(data.weights))) if optimises else self.max_iter
             *found, passes, reason, ended = self._descend(data, params, start, rng, control, most)
@@ -269,6 +272,8 @@ class FitMixin(CallbackSupportMixin):
             except Stopped as stopped:
                 reason, (coef, intercept) = stopped.args
                 ended = None
+                if reason != BY_CALLBACK and not min(control.curve) <= DIVERGED * at_zero:
+                    ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
             if control.best[2] is not None:
                 coef, intercept = control.best[2]
             objective = self._objective(data, coef, intercept)

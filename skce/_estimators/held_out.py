@@ -35,6 +35,8 @@ def given_rows(model, data, X_val, y_val, sample_weight_val):
         held = model._encode(X, y_val, weights, known, data.counts)
         if held.k != data.k or held.kind != data.kind:
             raise ValueError(f"y must have the form of the training y, with {data.k} outputs.")
+        if not _telling(held).any():
+            raise ValueError("y must have a target with weight, got none.")
     except ValueError as error:
         raise ValueError(f"X_val, y_val and sample_weight_val must fit X and y: {error}") from error
     return replace(held, pos_weight=data.pos_weight)
@@ -44,9 +46,9 @@ def split(data, fraction, rng):
     """Return the numbers of the rows held out, sorted.
 
     Labels keep their shares where each has two rows and there are as many held-out rows as labels.
-    A row that alone has a label is trained on.
+    A row that alone has a label is trained on, and so is one without a target.
     """
-    live = np.flatnonzero(data.weights)
+    live = np.flatnonzero(_telling(data))
     labels = _labels(data)
     if labels is not None:
         alone = np.bincount(labels[live], minlength=data.k + 1)[labels] == 1
@@ -66,6 +68,18 @@ def split(data, fraction, rng):
         shares = labels[free]
     held = train_test_split(free, test_size=size, random_state=rng, stratify=shares)[1]
     return np.sort(held)
+
+
+def _telling(data):
+    """Return which rows (n,) have a weight and a target that the loss depends on."""
+    telling = data.weights > 0
+    if isinstance(data.targets, np.ndarray):
+        return telling
+    n, values = len(telling), data.targets.data
+    rows = np.repeat(np.arange(n), np.diff(data.targets.indptr))
+    if data.kind == _kernels.Loss.SIGMOID:
+        return telling & (np.bincount(rows[np.isnan(values)], minlength=n) < data.k)
+    return telling & (np.bincount(rows[values > 0], minlength=n) > 0)
 
 
 def _labels(data):
