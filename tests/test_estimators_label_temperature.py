@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize, sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import KFold, ShuffleSplit
 
 from skce import LabelTemperature, MultiLabelLogistic, losses
 from skce.metrics import multilabel_log_loss
@@ -63,12 +64,25 @@ def test_labels_of_one_value_keep_their_logits():
 
 def test_frames_and_splitters_are_taken():
     pd = pytest.importorskip("pandas")
-    from sklearn.model_selection import KFold
-
     frame = pd.DataFrame(X[TRAIN], columns=[f"x{j}" for j in range(40)])
     model = LabelTemperature(steep(), cv=KFold(3)).fit(frame, Y[TRAIN])
     expected = LabelTemperature(steep(), cv=KFold(3)).fit(X[TRAIN], Y[TRAIN])
     assert_array_equal(model.temperature_, expected.temperature_)
+    listed = LabelTemperature(steep(), cv=KFold(3)).fit(X[TRAIN].tolist(), Y[TRAIN].tolist())
+    assert_allclose(listed.temperature_, expected.temperature_, rtol=1e-9)
+    assert listed.predict_proba(X[:2].tolist()).shape == (2, 3)
+
+
+@pytest.mark.parametrize("cv", [ShuffleSplit(2), [([0, 1], [2, 3]), ([2, 3], [1, 2])]])
+def test_folds_that_leave_rows_out_or_hold_them_out_twice_are_refused(cv):
+    with pytest.raises(ValueError, match="cv must hold each row out once, got row"):
+        LabelTemperature(steep(), cv=cv).fit(X[:4], Y[:4])
+
+
+@pytest.mark.parametrize("cv", [1, 5])
+def test_wrong_number_of_folds_is_named(cv):
+    with pytest.raises(ValueError, match=f"n_splits={cv}"):
+        LabelTemperature(steep(), cv=cv).fit(X[:4], Y[:4])
 
 
 def test_what_is_no_indicator_is_named():

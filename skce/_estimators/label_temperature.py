@@ -5,10 +5,10 @@ from typing import Any, Self
 import numpy as np
 from scipy import optimize
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import KFold, check_cv
 from sklearn.utils.validation import check_is_fitted
 
-from skce._estimators.validation import check_rows, check_weights, multilabel_rows, read_y
+from skce._estimators.validation import check_rows, check_weights, multilabel_rows, read_y, rows_of
 from skce.losses import sigmoid, sigmoid_cross_entropy
 
 __all__ = ["LabelTemperature"]
@@ -31,7 +31,8 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         `skce.MultiLabelLogistic`; a fitted one in ``sklearn.frozen.FrozenEstimator`` stays as it
         is, and the rows of `fit` should then be others than its own.
     cv : int or splitter, default=3
-        Folds; an integer is that number of them, of shuffled rows with a random_state of 0.
+        Folds, which hold each row out once; an integer is that number of them, of shuffled rows
+        with a random_state of 0.
 
     Attributes
     ----------
@@ -84,7 +85,7 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If y is no indicator or does not fit X.
+            If y is no indicator or does not fit X, or cv does not hold each row out once.
         """
         rows = read_y(y)
         check_rows(X, rows)
@@ -95,12 +96,11 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         targets = multilabel_rows(rows, "bce", np.float64)
         weights = check_weights(sample_weight, targets.shape[0])
-        take = X.iloc.__getitem__ if hasattr(X, "iloc") else X.__getitem__
         logits = np.empty(targets.shape)
-        for fitted, held in self._folds(X):
+        for fitted, held in self._folds(targets.shape[0]):
             twin = clone(self.estimator)
-            twin.fit(take(fitted), rows[fitted], **_given(sample_weight, weights[fitted]))
-            logits[held] = _logits(twin, take(held), targets.shape[1])
+            twin.fit(rows_of(X, fitted), rows[fitted], **_given(sample_weight, weights[fitted]))
+            logits[held] = _logits(twin, rows_of(X, held), targets.shape[1])
         model = clone(self.estimator).fit(X, y, **_given(sample_weight, weights))
         self.temperature_ = np.array(
             [
@@ -111,13 +111,18 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.estimator_, self.classes_ = model, model.classes_
         return self
 
-    def _folds(self, X):
-        if isinstance(self.cv, (int, np.integer)):
-            order = np.random.RandomState(0).permutation(X.shape[0])
-            for held in np.array_split(order, self.cv):
-                yield np.setdiff1d(order, held), np.sort(held)
-        else:
-            yield from check_cv(self.cv).split(X)
+    def _folds(self, n):
+        cv = self.cv
+        if isinstance(cv, (int, np.integer)):
+            cv = KFold(cv, shuffle=True, random_state=0)
+        folds = list(check_cv(cv).split(np.empty((n, 1))))
+        times = np.bincount(np.concatenate([held for _, held in folds]), minlength=n)
+        if (times != 1).any():
+            raise ValueError(
+                f"cv must hold each row out once, got row {np.argmax(times != 1)} "
+                f"{times[times != 1][0]} times."
+            )
+        return folds
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the calibrated probabilities of the labels.
@@ -179,7 +184,7 @@ def _given(sample_weight, weights):
 
 def _logits(model, X, k):
     logits = np.asarray(model.decision_function(X))
-    if logits.shape != (X.shape[0], k):
+    if logits.ndim != 2 or logits.shape[1] != k:
         raise ValueError(f"estimator must give logits (n, {k}), got shape {logits.shape}.")
     return logits
 

@@ -16,7 +16,7 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.utils import Bunch, _safe_indexing, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params, _routing_enabled, process_routing
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _num_samples, validate_data
 
 from skce.losses._checks import check_weight, contiguous, float_array
 from skce.losses._read import HINT, NUMBERS, column_names, read_array, read_targets
@@ -163,10 +163,11 @@ def label_column(y):
 
 def check_rows(X, y):
     """Raise where X and y differ in length."""
-    if X.shape[0] != y.shape[0]:
+    n = _num_samples(X)  # of a list too
+    if n != y.shape[0]:
         raise ValueError(
             f"y must have as many rows as X: Found input variables with inconsistent numbers of "
-            f"samples: [{X.shape[0]}, {y.shape[0]}]."
+            f"samples: [{n}, {y.shape[0]}]."
         )
 
 
