@@ -91,7 +91,7 @@ def test_what_cannot_learn_thresholds_is_named():
         model.fit(X, Y, np.arange(len(X)) == 3)
     assert not hasattr(model, "coef_")
     fitted = MultiLabelLogistic().fit(X, Y).set_params(threshold="f1")
-    with pytest.raises(ValueError, match=r'threshold must be "f1" before fit'):
+    with pytest.raises(ValueError, match=r"'f1' before fit, got 'f1' after"):
         fitted.predict(X)
 
 
@@ -125,6 +125,15 @@ def test_top_k_leaves_out_labels_that_no_row_shows():
 def test_wrong_top_k_is_named(k):
     with pytest.raises(ValueError, match="top_k"):
         MultiLabelLogistic(top_k=k).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "params", [{"top_k": 0}, {"top_k": 5}, {"top_k": 1.5}, {"top_k": 2, "threshold": 0.5}]
+)
+def test_wrong_top_k_set_after_fit_is_named_by_predict(params):
+    model = MultiLabelLogistic().fit(X, Y).set_params(**params)
+    with pytest.raises(ValueError, match="top_k"):
+        model.predict(X)
 
 
 def test_top_k_takes_an_indicator_and_no_threshold():

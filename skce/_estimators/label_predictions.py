@@ -28,6 +28,8 @@ class LabelPredictionsMixin(TargetsMixin):
     _observed: Any
     _map_logits: Any
     _vector: Any
+    _validate_params: Any
+    _check_threshold: Any
 
     def _shared(self, k, form):
         """Tell whether k outputs share one softmax; two labels of one dimension are a sigmoid."""
@@ -65,8 +67,10 @@ class LabelPredictionsMixin(TargetsMixin):
             return np.full(1, self.share_threshold_, dtype)
         if not isinstance(self.threshold, str):
             return self._vector("threshold", len(self.classes_), dtype)
-        if not hasattr(self, "threshold_"):
-            raise ValueError('threshold must be "f1" before fit, which learns it, got it after.')
+        if self.threshold != "f1" or not hasattr(self, "threshold_"):
+            raise ValueError(
+                f"threshold must be numbers, None or 'f1' before fit, got {self.threshold!r} after."
+            )
         return self.threshold_.astype(dtype, copy=False)
 
     def _top_labels(self, X, k):
@@ -131,6 +135,9 @@ class LabelPredictionsMixin(TargetsMixin):
             labels = self._map_logits(X, self._labels)
             labels = labels if container is None else getattr(sparse, container)(labels)
         else:
+            self._validate_params()  # it may have been set after fit
+            self._check_threshold()
+            self._check_rule(len(self.classes_), self._form, np.float64)
             labels = self._top_labels(X, self.top_k)
             labels = labels.toarray() if container is None else getattr(sparse, container)(labels)
         return labels.astype(dtype)
