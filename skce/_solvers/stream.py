@@ -79,7 +79,7 @@ class Stream:
         self.centre = np.zeros(p)  # in dtype
         self.begun, self.until = 0, 1  # rows seen at the last refresh, and at the next
         self.look, self.watched, self.watched_weight = None, None, 0.0
-        self.positive = 1.0  # the largest positive weight, at least 1
+        self.positive = 1.0  # the largest weight of a loss, positive times entry, at least 1
         self.step, self.norm = 1.0, 1.0
         self.reduction = 1.0
         self.steps = 0
@@ -168,10 +168,11 @@ class Stream:
         if self.centring and not seen.rows:
             self.centre = data.X[order[0]].astype(np.float64)
             seen.mean = self.centre
-        if data.pos_weight is not None:
-            self.positive = max(1.0, float(data.pos_weight.max()))
+        positive = 1.0 if data.pos_weight is None else max(1.0, float(data.pos_weight.max()))
         if data.entry_weight is not None:
-            self.positive = max(self.positive, float(data.entry_weight[order].max()))
+            self.positive = max(self.positive, positive * float(data.entry_weight[order].max()))
+        elif data.pos_weight is not None:
+            self.positive = positive
         if self.auto and self.look is None and not (seen.is_sparse and self.rooted):
             self._watch()
         sizes, size = self._batches(len(order))
