@@ -6,11 +6,12 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from registry import TOLERANCE
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 
 from skce import MultiLabelLogistic, losses
-from skce.metrics import neg_multilabel_log_loss_scorer
+from skce.metrics import best_thresholds, neg_multilabel_log_loss_scorer
 
 n, p, K = 300, 4, 3
 rng = np.random.default_rng(0)
@@ -175,10 +176,33 @@ def test_streams_and_sgd_follow_the_weights(storage):
 
 
 def test_thresholds_are_learnt_with_the_weights():
-    model = MultiLabelLogistic(threshold="f1", random_state=0)
-    plain = model.fit(X, Y).threshold_
-    heavy = model.fit(X, Y, entry_weight=np.where(Y > 0, 9.0, 1.0)).threshold_
-    assert (heavy > plain).all()
+    model = MultiLabelLogistic(threshold="f1", random_state=0, **SOLVED)
+    proba = np.empty(Y.shape)
+    for part, rest in KFold(3, shuffle=True, random_state=np.random.RandomState(0)).split(X):
+        twin = clone(model).set_params(threshold=None)
+        twin.fit(X[part], Y[part], W[part], entry_weight=GAPS[part])
+        proba[rest] = twin.predict_proba(X[rest])
+    expected = [
+        best_thresholds(Y[:, [j]], proba[:, [j]], sample_weight=W * GAPS[:, j])[0] for j in range(K)
+    ]
+    wrong = np.where(GAPS > 0, Y, 1 - Y)  # which no threshold may see
+    for targets in (Y, wrong, sparse.csr_array(wrong)):
+        found = clone(model).fit(X, targets, W, entry_weight=GAPS).threshold_
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+@every_storage
+def test_a_stream_is_as_careful_with_weights_of_both_kinds_as_with_their_product(storage):
+    both, product = (
+        MultiLabelLogistic(alpha=1e-4, pos_weight=q, average=False) for q in (100.0, 1e4)
+    )
+    for at in range(0, n, 50):
+        rows = slice(at, at + 50)
+        heavy = np.where(Y[rows] > 0, 100.0, 1.0)
+        both.partial_fit(storage(X[rows]), Y[rows], entry_weight=heavy)
+        product.partial_fit(storage(X[rows]), Y[rows])
+    assert_allclose(both.coef_, product.coef_, rtol=1e-6)
+    assert_allclose(both.intercept_, product.intercept_, rtol=1e-6)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "sdca"])

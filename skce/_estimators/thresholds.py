@@ -58,12 +58,17 @@ def best_thresholds(y_true, y_proba, *, sample_weight=None) -> np.ndarray:
         raise ValueError(f"y_true must have shape {proba.shape}, got {targets.shape}.")
     columns = targets.tocsc() if sparse.issparse(targets) else targets
     weight = some_row_weight(sample_weight, len(proba))
+    return _best_thresholds(columns, proba, np.broadcast_to(weight[:, np.newaxis], proba.shape))
+
+
+def _best_thresholds(columns, proba, weights):
+    """Return the thresholds for targets (n, K), dense or CSC, and weights (n, K) of the entries."""
     result = np.ones(proba.shape[1], proba.dtype)
     for j in range(proba.shape[1]):
         of_label = (len(proba), 1)
         y = check_targets(columns[:, [j]], of_label, np.float64, upper=1, name="y_true").ravel()
-        here = ~np.isnan(y) & (weight > 0)
-        result[j] = _best_threshold(y[here], proba[here, j], weight[here])
+        here = ~np.isnan(y) & (weights[:, j] > 0)
+        result[j] = _best_threshold(y[here], proba[here, j], weights[here, j])
     return result
 
 
@@ -85,7 +90,8 @@ def _best_threshold(y, proba, weight):
 def thresholds_of_folds(model, X, y, weights, entry_weight=None):
     """Return the best thresholds for probabilities of rows that fits of the others give.
 
-    The model is not fitted itself. X, CSR y (n, K) and weights (n,) are checked.
+    The model is not fitted itself. X, CSR y (n, K), weights (n,) and those of the entries (n, K)
+    are checked; entries count by the product of both.
     """
     rows = np.flatnonzero(weights)
     if len(rows) < 2:
@@ -103,7 +109,9 @@ def thresholds_of_folds(model, X, y, weights, entry_weight=None):
             given = {} if entry_weight is None else {"entry_weight": entry_weight[part]}
             twin.fit(X[part], y[part], weights[part], **given)
         held_out[rest] = twin.predict_proba(X[rest])
-    return best_thresholds(y[rows], held_out[rows], sample_weight=weights[rows])
+    of_entries = np.ones(y.shape) if entry_weight is None else entry_weight
+    of_entries = weights[rows, np.newaxis] * of_entries[rows]
+    return _best_thresholds(y[rows].tocsc(), held_out[rows], of_entries)
 
 
 def labelled_sample(y, weights):
