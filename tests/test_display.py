@@ -276,9 +276,17 @@ def test_threshold_of_a_name_of_shares_and_of_a_class(pyplot):
     assert_array_equal(display.frame()["f1"], by_number.frame()["f1"])
     assert display.ax_.get_title() == "Label bee"
     assert display.threshold == pytest.approx(model.share_threshold_)
+    gaps = np.where(TAGS[::-1] > 0, np.nan, TAGS)
+    nullable = pd.DataFrame(gaps, columns=names).astype("Int64")
+    displays = [ThresholdDisplay.from_estimator(model, X, rows, "bee") for rows in (gaps, nullable)]
+    assert_array_equal(displays[0].frame()["f1"], displays[1].frame()["f1"])
+    for rows in (TAGS[:, 1], TAGS[:, :2]):
+        with pytest.raises(ValueError, match=r"y must have a column for each of \['ant', 'bee'"):
+            ThresholdDisplay.from_estimator(model, X, rows, "bee")
     labels = np.array(names)[y]
     single = make_pipeline(StandardScaler(), MultinomialLogistic()).fit(X, labels)
     display = ThresholdDisplay.from_estimator(single, X, labels, "cat")
+    assert display.threshold is None  # the largest of three wins
     assert display.frame()["recall"][0] == 1
     assert display.frame()["precision"][0] == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match=r"label must be one of .*'ant'.*, got 'dog'"):
@@ -290,6 +298,12 @@ def test_wrong_predictions_of_a_label_are_named(pyplot):
         ThresholdDisplay.from_predictions([1, 0], [0.5])
     with pytest.raises(ValueError, match=r"y_true must have an observed entry"):
         ThresholdDisplay.from_predictions([np.nan], [0.5])
+    with pytest.raises(ValueError, match=r"y_proba must lie in \[0, 1\]"):
+        ThresholdDisplay.from_predictions([0, 1], [np.nan, 0.5])
+    with pytest.raises(ValueError, match=r"y_true must lie in \[0, 1\]"):
+        ThresholdDisplay.from_predictions([0, 5], [0.5, 0.5])
+    with pytest.raises(ValueError, match=r"sample_weight must be finite and not negative"):
+        ThresholdDisplay.from_predictions([0, 1], [0.5, 0.5], sample_weight=[1, -1])
     nothing = ThresholdDisplay.from_predictions([0, 0], [0.5, 0.2])
     assert_array_equal(nothing.frame()["f1"], 0)
 

@@ -4,6 +4,8 @@ import numpy as np
 from scipy import sparse
 
 from skce.display._artists import class_names_of, fitted_model, pyplot
+from skce.losses._checks import check_proba, check_targets, float_array, some_row_weight
+from skce.losses._read import read_targets
 
 __all__ = ["ThresholdDisplay"]
 
@@ -76,26 +78,30 @@ class ThresholdDisplay:
         Raises
         ------
         ValueError
-            If the label is unknown, or nothing of it is observed.
+            If the label is unknown, y has no column for each label, or nothing of it is observed.
         """
         model = fitted_model(estimator, "classes_")
         names, classes = class_names_of(model).tolist(), model.classes_.tolist()
         if label not in names and label not in classes:
             raise ValueError(f"label must be one of {names}, got {label!r}.")
         j = names.index(label) if label in names else classes.index(label)
-        if hasattr(y, "columns"):
-            y = y.to_numpy()
+        y, several = read_targets("y", y), getattr(model, "_form", None) is not None
+        if y.ndim == 2 and y.shape[1] == 1 and not several:
+            y = y.toarray()[:, 0] if sparse.issparse(y) else y[:, 0]
+        if y.shape[1:] != (len(classes),) and (several or y.ndim != 1):
+            raise ValueError(f"y must have a column for each of {names}, got shape {y.shape}.")
         if sparse.issparse(y):
             of_label = y.tocsc()[:, [j]].toarray().ravel()
         else:
-            y = np.asarray(y)
             of_label = y[:, j] if y.ndim == 2 else y == model.classes_[j]
         proba = np.asarray(estimator.predict_proba(X))[:, j]
+        largest = y.ndim == 1 and len(classes) > 2  # wins, at any threshold
+        threshold = None if largest else _threshold_of(model, j, len(names))
         return cls.from_predictions(
             of_label,
             proba,
             sample_weight=sample_weight,
-            threshold=_threshold_of(model, j, len(names)),
+            threshold=threshold,
             name=str(names[j]),
             ax=ax,
         )
@@ -129,15 +135,19 @@ class ThresholdDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, or nothing is observed.
+            If lengths differ, a value is out of range, or nothing is observed.
         """
-        y, proba = np.asarray(y_true, np.float64), np.asarray(y_proba)
-        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+        y, proba = float_array("y_true", y_true), float_array("y_proba", y_proba)
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        weight = float_array("sample_weight", weight)
         if not y.shape == proba.shape == weight.shape == (len(y),):
             raise ValueError(
                 f"y_true, y_proba and sample_weight must have one shape (n_samples,), got "
                 f"{y.shape}, {proba.shape} and {weight.shape}."
             )
+        check_proba(proba[:, np.newaxis], "y_proba")
+        y = check_targets(y[:, np.newaxis], (len(y), 1), np.float64, upper=1, name="y_true")[:, 0]
+        weight = some_row_weight(weight, len(y))
         here = ~np.isnan(y) & (weight > 0)
         if not here.any():
             raise ValueError("y_true must have an observed entry in a row with weight, got none.")
@@ -225,7 +235,7 @@ def _threshold_of(model, j, k):
         return None
     threshold = getattr(model, "threshold", None)
     if isinstance(threshold, str):
-        threshold = model.threshold_
+        threshold = model._thresholds(np.float64)
     if threshold is None:
         threshold = getattr(model, "share_threshold_", 0.5)
     return float(np.broadcast_to(threshold, k)[j])
