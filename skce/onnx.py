@@ -17,13 +17,17 @@ from skl2onnx.common.data_types import (
 )
 
 from skce._estimators.multilabel import MultiLabelLogistic
+from skce._estimators.multilabel_cv import MultiLabelLogisticCV
 from skce._estimators.multinomial import MultinomialLogistic
+from skce._estimators.multinomial_cv import MultinomialLogisticCV
 
 __all__ = ["register"]
 
+ESTIMATORS = MultinomialLogistic, MultiLabelLogistic, MultinomialLogisticCV, MultiLabelLogisticCV
+
 
 def register():
-    """Register the converters of both estimators, as importing this module has done.
+    """Register the converters of the estimators, as importing this module has done.
 
     Examples
     --------
@@ -35,7 +39,7 @@ def register():
     >>> [output.name for output in to_onnx(model, X[:1]).graph.output]
     ['label', 'probabilities']
     """
-    for model in (MultinomialLogistic, MultiLabelLogistic):
+    for model in ESTIMATORS:
         update_registered_converter(
             model,
             f"Skce{model.__name__}",
@@ -78,6 +82,8 @@ def _convert(scope, operator, container):
     """Add the nodes of a fitted model."""
     model, version = operator.raw_operator, container.target_opset
     label, proba = operator.outputs
+    if model.classes_.dtype.kind == "u" and model.classes_.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"classes must fit int64 in ONNX, got {model.classes_.max()}.")
     coef = model.coef_.toarray() if sparse.issparse(model.coef_) else model.coef_
     single = (
         isinstance(operator.inputs[0].type, FloatTensorType)

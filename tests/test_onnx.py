@@ -7,7 +7,12 @@ from scipy import sparse
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skce import MultiLabelLogistic, MultinomialLogistic
+from skce import (
+    MultiLabelLogistic,
+    MultiLabelLogisticCV,
+    MultinomialLogistic,
+    MultinomialLogisticCV,
+)
 
 pytest.importorskip("skl2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -23,6 +28,8 @@ MISSING = np.where(rng.random(Y.shape) < 0.2, np.nan, Y)
 MISSING[:, 2] = np.nan
 CASES = {
     "numbers": (MultinomialLogistic(), 10 * CODES - 10),
+    "chosen penalty": (MultinomialLogisticCV([1e-2, 1e-3], cv=2), CODES),
+    "chosen penalty, top k": (MultiLabelLogisticCV([1e-2, 1e-3], cv=2, top_k=2), Y),
     "names": (MultinomialLogistic(), NAMES),
     "objects": (MultinomialLogistic(), NAMES.astype(object)),
     "two names": (MultinomialLogistic(), np.where(CODES, "yes", "no")),
@@ -110,3 +117,9 @@ def test_columns_far_from_zero_are_taken_in_double():
     model = MultinomialLogistic().fit(rows, CODES)
     assert model.intercept_.dtype == np.float64
     assert_says_the_same(model, to_onnx(model, rows[:1]), rows, np.float32)
+
+
+def test_labels_beyond_int64_are_refused():
+    model = MultinomialLogistic().fit(X, CODES.astype(np.uint64) + np.uint64(2**63))
+    with pytest.raises(ValueError, match="classes must fit int64 in ONNX, got 922337203685477581"):
+        to_onnx(model, X[:1])
