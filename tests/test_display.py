@@ -312,6 +312,7 @@ def test_wrong_predictions_of_a_label_are_named(pyplot):
 def test_scores_of_a_cross_validation_are_drawn_with_their_standard_errors(pyplot, ratios):
     model = MultinomialLogisticCV([0.1, 0.03, 0.01], cv=3, l1_ratios=ratios, random_state=0)
     pipe = make_pipeline(StandardScaler(), model).fit(X, y)
+    model.set_params(l1_ratios=None)  # which the scores do not follow
     display = CVDisplay.from_estimator(pipe)
     data, scores = display.frame(), model.scores_.reshape(3, -1)
     made = ~np.isnan(scores[0])

@@ -6,10 +6,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from registry import then_long
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_iris,
+    load_wine,
+    make_multilabel_classification,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss, make_scorer
+from sklearn.metrics import accuracy_score, get_scorer, log_loss, make_scorer
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -369,6 +374,35 @@ def test_path_refuses_stochastic_solvers():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match="solver must be 'auto', 'sdca' or 'lbfgs', got 'sgd'"):
         path(X, y, estimator=MultinomialLogistic(solver="sgd"))
+    with pytest.raises(TypeError, match="estimator must be .*, got MultinomialLogisticCV"):
+        path(X, y, estimator=MultinomialLogisticCV())
+
+
+def test_penalties_without_a_score_are_not_chosen():
+    X, y = load_iris(return_X_y=True)
+
+    def score(model, X, y):
+        return model.score(X, y) if np.abs(model.coef_).max() > 0.1 else np.nan
+
+    params = {"cv": 3, "scoring": score, "one_standard_error": True}
+    for ratios in (None, [0.0, 1.0]):
+        model = MultinomialLogisticCV([1e3, 100, 0.1], l1_ratios=ratios, **params).fit(X, y)
+        assert np.isnan(model.scores_[:, 0, :2]).all()
+        assert model.alpha_ == 0.1
+        assert model.best_score_ > 0.7
+        assert model.score(X, y) == accuracy_score(y, model.predict(X))
+
+
+def test_labels_are_scored_by_the_threshold_of_shares_that_a_fold_learns():
+    X, y = make_multilabel_classification(400, 20, n_classes=6, random_state=0)
+    cv, scorer = KFold(3), get_scorer("f1_macro")
+    params = {"loss": "softmax", "tol": 1e-8, "max_iter": 3000}
+    model = MultiLabelLogisticCV([0.01], cv=cv, scoring=scorer, **params).fit(X, y)
+    by_hand = [
+        scorer(MultiLabelLogistic(alpha=0.01, **params).fit(X[a], y[a]), X[b], y[b])
+        for a, b in cv.split(X)
+    ]
+    assert_allclose(model.scores_.ravel(), by_hand, atol=5e-3)  # mean_labels_ is that of all rows
 
 
 def test_few_rows_of_a_class_make_fewer_folds():

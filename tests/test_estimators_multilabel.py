@@ -598,3 +598,12 @@ def test_names_of_a_binarizer_come_in_a_frame():
         model = MultiLabelLogistic().fit(X, build(Y, columns=binarizer.classes_))
         assert model.label_names_.tolist() == list("abcd")
         assert binarizer.inverse_transform(model.predict(X))[0] is not None
+
+
+def test_fit_of_a_frame_asks_itself_without_a_warning():
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(np.random.default_rng(0).standard_normal((50, 3))).add_prefix("x")
+    y = np.random.default_rng(1).random((50, 4)) < 0.4
+    for threshold in (None, "f1"):  # thresholds are learnt from predictions
+        model = MultiLabelLogistic(loss="softmax", threshold=threshold)
+        assert_array_equal(model.fit(X, y).feature_names_in_, X.columns)

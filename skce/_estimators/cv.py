@@ -161,12 +161,13 @@ class CrossValidatedMixin(BaseCrossEntropy):
             folds = self._folds(X, rows, data.weights, routed.splitter.split)
             rng = check_random_state(self.random_state)
             problem = Problem.of(*(data, self.label_smoothing, 1.0, 0.0, self.fit_intercept, rng))
+            self.l1_ratios_ = None if self.l1_ratios is None else ratios
             self.alphas_ = path_alphas(self.alphas, problem, ratios)
             to_score = dict(routed.scorer.score)
             if to_score.get("sample_weight") is not None:
                 to_score["sample_weight"] = weights
             named = given if hasattr(given, "columns") else X  # names of the features are checked
-            score = self._scores_of(data, problem, named, rows, to_score)
+            score = self._scores_of(data, problem, named, rows, to_score, weights)
             metadata = None if sample_weight is None else {"sample_weight": weights}
             told = {"estimator": self, "X": X, "y": rows, "metadata": metadata}
             context.call_on_fit_task_begin(**told)
@@ -223,15 +224,16 @@ class CrossValidatedMixin(BaseCrossEntropy):
             raise ValueError("cv must give a split, got none.")
         return folds
 
-    def _scores_of(self, data, problem, X, y, params):
+    def _scores_of(self, data, problem, X, y, params, weights):
         """Return a function of a fold and its W: the score of the rows that it holds out."""
         if self.scoring is None:
             return lambda fold, W: -held_out_loss(problem, problem.weights * fold[2], W)
         scorer = check_scoring(self, scoring=self.scoring)
 
         def score(fold, W):
-            model = copy.copy(self)
+            model = self._scored()
             model._publish(data, *problem.from_centred(W))
+            model._learn_shares(problem.X, y, weights * fold[1])
             of_rows = {name: rows_of(value, fold[0]) for name, value in params.items()}
             return scorer(model, rows_of(X, fold[0]), rows_of(y, fold[0]), **of_rows)
 
@@ -265,13 +267,15 @@ class CrossValidatedMixin(BaseCrossEntropy):
                 best = self._best_so_far()
                 if not self.one_standard_error:
                     kept = {best: kept[best]}
-                top = self.scores_[:, r, np.nanargmax(self.scores_[:, r, : a + 1].mean(axis=0))]
+                top = self.scores_[:, r, _first_best(self.scores_[:, r].mean(axis=0))]
                 lost = lost + 1 if _is_worse(scores, top) else 0
                 if lost == PATIENCE or stops:
                     break
             kept = {key: kept[key] for key in kept if key[0] == best[0]}
             if stops:
                 break
+        if np.isnan(self.scores_.mean(axis=0)).all():
+            raise ValueError(f"scoring must give numbers, got NaN of scoring={self.scoring!r}.")
         if failed:
             message = f"Not converged: {made[1]} of {made[0]} fits; the first: {failed}."
             warnings.warn(message, ConvergenceWarning, stacklevel=4)
@@ -285,9 +289,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
     def _best_so_far(self):
         """Return the numbers of the best l1_ratio and alpha so far."""
         means = self.scores_.mean(axis=0)
-        if np.isnan(means).all():
-            raise ValueError(f"scoring must give numbers, got NaN of scoring={self.scoring!r}.")
-        return tuple(map(int, np.unravel_index(np.nanargmax(means), means.shape)))
+        return tuple(map(int, np.unravel_index(_first_best(means), means.shape)))
 
     def _strongest(self, r, a):
         """Return the numbers of the strongest penalty within a standard error of the best."""
@@ -315,7 +317,13 @@ class CrossValidatedMixin(BaseCrossEntropy):
         if self.scoring is None:
             return super().score(X, y, sample_weight)
         params = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return check_scoring(self, scoring=self.scoring)(self, X, y, **params)
+        return check_scoring(self, scoring=self.scoring)(self._scored(), X, y, **params)
+
+    def _scored(self):
+        """Return what a scorer gets, which may ask for the accuracy by `score`."""
+        model = copy.copy(self)
+        model.scoring = None
+        return model
 
     def get_metadata_routing(self):
         """Return what `fit` passes to the splitter and to the scorer.
@@ -332,6 +340,11 @@ class CrossValidatedMixin(BaseCrossEntropy):
             to_score = MethodMapping().add(caller="fit", callee="score")
             router.add(scorer=check_scoring(self, scoring=self.scoring), method_mapping=to_score)
         return router
+
+
+def _first_best(means):
+    """Return the first index of the highest mean, which NaN is not."""
+    return np.argmax(np.where(np.isnan(means), -np.inf, means))
 
 
 def _deviation(scores):

@@ -121,6 +121,9 @@ class FitMixin(CallbackSupportMixin):
     def _finish(self, X, y, weights, **of_labels):
         """Learn what is learnt after the coefficients."""
 
+    def _learn_shares(self, X, y, weights):
+        """Learn the part of it that is cheap."""
+
     def _hold_out(self, data, rng, X_val, y_val, sample_weight_val):
         """Return the data to train on, and the loss on the rows held out or None."""
         held = given_rows(self, data, X_val, y_val, sample_weight_val)

@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits, fits_with_callbacks
+from skce._estimators.predict import map_logits
 from skce._estimators.thresholds import expected_f1, labelled_sample, thresholds_of_folds
 from skce._estimators.validation import read_y
 from skce.losses._checks import check_entry_weight
@@ -121,15 +122,19 @@ class LabelFitMixin(BaseCrossEntropy):
     def _finish(self, X, y, weights, entry_weight=None, **of_labels):
         """Learn what is learnt after the coefficients: thresholds."""
         self.__dict__.pop("threshold_", None)
-        if self.loss != "softmax":
-            self.__dict__.pop("share_threshold_", None)
-        elif self._form is not None:
-            self._learn_share_threshold(X, sparse.csr_array(read_y(y)), weights)
+        self._learn_shares(X, y, weights)
         if isinstance(self.threshold, str):
             y = sparse.csr_array(read_y(y))
             entry_weight = check_entry_weight(entry_weight, y.shape, X.dtype)
             model = self._without_threshold()
             self.threshold_ = thresholds_of_folds(model, X, y, weights, entry_weight)
+
+    def _learn_shares(self, X, y, weights):
+        """Learn the threshold of the shares of a softmax."""
+        if self.loss != "softmax":
+            self.__dict__.pop("share_threshold_", None)
+        elif self._form is not None:
+            self._learn_share_threshold(X, sparse.csr_array(read_y(y)), weights)
 
     def _without_threshold(self):
         """Return the model, not fitted, that tells the probabilities of rows held out."""
@@ -139,7 +144,8 @@ class LabelFitMixin(BaseCrossEntropy):
     def _learn_share_threshold(self, X, y, weights):
         rows = labelled_sample(y, weights)
         if len(rows):
-            proba = np.minimum(self.predict_proba(X[rows]) * self.mean_labels_, 1)
+            shares = map_logits(X[rows], self.coef_, self.intercept_, self._proba, False)
+            proba = np.minimum(shares * self.mean_labels_, 1)
             best = expected_f1(proba, weights[rows]) / 2 / self.mean_labels_
             self.share_threshold_ = max(best, min(self.share_threshold_, 1 / y.shape[1]))
 

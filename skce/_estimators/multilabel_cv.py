@@ -29,8 +29,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
         is the probability of the label divided by the number of labels in such rows (see Notes).
         "f1" learns `threshold_` in `fit`: the threshold of the highest F1 of each label, on
         probabilities of rows held out, each third of them by a fit of the others (three more fits);
-        not for `partial_fit`. A label that no training row shows, all NaN, is off. None where y has
-        one dimension.
+        a scorer of the folds sees the thresholds of None. A label that no training row shows, all
+        NaN, is off. None where y has one dimension.
     top_k : int, default=None
         `predict` gives the `top_k` best labels of each row, fewer only where no more were observed,
         in place of those above a threshold, which then must be None. None where y has one
@@ -46,7 +46,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
         Shares of the L1 norm in the penalty to try, in [0, 1]; None is 0 alone.
     refit : bool, default=True
         Whether the coefficients are those of all rows. If False they are the mean of the folds' at
-        the chosen penalty.
+        the chosen penalty: `n_iter_` is then 0 and `gap_estimate_` tells how far they are from the
+        optimum of all rows.
     one_standard_error : bool, default=False
         Whether to take, in place of the best penalty, the strongest one whose score is within a
         standard error of the best, over the folds.
@@ -76,6 +77,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
         Its share of the L1 norm.
     alphas_ : ndarray of shape (n_alphas,)
         Penalties, falling.
+    l1_ratios_ : ndarray of shape (n_l1_ratios,)
+        Shares of the L1 norm, None where the parameter is None.
     scores_ : ndarray of shape (n_folds, n_l1_ratios, n_alphas)
         Score of each fold, higher is better; NaN for penalties that were given up.
     scores_std_ : ndarray of shape (n_l1_ratios, n_alphas)

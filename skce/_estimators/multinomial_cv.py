@@ -27,7 +27,8 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
         Shares of the L1 norm in the penalty to try, in [0, 1]; None is 0 alone.
     refit : bool, default=True
         Whether the coefficients are those of all rows. If False they are the mean of the folds' at
-        the chosen penalty.
+        the chosen penalty: `n_iter_` is then 0 and `gap_estimate_` tells how far they are from the
+        optimum of all rows.
     one_standard_error : bool, default=False
         Whether to take, in place of the best penalty, the strongest one whose score is within a
         standard error of the best, over the folds.
@@ -59,6 +60,8 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
         Its share of the L1 norm.
     alphas_ : ndarray of shape (n_alphas,)
         Penalties, falling.
+    l1_ratios_ : ndarray of shape (n_l1_ratios,)
+        Shares of the L1 norm, None where the parameter is None.
     scores_ : ndarray of shape (n_folds, n_l1_ratios, n_alphas)
         Score of each fold, higher is better; NaN for penalties that were given up.
     scores_std_ : ndarray of shape (n_l1_ratios, n_alphas)

@@ -7,7 +7,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_random_state
 
-from skce._estimators.cv import path_alphas, weighted_data
+from skce._estimators.cv import CrossValidatedMixin, path_alphas, weighted_data
+from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multinomial import MultinomialLogistic
 from skce._estimators.validation import check_X
 from skce._kernels.threads import one_blas_thread
@@ -52,6 +53,8 @@ def path(X, y, alphas=10, *, estimator=None, l1_ratio=None, sample_weight=None):
     ------
     ValueError
         If the data or parameters do not fit, or the solver is a stochastic one.
+    TypeError
+        If `estimator` is of another class.
 
     See Also
     --------
@@ -70,6 +73,12 @@ def path(X, y, alphas=10, *, estimator=None, l1_ratio=None, sample_weight=None):
     array([1, 2, 4])
     """
     model = clone(MultinomialLogistic() if estimator is None else estimator)
+    one_penalty = isinstance(model, (MultinomialLogistic, MultiLabelLogistic))
+    if not one_penalty or isinstance(model, CrossValidatedMixin):
+        raise TypeError(
+            "estimator must be a MultinomialLogistic or MultiLabelLogistic, got "
+            f"{type(model).__name__}."
+        )
     if l1_ratio is not None:
         model.set_params(l1_ratio=l1_ratio)
     model._validate_params()

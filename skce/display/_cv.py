@@ -69,7 +69,7 @@ class CVDisplay:
         return cls(
             alphas=model.alphas_,
             scores=model.scores_,
-            l1_ratios=model.l1_ratios,
+            l1_ratios=model.l1_ratios_,
             alpha=model.alpha_,
             name=scoring,
         ).plot(ax)
