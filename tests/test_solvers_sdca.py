@@ -251,3 +251,14 @@ def test_fit_cut_short_is_not_above_the_best_constants(l1_ratio):
     off = 1 - Y.mean(axis=0)
     constants = -(on * np.log(on / (on + off)) + off * np.log(off / (on + off))).sum()
     assert model.objective_ <= constants * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("params", [{"l1_ratio": 1.0}, {"solver": "sdca"}])
+def test_columns_that_few_rows_hold_are_learnt(params):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 12))
+    X[:, 4:] *= 3 * (rng.random((4000, 8)) < 0.002)  # 8 rows of each
+    y = (X[:, :1] + rng.gumbel(size=(4000, 3))).argmax(axis=1)
+    model = MultinomialLogistic(alpha=1e-3, random_state=0, **params).fit(X, y)
+    assert model.stop_reason_ == "tol"
+    assert model.n_iter_ < 60

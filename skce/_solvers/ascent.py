@@ -14,7 +14,7 @@ from skce._engine.passes import Pass
 from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._solvers.certificate import certificate
-from skce._solvers.columns import ROWS_PER_COLUMN, pieces, weighted_sums
+from skce._solvers.columns import pieces, weighted_sums
 from skce.losses import sigmoid, softmax
 
 __all__ = ["CANDIDATE", "SDCA"]
@@ -81,16 +81,12 @@ class SDCA:
 
     def _metric(self):
         """Return the squared scale of each column."""
-        X, p = self.problem.X, self.problem.X.shape[1]
         if self.sparse:
             columns, count, _ = self.problem.sums_of_squares
             scale = columns / np.maximum(count, 1)
             return np.where(scale > 0, scale, 1.0)
-        rows, size = self.problem.sample(ROWS_PER_COLUMN * p, self.rng)
-        scale = np.zeros(p)
-        for part in self.problem.pieces(rows):
-            Z = X[part] - self.problem.centre_in_dtype
-            scale += np.einsum("ij,ij->j", Z, Z, dtype=np.float64) / size
+        # of all rows: a sample misses rare columns, in which steps then are far too short
+        scale = self.problem.column_squares / self.problem.weights.sum()
         return np.where(scale > 0, scale, 1.0)
 
     def _leverages(self, inverse):
