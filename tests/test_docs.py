@@ -1,12 +1,15 @@
-"""The examples of the documentation pages run and print what they show."""
+"""The examples of README and of the documentation pages run and print what they show."""
 
+import csv
 import doctest
 import re
 from pathlib import Path
 
 import pytest
 
-PAGES = sorted(Path(__file__).parents[1].glob("docs/*.rst"))
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(ROOT.glob("docs/*.rst"))
+pytestmark = pytest.mark.skipif(not PAGES, reason="no docs in an installed package")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -17,9 +20,31 @@ def test_examples_of_a_page_run(page):
 
 
 def test_tests_that_the_pages_name_exist():
-    page = Path(__file__).parents[1] / "docs" / "expectations.rst"
+    page = ROOT / "docs" / "expectations.rst"
     named = re.findall(r"``(test_\w+\.py)(?:::(\w+))?``", page.read_text(encoding="utf-8"))
     assert len(named) > 60
     for file, test in named:
         source = (Path(__file__).parent / file).read_text(encoding="utf-8")
         assert f"def {test}(" in source or not test, f"{file}::{test}"
+
+
+def test_code_of_readme_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", readme(), re.DOTALL)
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) == 2
+    assert names["model"].score(names["X_test"], names["y_test"]) > 0.95
+    assert "at most" in capsys.readouterr().out
+
+
+def test_figures_of_readme_are_those_of_the_benchmark():
+    with open(ROOT / "docs/tasks/tasks.csv", encoding="utf-8", newline="") as file:
+        rows = [" | ".join(row) for row in csv.reader(file)]
+    table = [line.strip("| ") for line in readme().splitlines() if line.startswith("| ")]
+    assert rows == [line for line in table if line in rows]
+    assert len(rows) > 6
+
+
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
