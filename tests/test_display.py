@@ -347,3 +347,18 @@ def test_path_of_an_output_is_drawn_for_its_largest_features(pyplot):
     assert two.lines_[0].get_label().startswith("x")
     with pytest.raises(ValueError, match=r"output must be in 0..2, got 3"):
         PathDisplay.from_path(found, output=3)
+
+
+@pytest.mark.parametrize("names", [["a", "alpha"], ["a", "a"], ["a"], ["a", "b", "c"]])
+def test_names_that_make_no_columns_of_a_path_are_refused(names):
+    display = PathDisplay(alphas=[1.0], coefs=[[1.0, 2.0]], feature_names=names)
+    with pytest.raises(ValueError, match="feature_names must be 2 distinct names"):
+        display.frame()
+
+
+def test_a_function_that_scores_is_named(pyplot):
+    def own_score(model, X, y):
+        return model.score(X, y)
+
+    model = MultinomialLogisticCV([0.1, 0.01], cv=3, scoring=own_score).fit(X, y)
+    assert "Score, own_score (" in CVDisplay.from_estimator(model).ax_.get_ylabel()

@@ -65,7 +65,8 @@ class CVDisplay:
             The plotted display.
         """
         model = fitted_model(estimator, "scores_")
-        scoring = "minus the log loss" if model.scoring is None else str(model.scoring)
+        scoring = "minus the log loss" if model.scoring is None else model.scoring
+        scoring = getattr(scoring, "__name__", str(scoring))
         return cls(
             alphas=model.alphas_,
             scores=model.scores_,

@@ -127,9 +127,19 @@ class PathDisplay:
         data : dict of ndarray
             Column "alpha" and one for each feature that is drawn; pandas.DataFrame takes it as it
             is.
+
+        Raises
+        ------
+        ValueError
+            If the names of the features do not fit.
         """
         coefs, names = np.asarray(self.coefs), self.feature_names
         if names is None:
             names = [f"x{j}" for j in range(coefs.shape[1])]
+        if len({"alpha", *map(str, names)}) <= coefs.shape[1] or len(names) != coefs.shape[1]:
+            raise ValueError(
+                f"feature_names must be {coefs.shape[1]} distinct names, none of them 'alpha', got "
+                f"{list(names)}."
+            )
         order = np.argsort(-np.abs(coefs).max(axis=0), kind="stable")[: self.n_features]
         return {"alpha": np.asarray(self.alphas), **{str(names[j]): coefs[:, j] for j in order}}
