@@ -154,7 +154,7 @@ def draw(rows, path):
     ax.set_yticklabels([f"{row[0]}\n{row[1].split(' ')[0]}" for row in rows])
     ax.set_xlim(right=ax.get_xlim()[1] * 10)
     ax.invert_yaxis()
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper right")
     fig.savefig(path)
 
 
