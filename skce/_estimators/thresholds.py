@@ -109,9 +109,10 @@ def thresholds_of_folds(model, X, y, weights, entry_weight=None):
             given = {} if entry_weight is None else {"entry_weight": entry_weight[part]}
             twin.fit(X[part], y[part], weights[part], **given)
         held_out[rest] = twin.predict_proba(X[rest])
-    of_entries = np.ones(y.shape) if entry_weight is None else entry_weight
-    of_entries = weights[rows, np.newaxis] * of_entries[rows]
-    return _best_thresholds(y[rows].tocsc(), held_out[rows], of_entries)
+    y, held_out, weights = y[rows].tocsc(), held_out[rows], weights[rows, np.newaxis]
+    if entry_weight is not None:
+        weights = weights * entry_weight[rows]
+    return _best_thresholds(y, held_out, np.broadcast_to(weights, y.shape))
 
 
 def labelled_sample(y, weights):
