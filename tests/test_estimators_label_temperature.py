@@ -68,8 +68,11 @@ def test_frames_and_splitters_are_taken():
     model = LabelTemperature(steep(), cv=KFold(3)).fit(frame, Y[TRAIN])
     expected = LabelTemperature(steep(), cv=KFold(3)).fit(X[TRAIN], Y[TRAIN])
     assert_array_equal(model.temperature_, expected.temperature_)
-    listed = LabelTemperature(steep(), cv=KFold(3)).fit(X[TRAIN].tolist(), Y[TRAIN].tolist())
+    assert model.n_features_in_ == 40
+    assert_array_equal(model.feature_names_in_, frame.columns)
+    listed = model.fit(X[TRAIN].tolist(), Y[TRAIN].tolist())
     assert_allclose(listed.temperature_, expected.temperature_, rtol=1e-9)
+    assert not hasattr(listed, "feature_names_in_")
     assert listed.predict_proba(X[:2].tolist()).shape == (2, 3)
 
 

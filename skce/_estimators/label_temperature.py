@@ -42,6 +42,8 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Above 1 where the logits are too large; 1 for a label without both values.
     classes_ : ndarray of shape (n_labels,)
         Those of the estimator.
+    n_features_in_, feature_names_in_
+        Those of the estimator, where it has them.
 
     See Also
     --------
@@ -109,6 +111,10 @@ class LabelTemperature(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             ]
         )
         self.estimator_, self.classes_ = model, model.classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
         return self
 
     def _folds(self, n):
