@@ -180,7 +180,7 @@ def test_coefficients_are_the_largest_of_each_class(pyplot):
     assert_shows_the_largest(display, model.coef_, model.classes_, frame.columns, 2)
     display = CoefficientDisplay.from_estimator(model, n_features=9, classes=["virginica"])
     assert_shows_the_largest(display, model.coef_[2:], ["virginica"], frame.columns, 4)
-    sparse_model = MultinomialLogistic(alpha=1e-2, l1_ratio=1.0).fit(X, y).sparsify()
+    sparse_model = MultinomialLogistic(alpha=1e-2, l1_ratio=1.0, max_iter=300).fit(X, y).sparsify()
     display = CoefficientDisplay.from_estimator(sparse_model, n_features=3)
     coef = sparse_model.coef_.toarray()
     assert_shows_the_largest(display, coef, [0, 1, 2], ["x0", "x1", "x2", "x3"], 3)
