@@ -390,7 +390,7 @@ def test_row_of_missing_entries_is_a_row_of_the_divisor_only(loss):
     seen = ~np.isnan(y[:, 0])
     model = fitted(y, loss=loss, alpha=1e-3, tol=1e-14)
     kept = MultiLabelLogistic(loss=loss, alpha=1e-3 * len(y) / seen.sum(), tol=1e-14)
-    assert_allclose(model.coef_, kept.fit(X[seen], Y[seen]).coef_, rtol=1e-6, atol=1e-8)
+    assert_allclose(model.coef_, kept.fit(X[seen], Y[seen]).coef_, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("values", [[0, 1, 2], ["a", "b", "c"], [False, True]], ids=str)
