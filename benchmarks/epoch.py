@@ -52,7 +52,7 @@ def skce_epoch(X, y, n_classes, batch):
     def call():
         sgd_run(
             problem, rng.permutation(n), ends, steps, sizes, ends.astype(float), W, None, metric,
-            ALPHA, 0.0, Rule.SGD, 0.0, 0.0, state, 0, None, np.zeros(3), stamps, slots, None, None,
+            ALPHA, 0.0, Rule.SGD, 0.0, 0.0, state, 0, None, np.zeros(5), stamps, slots, None, None,
             None,
         )  # fmt: skip
         if stamps is not None:

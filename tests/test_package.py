@@ -31,7 +31,7 @@ ROOMS = {
     "_solvers": ({"_kernels", "_engine", "losses", "optim"}, ARRAYS),
     "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, EVERYTHING),
     "metrics": ({"losses", "_estimators"}, EVERYTHING),
-    "display": (set(), {*EVERYTHING, "matplotlib"}),
+    "display": ({"losses"}, {*EVERYTHING, "matplotlib"}),
     "onnx": ({"_estimators"}, {*EVERYTHING, "skl2onnx"}),
     "__init__": (
         {"_kernels", "losses", "optim", "_estimators", "metrics", "display"},

@@ -36,7 +36,7 @@ def pieces(n, columns):
 
 def summable(X, dtype):
     """Return X in dtype, in double where float32 does not hold sums of its squares."""
-    scale = float(np.abs(X).max(initial=0)) if X.dtype == np.float32 else 0.0
+    scale = max(X.max(initial=0), -X.min(initial=0)) if X.dtype == np.float32 else 0.0
     return X.astype(np.float64 if scale > MOST_SQUARED else dtype, copy=False)
 
 
@@ -100,4 +100,5 @@ def logit_sizes(X, centre, W):
     """
     X = some_rows(X)
     terms = abs(X if sparse.issparse(X) else X - centre)
-    return float((terms @ np.abs(W[:-1])).mean(axis=0).max(initial=0))
+    mean = np.asarray(terms.mean(axis=0, dtype=np.float64)).ravel()
+    return float((mean @ np.abs(W[:-1])).max(initial=0))
