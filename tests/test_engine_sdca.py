@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from registry import then_long
 from scipy import optimize, sparse, special
 
 from skce._engine.data import Matrix
@@ -257,7 +258,7 @@ def step_of_rows(s, old, q, sigmoid, dtype):
 
 
 @every_dtype
-@pytest.mark.parametrize("k", [1, 2, 3, 17, 150])
+@pytest.mark.parametrize("k", then_long([3, 150, 1, 2, 17], 2))
 @every_loss
 def test_prox_at_any_strength_and_logits(sigmoid, k, dtype):
     if k == 1 and not sigmoid:
@@ -272,7 +273,7 @@ def test_prox_at_any_strength_and_logits(sigmoid, k, dtype):
 
 
 @every_dtype
-@pytest.mark.parametrize("k", [1, 2, 3, 17, 150])
+@pytest.mark.parametrize("k", then_long([3, 17, 1, 2, 150], 2))
 @every_loss
 def test_step_gains_nearly_what_the_exact_one_does(sigmoid, k, dtype):
     """Of p log p + q / 2 |p - old|^2 - <s, p>, however large q is and near old its minimum."""
