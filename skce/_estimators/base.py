@@ -18,6 +18,7 @@ from skce._engine.data import EpochData
 from skce._estimators.classes import class_numbers
 from skce._estimators.decorators import fits
 from skce._estimators.fitting import OPTIMISERS, FitMixin
+from skce._estimators.penalty import penalty_name
 from skce._estimators.persistence import VersionMixin
 from skce._estimators.predict import dense_rows, map_logits
 from skce._estimators.targets import TargetsMixin
@@ -147,7 +148,7 @@ class BaseCrossEntropy(
     @property
     def penalty(self):
         """Name of the penalty: SelectFromModel takes a threshold of 1e-5 for "l1"."""
-        return "l1" if self.l1_ratio == 1 else "elasticnet" if self.l1_ratio > 0 else "l2"
+        return penalty_name(self.l1_ratio)
 
     def _learn(self, data, params, first, places):
         """Make the pass of partial_fit; as it was before if that fails."""

@@ -18,10 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
+from skce._estimators.penalty import penalty_name
 from skce._estimators.validation import (
     Interval,
     StrOptions,
-    check_weights,
     check_X,
     read_y,
     routed_params,
@@ -33,7 +33,7 @@ from skce._solvers.problem import Problem
 from skce._solvers.result import Limits, Result
 from skce.losses._read import NUMBERS, read_array
 
-__all__ = ["SHARED", "CrossValidatedMixin", "constraints_with_cv", "path_alphas", "weighted_data"]
+__all__ = ["SHARED", "CrossValidatedMixin", "constraints_with_cv", "path_alphas"]
 
 PER_DECADE = 2  # default alphas
 FOLDS = 5  # by default
@@ -66,18 +66,6 @@ def path_alphas(alphas, problem, l1_ratios):
         first = max(strongest_alpha(problem, ratio) for ratio in l1_ratios)
         return first * 10.0 ** (-np.arange(int(alphas)) / PER_DECADE)
     return -np.unique(-share_vector("alphas", alphas, np.inf))
-
-
-def weighted_data(estimator, X, y, sample_weight):
-    """Return the Encoded data of a fit and the row weights; raise where no row has a weight."""
-    weights = check_weights(sample_weight, X.shape[0])
-    data = estimator._encode(X, y, weights, None, 0)
-    if not data.weights.any():
-        raise ValueError(
-            "sample_weight and class_weight must leave a row with weight, got zero weight for "
-            "every row."
-        )
-    return data, weights
 
 
 def share_vector(name, values, most, zero=False):
@@ -114,7 +102,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
     def penalty(self):
         """Name of the chosen penalty: SelectFromModel takes a threshold of 1e-5 for "l1"."""
         check_is_fitted(self)
-        return "l1" if self.l1_ratio_ == 1 else "elasticnet" if self.l1_ratio_ > 0 else "l2"
+        return penalty_name(self.l1_ratio_)
 
     @fits_with_callbacks
     def fit(self, X, y, sample_weight=None, **params) -> Self:
@@ -154,7 +142,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
                 raise ValueError(f"l1_ratios must be 0 for solver='lbfgs', got {ratios.tolist()}.")
             self._checked()
             given, X = X, check_X(self, X, reset=True)
-            data, weights = weighted_data(self, X, y, sample_weight)
+            data, weights = self._weighted(X, y, sample_weight)
             rows = read_y(y)
             if rows.ndim == 2 and rows.shape[1] == 1 and data.attributes.get("_form") is None:
                 rows = rows.ravel()

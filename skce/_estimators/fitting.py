@@ -17,7 +17,7 @@ from skce._estimators.predict import dense_rows
 from skce._estimators.validation import check_coefficients, check_weights, check_X, read_y
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.auto import minimize
-from skce._solvers.problem import Problem
+from skce._solvers.problem import Problem, elastic_net
 from skce._solvers.result import Limits, Stopped
 from skce._solvers.seen import Seen
 from skce._solvers.sgd import run_epochs
@@ -95,13 +95,7 @@ class FitMixin(CallbackSupportMixin):
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
             X = check_X(self, X, reset=True)
-            weights = check_weights(sample_weight, X.shape[0])
-            data = self._encode(X, y, weights, None, 0, **of_labels)
-            if not data.weights.any():
-                raise ValueError(
-                    "sample_weight and class_weight must leave a row with weight, got zero weight "
-                    "for every row."
-                )
+            data, weights = self._weighted(X, y, sample_weight, **of_labels)
             rng = check_random_state(self.random_state)
             begin = self._start(data, *start)
             data, held = self._hold_out(data, rng, *held_out)
@@ -117,6 +111,17 @@ class FitMixin(CallbackSupportMixin):
             self._seen, self._seen_counts = vars(Seen.of_rows(*seen)), data.counts
             self.__dict__.pop("_stream", None)
         return self
+
+    def _weighted(self, X, y, sample_weight, **of_labels):
+        """Return the Encoded data and the row weights; raise where no row has a weight."""
+        weights = check_weights(sample_weight, X.shape[0])
+        data = self._encode(X, y, weights, None, 0, **of_labels)
+        if not data.weights.any():
+            raise ValueError(
+                "sample_weight and class_weight must leave a row with weight, got zero weight for "
+                "every row."
+            )
+        return data, weights
 
     def _finish(self, X, y, weights, **of_labels):
         """Learn what is learnt after the coefficients."""
@@ -136,15 +141,12 @@ class FitMixin(CallbackSupportMixin):
 
     def _hooks(self, data, y, weights):
         """Return what callbacks are told of the rows trained on."""
-        rows, n = np.flatnonzero(data.weights), len(data.weights)
-        if not self.early_stopping or len(rows) == n:
-            X, metadata = data.X, {"sample_weight": weights}
-        else:
-            X, metadata = (lambda: data.X[rows]), {"sample_weight": None}
-            y = (lambda given: lambda: read_y(given)[rows])(y)
-            if weights is not None:
-                metadata["sample_weight"] = weights[rows]
-        return {"X": X, "y": y, "metadata": None if weights is None else metadata}
+        rows = np.flatnonzero(data.weights)
+        told = {"X": data.X, "y": y}
+        if self.early_stopping and len(rows) < len(data.weights):
+            told = {"X": lambda: data.X[rows], "y": lambda: read_y(y)[rows]}
+            weights = None if weights is None else weights[rows]
+        return {**told, "metadata": None if weights is None else {"sample_weight": weights}}
 
     def _start(self, data, coef_init, intercept_init):
         """Return coef and intercept to begin with, None for zero."""
@@ -238,11 +240,8 @@ class FitMixin(CallbackSupportMixin):
 
     def _objective(self, data, coef, intercept):
         """Return the objective of coefficients."""
-        with np.errstate(over="ignore"):
-            squares = float(np.sum(np.square(coef, dtype=np.float64)))
-            sums = (1 - self.l1_ratio) / 2 * squares
-            sums += self.l1_ratio * float(np.abs(coef).sum(dtype=np.float64))
-        return mean_loss(data, self.label_smoothing, coef, intercept) + self.alpha * sums
+        loss = mean_loss(data, self.label_smoothing, coef, intercept)
+        return loss + self.alpha * elastic_net(coef, self.l1_ratio)
 
     def _descend(self, data, params, start, rng, control, max_iter):
         """Run stochastic gradient descent."""
@@ -252,6 +251,7 @@ class FitMixin(CallbackSupportMixin):
         problem = self._problem(inner, weights)
         zero = np.zeros((data.k, X.shape[1]), X.dtype), np.zeros(data.k, X.dtype)
         reason, name = None, stream.rule.name.lower()
+        diverged = f"the loss diverged with learning_rate={self.learning_rate!r}"
 
         def report(passes, value):
             control(name, passes, value, stream.result)
@@ -276,12 +276,12 @@ class FitMixin(CallbackSupportMixin):
                 reason, (coef, intercept) = stopped.args
                 ended = None
                 if reason != BY_CALLBACK and not min(control.curve) <= DIVERGED * at_zero:
-                    ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
+                    ended = diverged
             if control.best[2] is not None:
                 coef, intercept = control.best[2]
             objective = self._objective(data, coef, intercept)
         if control.held_out is None and not objective <= at_zero:
-            ended = f"the loss diverged with learning_rate={self.learning_rate!r}"
+            ended = diverged
             if stream.auto:
                 coef[:], intercept[:] = 0, 0
                 objective = at_zero

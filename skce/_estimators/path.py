@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_random_state
 
-from skce._estimators.cv import CrossValidatedMixin, path_alphas, weighted_data
+from skce._estimators.cv import CrossValidatedMixin, path_alphas
 from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multinomial import MultinomialLogistic
 from skce._estimators.validation import check_X
@@ -87,7 +87,7 @@ def path(X, y, alphas=10, *, estimator=None, l1_ratio=None, sample_weight=None):
     model._checked_params()
     with one_blas_thread(), np.errstate(all="ignore"):  # what overflows is never the best
         X = check_X(model, X, reset=True)
-        data, _ = weighted_data(model, X, y, sample_weight)
+        data, _ = model._weighted(X, y, sample_weight)
         rng = check_random_state(model.random_state)
         penalty = 1.0, model.l1_ratio
         problem = Problem.of(data, model.label_smoothing, *penalty, model.fit_intercept, rng)

@@ -1,11 +1,11 @@
-"""From scikit-learn's C to alpha."""
+"""Names and strengths of penalties, as scikit-learn has them."""
 
 from collections.abc import Callable
 from functools import wraps
 from numbers import Real
 from typing import TypeVar, cast
 
-__all__ = ["alpha_from_C", "without_C"]
+__all__ = ["alpha_from_C", "penalty_name", "without_C"]
 
 Init = TypeVar("Init", bound=Callable)
 
@@ -23,6 +23,11 @@ def without_C(init: Init) -> Init:
         init(self, *args, **params)
 
     return cast(Init, told)
+
+
+def penalty_name(l1_ratio):
+    """Return scikit-learn's name of the penalty with a share of the L1 norm."""
+    return "l1" if l1_ratio == 1 else "elasticnet" if l1_ratio > 0 else "l2"
 
 
 def alpha_from_C(C: float, n_samples: float) -> float:

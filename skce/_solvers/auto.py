@@ -75,8 +75,7 @@ def _power(problem):
     power = int(np.frexp(sizes.max(initial=0))[1])
     if abs(power) <= MOST_EXPONENT or (power < 0 and problem.alpha):
         return 0
-    lost = (sizes > 0) & (np.ldexp(sizes, -power) ** 2 < np.finfo(np.float64).tiny)
-    return 0 if lost.any() else power
+    return 0 if _vanishes(sizes, np.float64, power) else power
 
 
 def _divided(problem, power):
@@ -99,8 +98,12 @@ def _divided(problem, power):
 
 def _has_lost_columns(problem, dtype):
     """Tell whether the squares of a column that is not constant vanish in a dtype."""
-    sizes = peaks(problem.X, problem.centre_in_dtype).astype(np.float64)
-    return bool(((sizes > 0) & (sizes**2 < np.finfo(dtype).tiny)).any())
+    return _vanishes(peaks(problem.X, problem.centre_in_dtype).astype(np.float64), dtype)
+
+
+def _vanishes(sizes, dtype, power=0):
+    """Tell whether a size above 0, over 2**power, has a square below the normal numbers."""
+    return bool(((sizes > 0) & (np.ldexp(sizes, -power) ** 2 < np.finfo(dtype).tiny)).any())
 
 
 def _times_power(W, power):

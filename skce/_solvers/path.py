@@ -103,10 +103,7 @@ def held_out_loss(problem, weights, W):
     width = X.nnz // X.shape[0] + 1 if sparse.issparse(X) else X.shape[1]
     out = np.empty(W.shape)
     for some in pieces(len(rows), max(width, problem.k)):
-        part = rows[some]
-        few = replace(
-            problem, X=X[part], targets=problem.targets[part], weights=weights[part], smoothing=0.0
-        )
+        few = replace(problem.of_rows(rows[some], weights[rows[some]]), smoothing=0.0)
         total += few.full_pass(Pass.LOSS, W, out)[0]
     return total
 

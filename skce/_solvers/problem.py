@@ -17,7 +17,14 @@ from skce._engine.data import EpochData
 from skce._kernels.threads import check_threads
 from skce._solvers.columns import centre_of, centred_squares, draw, pieces
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "elastic_net"]
+
+
+def elastic_net(W, l1_ratio):
+    """Return (1 - rho) / 2 |W|^2 + rho |W|_1 of weights without intercepts, in double."""
+    with np.errstate(over="ignore"):
+        squares = float(np.sum(np.square(W, dtype=np.float64)))
+        return (1 - l1_ratio) / 2 * squares + l1_ratio * float(np.abs(W).sum(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -328,6 +335,10 @@ class Problem:
         """The problem of some rows, their weights raised to the same sum."""
         weights = self.weights[rows]
         weights = weights * (self.weights.sum() / max(weights.sum(), np.finfo(float).tiny))
+        return self.of_rows(rows, weights)
+
+    def of_rows(self, rows, weights):
+        """The problem of some rows, with other weights."""
         w = None if self.entry_weight is None else self.entry_weight[rows]
         return replace(
             self, X=self.X[rows], targets=self.targets[rows], weights=weights, entry_weight=w

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from skce._engine.sgd import Rule, sgd_run
 from skce._solvers.lazy import columns_of, made_good, scale_squares
+from skce._solvers.problem import elastic_net
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
 
@@ -336,11 +337,7 @@ class Stream:
 
     def penalty(self):
         """Return the penalty at the last iterate."""
-        with np.errstate(over="ignore"):
-            W = self.W[:-1].astype(np.float64)
-            l1_ratio = self.params["l1_ratio"]
-            sums = (1 - l1_ratio) / 2 * np.sum(W * W) + l1_ratio * np.sum(np.abs(W))
-        return float(self.params["alpha"] * sums)
+        return self.params["alpha"] * elastic_net(self.W[:-1], self.params["l1_ratio"])
 
     def stored(self, X):
         """Return X in the storage of the stream, that of its first rows; CSR without zeros."""
