@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from skce import losses, metrics, optim
+from skce import inference, losses, metrics, optim
 from skce._estimators.label_temperature import LabelTemperature
 from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multilabel_cv import MultiLabelLogisticCV
@@ -34,6 +34,7 @@ __all__ = [
     "ThresholdDisplay",
     "alpha_from_C",
     "get_include",
+    "inference",
     "losses",
     "metrics",
     "optim",

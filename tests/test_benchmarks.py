@@ -36,6 +36,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
     "epoch": ["--quick", "--rounds", "1"],
     "estimates": ["--fits", "6"],
     "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
+    "left_out": ["--rows", "30", "--sets", "iris", "labels", "--alphas", "0.1", "1"],
     "selection": ["--quick", "--sets", "mnist", "bibtex", "iris", "ldl_movie", "--no-exact"],
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "100"],

@@ -32,9 +32,10 @@ ROOMS = {
     "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, EVERYTHING),
     "metrics": ({"losses", "_estimators"}, EVERYTHING),
     "display": ({"losses"}, {*EVERYTHING, "matplotlib"}),
+    "inference": ({"_kernels", "_solvers", "_estimators"}, EVERYTHING),
     "onnx": ({"_estimators"}, {*EVERYTHING, "skl2onnx"}),
     "__init__": (
-        {"_kernels", "losses", "optim", "_estimators", "metrics", "display"},
+        {"_kernels", "losses", "optim", "_estimators", "metrics", "display", "inference"},
         {"threadpoolctl"},
     ),
 }
@@ -52,7 +53,7 @@ for file in sorted(SOURCES.rglob("*.p[yx]*")):
     if file.suffix in (".py", ".pyx", ".pxd"):
         MODULES.setdefault(name_of(file), []).append(file)
 PYTHON = [name for name, files in MODULES.items() if any(f.suffix == ".py" for f in files)]
-PUBLIC = ["skce", "skce.losses", "skce.optim", "skce.metrics", "skce.display"]
+PUBLIC = ["skce", "skce.losses", "skce.optim", "skce.metrics", "skce.inference", "skce.display"]
 
 
 def python_imports(source):
