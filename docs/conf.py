@@ -15,7 +15,7 @@ version = release = skce.__version__
 
 extensions = [
     *("sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_design"),
-    *("sphinx_gallery.gen_gallery", "mathml"),
+    *("sphinx_gallery.gen_gallery", "matplotlib.sphinxext.plot_directive", "mathml", "measured"),
 ]
 html_math_renderer = "mathml"
 sphinx_gallery_conf = {
@@ -30,6 +30,10 @@ sphinx_gallery_conf = {
     "doc_module": ("skce",),
     "backreferences_dir": "gallery/uses",
 }
+# Figures of the pages: their code runs at each build.
+plot_formats = ["svg"]
+plot_html_show_formats = plot_html_show_source_link = False
+plot_rcparams = {"savefig.transparent": False}
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"
@@ -50,7 +54,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-FLAT = ("changes", "contributing", "fits", "guide", "migrating", "names", "right", "speed")
+FLAT = ("changes", "contributing", "fits", "migrating", "names", "right", "selection", "speed")
 html_sidebars = {page: [] for page in FLAT}  # without pages below them
 html_css_files = ["wide.css"]
 html_static_path = ["_static"]

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(ROOT.glob("docs/*.rst"))
+PAGES = sorted(
+    page for room in ("", "guide/", "internals/") for page in ROOT.glob(f"docs/{room}*.rst")
+)
 pytestmark = pytest.mark.skipif(not PAGES, reason="no docs in an installed package")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
 @pytest.mark.filterwarnings("ignore:Not converged. max_iter")
 def test_examples_of_a_page_run(page):
     failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
