@@ -17,6 +17,7 @@ import numpy as np
 
 import skce
 from skce._solvers.lbfgs import LBFGS
+from skce._solvers.sums import Drawn
 
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
 
@@ -40,8 +41,8 @@ NEVER = 10**18
 def _uniform_rows(problem, most, rng):
     rows, size = problem.sample(most, rng)
     if rows is None:
-        return None, None
-    return rows, np.full(len(problem.weights), len(problem.rows) / size)
+        return Drawn(None, None, size)
+    return Drawn(rows, np.full(len(problem.weights), len(problem.rows) / size), size)
 
 
 def _step_without_products(self, goal):
@@ -65,8 +66,10 @@ SWITCHES = {
     "pairs not taken along": {(STEPS, "LBFGS.renew"): _renew_without_pairs},
     "one matrix for all classes": {(METRIC, "MATRICES_SIZE"): 0},
     "metric of diagonals": {(METRIC, "MOST_COLUMNS"): 0},
-    "metric of all rows": {(METRIC, "draw_rows"): lambda problem, most, rng: (None, None)},
-    "metric of uniform rows": {(METRIC, "draw_rows"): _uniform_rows},
+    "metric of all rows": {
+        (PROBLEM, "Problem.draw"): lambda problem, most, rng: Drawn(None, None, problem.n_weighted)
+    },
+    "metric of uniform rows": {(PROBLEM, "Problem.draw"): _uniform_rows},
     "metric not shrunk": {(METRIC, "_shrink"): lambda A, rows: None},
     "singular directions not told": {
         (SOLVERS + "cholesky", "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))

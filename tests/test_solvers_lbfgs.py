@@ -13,8 +13,9 @@ from skce import MultiLabelLogistic, MultinomialLogistic
 from skce._solvers import lbfgs, preconditioners
 from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
-from skce._solvers.preconditioners import Preconditioner, draw_rows
+from skce._solvers.preconditioners import Preconditioner
 from skce._solvers.result import Limits
+from skce._solvers.sums import Drawn, draw_rows
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 many_seeds = pytest.mark.parametrize("seed", then_long(range(3)))
@@ -32,7 +33,7 @@ def choose(monkeypatch, way):
         monkeypatch.setattr(preconditioners, name, value)
 
 
-ALL_ROWS = None, None
+ALL_ROWS = Drawn(None, None, 0)
 
 
 def start(problem, W=None):
@@ -73,9 +74,9 @@ def test_objective_is_plain_numpy(name, seed):
     for share in 0.0, 0.01:
         least = share * curvature.sum(axis=0) / weights.sum()
         expected = np.maximum(curvature, least * weights)[rows]
-        found = objective.curvature(True, share)(rows)
+        found = objective.curvature(True, share)(case.problem, rows)
         assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
-        mean = objective.curvature(False, share)(rows)
+        mean = objective.curvature(False, share)(case.problem, rows)
         assert_allclose(mean, found.mean(axis=1, keepdims=True))
         assert (found[case.problem.weights[rows] > 0] > 0).all()
 
@@ -104,7 +105,7 @@ def test_preconditioner_is_the_second_moments_of_each_curvature_and_the_penalty(
     columns = problem.k if way == "matrices" else 1
     each = np.abs(case.rng.standard_normal((len(plain.Z), columns)))
     each *= problem.weights[:, None] > 0
-    preconditioner = Preconditioner(problem, ALL_ROWS, lambda rows: each[rows])
+    preconditioner = Preconditioner(problem, ALL_ROWS, lambda _, rows: each[rows])
     W, V = direction_of(case), direction_of(case)
     product = np.empty_like(W)
     for c in range(problem.k):
@@ -258,7 +259,7 @@ def test_preconditioner_of_a_sample_is_near_that_of_all_rows():
     case = case_of("labels", 0, n=(30_000, 30_001), p=(45, 46), k=(3, 4), scales=0, storage="dense")
     weights = case.problem.weights[:, None]
     drawn = draw_rows(case.problem, 5000, np.random.RandomState(0))
-    preconditioner = Preconditioner(case.problem, drawn, lambda rows: weights[rows])
+    preconditioner = Preconditioner(case.problem, drawn, lambda _, rows: weights[rows])
     A = case.plain.Z.T @ (weights * case.plain.Z) + np.diag(case.plain.decay[:, 0])
     V = case.rng.standard_normal((46, 3))
     ratio = np.sum(V * preconditioner.to_weights(preconditioner.to_gradient(A @ V))) / np.sum(V * V)
@@ -273,10 +274,11 @@ def test_rows_that_alone_know_a_column_are_drawn_and_the_others_stand_for_all():
     rare = rng.choice(5000, 3, replace=False)
     X[:, 5], X[rare, 5] = 0, 1
     problem = replace(case.problem, X=X, centre=None)
-    assert draw_rows(problem, 5000, rng) == (None, None)
+    assert draw_rows(problem, 5000, rng) == (None, None, problem.n_weighted)
     numbers, others = [], []
     for seed in range(20):
-        rows, times = draw_rows(problem, 1000, np.random.RandomState(seed))
+        rows, times, number = draw_rows(problem, 1000, np.random.RandomState(seed))
+        assert number == len(rows)
         assert_allclose(times[rare], 1)
         assert (np.flatnonzero(times) == rows).all()
         numbers.append(len(rows))

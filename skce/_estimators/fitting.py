@@ -17,7 +17,8 @@ from skce._estimators.predict import dense_rows
 from skce._estimators.validation import check_coefficients, check_weights, check_X, read_y
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.auto import minimize
-from skce._solvers.problem import Problem, elastic_net
+from skce._solvers.penalised import elastic_net
+from skce._solvers.problem import Problem
 from skce._solvers.result import Limits, Stopped
 from skce._solvers.seen import Seen
 from skce._solvers.sgd import run_epochs

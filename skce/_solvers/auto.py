@@ -12,10 +12,9 @@ Where squares of X overflow or, without a penalty, vanish, all is done for X ove
 from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
 
 from skce._solvers import lbfgs, sdca
-from skce._solvers.columns import logit_sizes, peaks, some_rows
+from skce._solvers.columns import logit_sizes, peaks
 from skce._solvers.objective import Objective
 from skce._solvers.result import Result
 from skce._solvers.span import Span, is_wide
@@ -71,7 +70,7 @@ def _power(problem):
     """Return the power of two that X is divided by, 0 where its squares are normal numbers."""
     if problem.X.dtype != np.float64:
         return 0
-    sizes = peaks(problem.X, problem.centre_in_dtype)
+    sizes = peaks(problem.some_rows, problem.centre_in_dtype)
     power = int(np.frexp(sizes.max(initial=0))[1])
     if abs(power) <= MOST_EXPONENT or (power < 0 and problem.alpha):
         return 0
@@ -86,19 +85,14 @@ def _divided(problem, power):
     l1 = np.ldexp(problem.alpha * problem.l1_ratio, -power)
     l2 = np.ldexp(problem.alpha * (1 - problem.l1_ratio), -2 * power)
     alpha = max(l1 + l2, LEAST_ALPHA) if problem.alpha else 0.0
-    X, centre = problem.X, problem.centre
-    if sparse.issparse(X):
-        X = sparse.csr_array((np.ldexp(X.data, -power), X.indices, X.indptr), X.shape)
-    else:
-        X = np.ldexp(X, -power)
-    centre = None if centre is None else np.ldexp(centre, -power)
     ratio = min(l1 / (alpha or 1.0), 1.0)
-    return replace(problem, X=X, centre=centre, alpha=alpha, l1_ratio=ratio)
+    return replace(problem.divided(power), alpha=alpha, l1_ratio=ratio)
 
 
 def _has_lost_columns(problem, dtype):
     """Tell whether the squares of a column that is not constant vanish in a dtype."""
-    return _vanishes(peaks(problem.X, problem.centre_in_dtype).astype(np.float64), dtype)
+    sizes = peaks(problem.some_rows, problem.centre_in_dtype)
+    return _vanishes(sizes.astype(np.float64), dtype)
 
 
 def _vanishes(sizes, dtype, power=0):
@@ -120,7 +114,7 @@ def _with_weights_times(report, power):
 
 def find_optimum(problem, start, rng, limits, solver, near=None):
     """Minimise a Problem in the dtype of X; parameters and result are those of `minimize`."""
-    if not problem.weights.any():  # no row has a target
+    if not problem.total_weight:  # no row has a target
         return Result(np.zeros_like(start), 0.0, 0.0, 0.0, [0.0])
     if start.any():
         value, _ = Objective(problem).value_and_gradient(start, remember=False)
@@ -138,22 +132,21 @@ def _prefers_sdca(problem, solver):
     """Tell whether SDCA is tried before L-BFGS."""
     if solver != "auto":
         return solver == "sdca"
-    X = problem.X
     if problem.l1_ratio and problem.alpha:
         return True
-    if problem.alpha == 0 or X.shape[1] <= FEW_COLUMNS:
+    if problem.alpha == 0 or problem.X.shape[1] <= FEW_COLUMNS:
         return False
-    if sparse.issparse(X):
+    if problem.is_sparse:
         return True
-    rows = some_rows(X) - problem.centre_in_dtype
+    rows = problem.some_rows - problem.centre_in_dtype
     square = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
-    return square <= sdca.MOST_LEVERAGE * X.shape[0] * problem.alpha
+    return square <= sdca.MOST_LEVERAGE * problem.X.shape[0] * problem.alpha
 
 
 def _go_on(problem, before, rng, limits, near=None):
     """Run L-BFGS from what was found before, in the span of the rows where they are few."""
     if is_wide(problem):
-        span = Span(problem)
+        span = Span(problem.gathered())
 
         def report(name, passes, value, W, gap):
             limits.report(name, passes, value, lambda: span.outside(W()), gap)
@@ -195,7 +188,7 @@ def _is_rough(problem, found, tol):
         return True
     if problem.alpha == 0 and _has_lost_columns(problem, problem.X.dtype):
         return True
-    return eps * logit_sizes(problem.X, problem.centre_in_dtype, found.W) > MOST_ROUNDED
+    return eps * logit_sizes(problem.some_rows, problem.centre_in_dtype, found.W) > MOST_ROUNDED
 
 
 def _in_double(problem, found, rng, limits, solver):

@@ -5,7 +5,14 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Pass
-from skce._solvers.columns import pieces, weighted_sums
+from skce._solvers.sums import (
+    intercept_diagonal,
+    intercept_matrix,
+    intercept_product,
+    table_sums,
+    with_classes,
+    with_intercepts,
+)
 
 __all__ = ["certificate"]
 
@@ -42,7 +49,7 @@ def certificate(problem, W, table=None, sums=None):
     scale, shift = np.ones(k), np.zeros(k)
     wanted, total = problem.target_sums, problem.label_weights
     if problem.fit_intercept:
-        if not problem.sigmoid and problem.missing.any():
+        if not problem.sigmoid and problem.has_missing:
             table = _balanced(problem, W, table)
             if table is None:
                 value = problem.objective(W)
@@ -103,7 +110,7 @@ def _balanced(problem, W, table):
         if balanced is not None:
             return balanced
     W = np.array(W, dtype=np.float64)
-    table = np.empty((problem.X.shape[0], problem.k), problem.X.dtype)
+    table = problem.new_table()
     for _ in range(MOST_STEPS):
         problem.full_pass(Pass.LOSS, W, np.empty(W.shape), table)
         balanced, step = _balance(problem, table)
@@ -121,50 +128,35 @@ def _balance(problem, table):
     what their sums lack; that is a table as long as none gets below 0. Classes without targets are
     left first, as a step of any length would leave something of them.
     """
-    wanted, accuracy = problem.target_sums, np.finfo(table.dtype)
-    table = np.where(wanted > 0, table, 0)
-    table /= np.maximum(table.sum(axis=1, keepdims=True), accuracy.tiny)
-    near = 8 * float(accuracy.eps) * wanted.sum()
+    wanted = problem.target_sums
+    table = problem.change(with_classes, table, wanted)
+    near = 8 * float(np.finfo(problem.X.dtype).eps) * wanted.sum()
     total = np.zeros(problem.k)
     for _ in range(MOST_STEPS):
-        excess = weighted_sums(problem.weights, table) - wanted
+        excess = problem.sum(table_sums, table) - wanted
         if np.abs(excess).max(initial=0) <= near:
             return table, total
         step = _intercept_step(problem, table, excess)
         total = total + step
         if not np.ptp(step[wanted > 0]) < 1:
             break
-        for rows in pieces(len(table), problem.k):
-            part = table[rows].astype(np.float64)
-            table[rows] = part * (1 + part @ step[:, None] - step)
+        table = problem.change(with_intercepts, table, step)
     return None, total
 
 
 def _intercept_step(problem, table, gradient):
     """Return Newton's step of the intercepts of a softmax, from their gradient and the table."""
-    diagonal = np.zeros(problem.k)
-    for rows in pieces(len(table), problem.k):
-        proba = table[rows].astype(np.float64)
-        diagonal += problem.weights[rows] @ (proba * (1 - proba))
+    diagonal = problem.sum(intercept_diagonal, table)
     unit = np.where(diagonal > LEAST, 1 / np.sqrt(np.maximum(diagonal, LEAST)), 0.0)
 
     if problem.k > MATRIX_CLASSES:
 
         def product(v):
-            out = np.zeros(problem.k)
-            for rows in pieces(len(table), problem.k):
-                proba = table[rows].astype(np.float64)
-                change = proba * (unit * v)
-                change -= proba * change.sum(axis=1, keepdims=True)
-                out += problem.weights[rows] @ change
-            return unit * out
+            return unit * problem.sum(intercept_product, table, unit * v)
 
         shape = (problem.k, problem.k)
         H = LinearOperator(shape, matvec=product, dtype=np.float64)
         return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
-    H = np.zeros((problem.k, problem.k))
-    for rows in pieces(len(table), problem.k):
-        proba = table[rows].astype(np.float64)
-        H -= proba.T @ (problem.weights[rows, None] * proba)
+    H = problem.sum(intercept_matrix, table)
     H[np.diag_indices_from(H)] -= H.sum(axis=1)
     return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=1e-13)[0]

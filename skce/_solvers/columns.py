@@ -79,15 +79,14 @@ def centred_squares(X, centre, k):
         yield rows, sparse.csr_array((squares, Z.indices, Z.indptr), Z.shape)
 
 
-def some_rows(X):
-    """Return rows at equal distances, of about PIECE entries: they tell how long rows are."""
+def some_rows(X, most=PIECE):
+    """Return rows at equal distances, of about so many entries: they tell how long rows are."""
     size = X.nnz if sparse.issparse(X) else X.size
-    return X[:: max(1, size // PIECE)]
+    return X[:: max(1, size // most)]
 
 
 def peaks(X, centre):
-    """Return the largest absolute value (p,) of each centred column, over some rows."""
-    X = some_rows(X)
+    """Return the largest absolute value (p,) of each centred column, over some rows X."""
     if sparse.issparse(X):
         return abs(X).max(axis=0).toarray().ravel()
     return np.abs(X - centre).max(axis=0, initial=0)
@@ -96,9 +95,8 @@ def peaks(X, centre):
 def logit_sizes(X, centre, W):
     """Return how large the terms are that a logit at W (p + 1, k) is summed of.
 
-    It is the sum of their absolute values, a mean over some rows, largest of the k outputs.
+    It is the sum of their absolute values, a mean over some rows X, largest of the k outputs.
     """
-    X = some_rows(X)
     terms = abs(X if sparse.issparse(X) else X - centre)
     mean = np.asarray(terms.mean(axis=0, dtype=np.float64)).ravel()
     return float((mean @ np.abs(W[:-1])).max(initial=0))

@@ -221,14 +221,13 @@ def _tell(engine, passes, curve, limits):
 def _on_samples(problem, W, preconditioner, rng, curve, limits):
     """Run on samples of many rows; return the last W, its preconditioner and the passes made."""
     n, p = problem.X.shape
-    passes, size = 0.0, len(problem.rows)
+    passes, size = 0.0, problem.n_weighted
     sizes: list[int] = []
     while size >= GROWTH * max(PIECE // p, ROWS_PER_WEIGHT * p * problem.k):
         size //= GROWTH
         sizes.insert(0, size)
-    order = rng.permutation(problem.rows) if sizes else None
-    for size in sizes:
-        part = problem.subset(np.sort(order[:size]))
+    for part in problem.samples(sizes, rng):
+        size = part.X.shape[0]
         engine, refresh = LBFGS(Objective(part), preconditioner, W), Refresh(part, rng)
         sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
         for _ in range(limits.max_iter):

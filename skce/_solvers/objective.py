@@ -6,7 +6,7 @@ import numpy as np
 
 from skce._engine.passes import Pass
 from skce._solvers.certificate import certificate
-from skce._solvers.columns import pieces
+from skce._solvers.sums import Curvature, curvature_sums
 
 __all__ = ["Objective"]
 
@@ -19,7 +19,6 @@ class Objective:
 
     def __init__(self, problem):
         self.problem, self.passes = problem, 0
-        self.n = problem.X.shape[0]
         self.decay = np.append(np.full(problem.X.shape[1], problem.alpha), 0.0)[:, None]
         self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
         self.table = None
@@ -29,7 +28,7 @@ class Objective:
         """Return the objective and its gradient at W; remember the curvature there."""
         gradient = np.empty(W.shape)
         if remember and self.table is None:
-            self.table = np.empty((self.n, self.problem.k), self.problem.X.dtype)
+            self.table = self.problem.new_table()
         table = self.table if remember else None
         loss, _ = self.problem.full_pass(Pass.LOSS, W, gradient, table)
         self.passes += 1
@@ -78,29 +77,18 @@ class Objective:
         return self.problem.target_sums + gradient[-1]
 
     def curvature(self, each, share):
-        """Return a function of rows: the weight * curvature (m, k) of their logits.
+        """Return the `Curvature` there, for each class or their mean.
 
-        Or, unless it is to be for each class, its mean (m, 1). A row has at least a share of the
-        mean of its class: a step may bring it to where it bends again.
+        A row has at least a share of the mean of its class: a step may bring it to where it bends
+        again.
         """
-        problem = self.problem
-
-        def known(rows):
-            table = self.table[rows].astype(np.float64)
-            return table if problem.sigmoid else problem.weights[rows, None] * table * (1 - table)
-
-        n, k = self.table.shape
-        total = sum(known(rows).sum(axis=0) for rows in pieces(n, k))
-        least = np.maximum(share * total / problem.weights.sum(), self.rounding**FLAT_BY_ROUNDING)
-
-        def bounded(rows):
-            curvature = np.maximum(known(rows), least * problem.weights[rows, None])
-            return curvature if each else curvature.mean(axis=1, keepdims=True)
-
-        return bounded
+        total = self.problem.sum(curvature_sums, self.table)
+        least = share * total / self.problem.total_weight
+        least = np.maximum(least, self.rounding**FLAT_BY_ROUNDING)
+        return Curvature(self.table, least, each)
 
     @cached_property
     def column_scale(self):
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
-        square = self.problem.column_squares / self.problem.weights.sum() + 4 * self.problem.alpha
+        square = self.problem.column_squares / self.problem.total_weight + 4 * self.problem.alpha
         return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]

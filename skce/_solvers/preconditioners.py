@@ -1,15 +1,12 @@
 """The preconditioner of L-BFGS: what stands in for the Hessian, and the rows it is made of."""
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
-from skce._engine.data import Matrix
-from skce._engine.products import weighted_grams
-from skce._kernels.threads import in_threads
 from skce._solvers.cholesky import cholesky, to_unit
-from skce._solvers.columns import summable
+from skce._solvers.sums import ConstantCurvature, diagonal_moments, row_weights, second_moments
 
-__all__ = ["Preconditioner", "draw_rows", "has_matrices"]
+__all__ = ["Preconditioner", "has_matrices"]
 
 MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype 3.7
 # Most numbers in one matrix for each class; beyond, one serves all.
@@ -29,11 +26,11 @@ class Preconditioner:
     ----------
     problem : Problem
         Gives columns, weights and the penalty.
-    drawn : tuple
-        The rows it is made of, of `draw_rows`.
+    drawn : Drawn
+        The rows it is made of.
     curvature : callable, default=None
-        Returns the weight * curvature (m, k) or (m, 1) of some rows; None is that of the best
-        constants.
+        Returns the weight * curvature (m, k) or (m, 1) of some rows of a problem; None is that of
+        the best constants.
     flat : list, default=None
         The flat directions of another preconditioner of these columns; None looks for them.
     """
@@ -42,27 +39,23 @@ class Preconditioner:
         shares = np.ones(1)
         if curvature is None:
             curvature, shares = _at_constants(problem)
-        columns = len(shares) * curvature(slice(0, 1)).shape[1]
-        self.shifts = columns > 1 and not problem.sigmoid
         self.flat = [] if flat is None else flat
-        dtype = np.float64 if sparse.issparse(problem.X) else problem.X.dtype
+        dtype = np.float64 if problem.is_sparse else problem.X.dtype
         if problem.X.shape[1] > MOST_COLUMNS:
-            D = np.zeros((problem.X.shape[1] + 1, columns))
-            for rows, squares in problem.squares():
-                each = curvature(rows) * shares
-                D[:-1] += squares.T @ each
-                D[-1] += each.sum(axis=0)
+            D = problem.sum(diagonal_moments, curvature, shares)
             D[:-1] += problem.alpha
+            self.shifts = D.shape[1] > 1 and not problem.sigmoid
             self.C = 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
             return
         made = problem, drawn, curvature, shares
         if self._factor(*made, dtype, flat is None) and dtype == np.float32:
             del self.C  # one at a time
             self._factor(*made, np.float64, flat is None)
+        self.shifts = len(self.C) > 1 and not problem.sigmoid
 
     def _factor(self, problem, drawn, curvature, shares, dtype, at_constants):
         """Set C and flat, from products in dtype; tell whether these are too coarse."""
-        moments, suspect, found = _second_moments(problem, drawn, curvature, dtype), False, []
+        moments, suspect, found = _moments(problem, drawn, curvature, dtype), False, []
         if len(shares) > 1:
             moments = shares[:, None, None] * moments
         for c, A in enumerate(moments):  # in place
@@ -135,36 +128,10 @@ def _at_constants(problem):
     sums, total = problem.target_sums, problem.label_weights
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
     shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
-    entry_weights = problem.entry_weights
-    if entry_weights is None:
-        shares = shares if has_matrices(problem) else shares.mean(keepdims=True)
-        return lambda rows: problem.weights[rows, None], shares
-
-    def curvature(rows):
-        each = problem.weights[rows, None] * entry_weights[rows] * shares
-        return each if has_matrices(problem) else each.mean(axis=1, keepdims=True)
-
-    return curvature, np.ones(1)
-
-
-def draw_rows(problem, most, rng):
-    """Draw about so many rows by their share of the second moments, in columns of one scale.
-
-    Return them and what each row stands for (n,); None for both are all rows. Rows that hold much
-    of what few rows know are certain.
-    """
-    if len(problem.rows) <= most:
-        return None, None
-    share = problem.weights * problem.leverages
-    ordered = np.sort(share)[::-1]
-    rest = np.maximum(np.cumsum(ordered[::-1])[::-1], 1e-300)  # of a row and those after it
-    left = np.maximum(most - np.arange(len(share)), 1)
-    certain = int(np.argmax(left * ordered <= rest))
-    chance = np.minimum(left[certain] / rest[certain] * share, 1.0)
-    times = np.zeros(len(share))
-    rows = np.flatnonzero(rng.random_sample(len(share)) < chance)
-    times[rows] = 1 / chance[rows]
-    return rows, times
+    each = has_matrices(problem)
+    if problem.weighs_entries:
+        return ConstantCurvature(shares, each), np.ones(1)
+    return row_weights, shares if each else shares.mean(keepdims=True)
 
 
 def _inverse_root(A, problem):
@@ -176,7 +143,7 @@ def _inverse_root(A, problem):
     A[np.arange(p), np.arange(p)] += problem.alpha
     A[p, p] = max(A[p, p], 1e-300)
     if not np.isfinite(A.diagonal()).all():
-        largest = abs(problem.X).max()
+        largest = abs(problem.some_rows).max()
         raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
     scale = to_unit(A)
     L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
@@ -187,47 +154,15 @@ def _inverse_root(A, problem):
     return scale, flat, least
 
 
-def _second_moments(problem, drawn, curvature, dtype):
+def _moments(problem, drawn, curvature, dtype):
     """Return the matrix of each curvature (k, p + 1, p + 1), of dense X from products in dtype."""
-    X, p = problem.X, problem.X.shape[1]
-    rows, times = drawn
-    k = curvature(slice(0, 1)).shape[1]
-
-    def weigh(part):
-        return curvature(part) if times is None else curvature(part) * times[part, None]
-
-    if sparse.issparse(X):
-        Z = X if rows is None else sparse.csr_array(X[rows])
-        weights = weigh(slice(None) if rows is None else rows)
-        A = weighted_grams(Matrix(Z), np.ascontiguousarray(weights))
-        A[:, p, :p], A[:, p, p] = weights.T @ Z, weights.sum(axis=0)
-    else:
-        A = np.zeros((k, p + 1, p + 1))
-
-        def moments(part):
-            Z, weight = X[part] - problem.centre_in_dtype, weigh(part)
-            Z, sums = summable(Z, dtype), np.empty((k, p + 1))
-            sums[:, :p], sums[:, p] = weight.T @ Z, weight.sum(axis=0)
-            return [weighted_gram(Z, weight[:, c]) for c in range(k)], sums
-
-        each = k * p * p * np.dtype(dtype).itemsize
-        for grams, sums in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
-            for c in range(k):
-                A[c, :p, :p] += grams[c]
-            A[:, p] += sums
-            grams = None  # before the next ones are made
-    for c in range(k):
+    A, p = problem.sum(second_moments, drawn, curvature, dtype), problem.X.shape[1]
+    for c in range(len(A)):
         A[c, p, :p] *= problem.fit_intercept
         A[c, :p, p] = A[c, p, :p]
-        if rows is not None:
-            _shrink(A[c], len(rows))
+        if drawn.rows is not None:
+            _shrink(A[c], drawn.number)
     return A
-
-
-def weighted_gram(X, weight):
-    """Return X.T @ diag(weight) @ X."""
-    Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
-    return Z.T @ Z
 
 
 def _shrink(A, rows):

@@ -1,9 +1,7 @@
 """When the preconditioner of L-BFGS is made anew, and of which rows."""
 
-from scipy import sparse
-
 from skce._solvers.columns import PIECE, ROWS_PER_COLUMN
-from skce._solvers.preconditioners import Preconditioner, draw_rows, has_matrices
+from skce._solvers.preconditioners import Preconditioner, has_matrices
 
 __all__ = ["Refresh"]
 
@@ -19,10 +17,10 @@ class Refresh:
 
     def __init__(self, problem, rng):
         X, self.problem, self.rng = problem.X, problem, rng
-        self.n, p = len(problem.rows), X.shape[1]
+        self.n, p = problem.n_weighted, X.shape[1]
         self.for_each = has_matrices(problem)
         # a row of CSR costs what its pairs of non-zeros do: 2.5 passes for kddcup99, 5.5 for a9a
-        width = min(p, 2 * X.nnz / X.shape[0]) if sparse.issparse(X) else p
+        width = min(p, 2 * X.nnz / X.shape[0]) if problem.is_sparse else p
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(PIECE // p, ROWS_PER_COLUMN * p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
@@ -35,7 +33,7 @@ class Refresh:
     def rows(self, passes):
         """Draw the rows of a preconditioner that may cost so many passes."""
         most = max(self.least, int(passes / max(self.cost, 1e-300) * self.n))
-        return draw_rows(self.problem, most, self.rng)
+        return self.problem.draw(most, self.rng)
 
     def is_due(self, passes):
         """Tell whether so many passes are enough."""
@@ -54,11 +52,10 @@ class Refresh:
         curvature = engine.objective.curvature(self.for_each, self.least_curvature)
         drawn = self.rows(passes)
         preconditioner = Preconditioner(self.problem, drawn, curvature, engine.preconditioner.flat)
-        of_all = drawn[0] is None and not self.least_curvature
+        of_all = drawn.rows is None and not self.least_curvature
         exact = of_all and self.problem.sigmoid and self.for_each  # the Hessian itself
         engine.renew(preconditioner, keep and not exact)
-        rows = self.n if drawn[0] is None else len(drawn[0])
-        self.spent += self.cost * rows / max(self.n, 1)
+        self.spent += self.cost * drawn.number / max(self.n, 1)
         self.last = engine.passes
 
     def make_exact(self, engine):

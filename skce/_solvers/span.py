@@ -16,8 +16,8 @@ def is_wide(problem):
 
     1,000 x 4,000, 3 classes: a ninth of the time; 700 x 1,000: two thirds; 60 x 60: the same.
     """
-    n, p = len(problem.rows), problem.X.shape[1]
-    return n <= min(p, MOST_COLUMNS) and not (sparse.issparse(problem.X) and p > MOST_COLUMNS)
+    n, p = problem.n_weighted, problem.X.shape[1]
+    return n <= min(p, MOST_COLUMNS) and not (problem.is_sparse and p > MOST_COLUMNS)
 
 
 class Span:

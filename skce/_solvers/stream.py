@@ -16,7 +16,7 @@ from scipy import sparse
 
 from skce._engine.sgd import Rule, sgd_run
 from skce._solvers.lazy import columns_of, made_good, scale_squares
-from skce._solvers.problem import elastic_net
+from skce._solvers.penalised import elastic_net
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
 

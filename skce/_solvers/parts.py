@@ -1,0 +1,346 @@
+"""Problems whose rows are in parts, one in memory at a time or each elsewhere.
+
+What a `PartsProblem` needs of the world is a source: ``len(source)`` is the number of parts, and
+``source.each(view, function, args)`` yields ``part.run(view, function, args)`` of every `Part`, in
+their order, which is one round trip. ``view`` is (dtype or None, power): X is seen in that dtype
+and over 2**power. Functions are those of `sums` and of this module, so they can be sent by name;
+what comes back is (p + 1, k) sums, matrices (k, p + 1, p + 1) or a bounded sample of rows, and is
+no longer the part's.
+
+A `Part` that is lost is made anew by its `load`: a `Table` carries the weights it was made at, and
+what was changed since.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skce._engine.passes import Pass
+from skce._solvers.columns import PIECE, draw, some_rows
+from skce._solvers.penalised import Penalised
+from skce._solvers.problem import Problem
+from skce._solvers.sums import Drawn, draw_rows, leverages, target_sums
+
+__all__ = ["Part", "PartsProblem", "Table"]
+
+SAMPLE_BYTES = 1 << 28  # of rows that are copied from their parts together, but where all are few
+SAME = ("kind", "k", "smoothing", "alpha", "l1_ratio", "fit_intercept", "centre")  # in all parts
+SLOTS = 2  # tables that a part keeps: of the iterate, and of a certificate
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known of X where its rows are not: shape, dtype, entries of CSR."""
+
+    shape: tuple
+    dtype: np.dtype
+    nnz: int | None
+
+
+class Part:
+    """The rows of a part, where they are.
+
+    Parameters
+    ----------
+    number : int
+        Which part it is.
+    load : callable
+        Returns the `Problem` of its rows, whose weights are shares of the weight of all parts.
+    keeps : bool, default=True
+        Whether tables are kept, and not made anew each time.
+    """
+
+    def __init__(self, number, load, keeps=True):
+        self.number, self.load, self.keeps = number, load, keeps
+        self.tables: dict = {}
+        self.leverages: dict = {}
+
+    def run(self, view, function, args):
+        """Return function(problem, *args) of the rows as (dtype, power of two) tell.
+
+        What is an argument's own in each part, it gives by `of_part`.
+        """
+        problem, (dtype, power) = self.load(), view
+        if dtype is not None and dtype != problem.X.dtype:  # None is float64 for NumPy
+            problem = problem.in_double()
+        if power:
+            problem = problem.divided(power)
+        args = [arg.of_part(self, problem) if hasattr(arg, "of_part") else arg for arg in args]
+        return function(problem, *args)
+
+    def keep_table(self, slot, stamp, table):
+        """Keep a table for the one in its slot, or for the oldest."""
+        self.tables.pop(slot, None)
+        if self.keeps:
+            self.tables[slot] = stamp, table
+        while len(self.tables) > SLOTS:
+            del self.tables[next(iter(self.tables))]
+        return table
+
+
+class Table:
+    """The name of a table whose rows stay with the parts, and how to make it where it is lost.
+
+    It is that of the probabilities, or curvatures, at W, changed by functions of `sums`.
+    """
+
+    numbers = count()
+
+    def __init__(self, W=None, changes=()):
+        self.slot, self.stamp = next(Table.numbers), next(Table.numbers)
+        self.W, self.changes = W, changes
+
+    def of_part(self, part, problem):
+        """Return the table (n, k) of a part."""
+        stamp, table = part.tables.get(self.slot, (None, None))
+        if stamp == self.stamp and table.dtype == problem.X.dtype:
+            return table
+        table = problem.new_table()
+        problem.full_pass(Pass.LOSS, self.W, np.empty(self.W.shape), table)
+        for function, *args in self.changes:
+            table = function(problem, table, *args)
+        return part.keep_table(self.slot, self.stamp, table)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Room for a table that a pass fills."""
+
+    slot: int
+    stamp: int
+
+    def of_part(self, part, problem):
+        """Return the room (n, k) of a part, None where tables are not kept."""
+        if not part.keeps:
+            return None
+        _, table = part.tables.get(self.slot, (None, None))
+        if table is None or table.dtype != problem.X.dtype:
+            table = problem.new_table()
+        return part.keep_table(self.slot, self.stamp, table)
+
+
+@dataclass(frozen=True)
+class Leverages:
+    """Those of the rows of a part, which keeps them, of the squares (p,) of all columns."""
+
+    squares: np.ndarray
+
+    def of_part(self, part, problem):
+        """Return the leverages (n,)."""
+        dtype = problem.X.dtype
+        if dtype not in part.leverages:
+            part.leverages = {dtype: leverages(problem, self.squares)}
+        return part.leverages[dtype]
+
+
+@dataclass(frozen=True)
+class DrawnOfParts:
+    """A `Drawn` of about `rows[number]` rows of each part."""
+
+    rows: list
+    seed: int
+    number: int
+    leverages: Leverages
+
+    def of_part(self, part, problem):
+        """Return the `Drawn` of a part."""
+        rng = np.random.RandomState([self.seed, part.number])
+        known = self.leverages.of_part(part, problem)
+        return draw_rows(problem, self.rows[part.number], rng, known)
+
+
+@dataclass(frozen=True)
+class Some:
+    """Rows with a weight, `counts[number]` of each part, or all rows."""
+
+    counts: list | None
+    seed: int = 0
+
+    def of_part(self, part, problem):
+        """Return the numbers of these rows."""
+        if self.counts is None:
+            return slice(None)
+        rng = np.random.RandomState([self.seed, part.number])
+        return draw(problem.rows, self.counts[part.number], rng)
+
+
+def run_pass(problem, kind, W, table, scale, shift):
+    """Return the two numbers and the sum (p + 1, k) of a pass."""
+    out = np.empty(W.shape)
+    return *problem.full_pass(kind, W, out, table, scale, shift), out
+
+
+def leverage_share(problem, known):
+    """Return the share of the rows in the second moments, in columns of one scale."""
+    return float(problem.weights @ known)
+
+
+def picked(problem, rows):
+    """Return the problem of some rows."""
+    return problem.of_rows(rows, problem.weights[rows])
+
+
+def facts(problem, most):
+    """Return what is asked of each part first, with rows of at most about so many entries."""
+    X, nnz = problem.X, problem.X.nnz if problem.is_sparse else None
+    return {
+        "same": {name: getattr(problem, name) for name in SAME},
+        "X": Rows(X.shape, X.dtype, nnz),
+        "sizes": problem.n_weighted,
+        "weight": problem.total_weight,
+        "has_missing": problem.has_missing,
+        "weighs_entries": problem.weighs_entries,
+        "some_rows": some_rows(X, most),
+    }
+
+
+@dataclass(frozen=True)
+class PartsProblem(Penalised):
+    """A problem whose rows are in parts: the sums of `sums` are made there and added here."""
+
+    source: Any
+    X: Rows
+    kind: int
+    k: int
+    smoothing: float
+    alpha: float
+    l1_ratio: float
+    fit_intercept: bool
+    centre: np.ndarray | None
+    sizes: list  # (n,) of each part: rows with a weight
+    total_weight: float
+    has_missing: bool
+    weighs_entries: bool
+    some_rows: Any
+    power: int = 0
+
+    @classmethod
+    def of(cls, source):
+        """Return the problem of a source, for which every part is asked once."""
+        most = max(PIECE // len(source), 1)
+        found = list(source.each((None, 0), facts, (most,)))
+        every = {name: [each[name] for each in found] for name in found[0]}
+        X = found[0]["X"]
+        shape = sum(rows.shape[0] for rows in every["X"]), X.shape[1]
+        nnz = None if X.nnz is None else sum(rows.nnz for rows in every["X"])
+        return cls(
+            source=source,
+            X=Rows(shape, X.dtype, nnz),
+            **found[0]["same"],
+            sizes=every["sizes"],
+            total_weight=sum(every["weight"]),
+            has_missing=any(every["has_missing"]),
+            weighs_entries=any(every["weighs_entries"]),
+            some_rows=_stacked(every["some_rows"]),
+        )
+
+    @property
+    def is_sparse(self):
+        """Whether X is CSR."""
+        return self.X.nnz is not None
+
+    @property
+    def n_weighted(self):
+        """The number of rows with a weight."""
+        return sum(self.sizes)
+
+    def _each(self, function, *args):
+        return self.source.each((self.X.dtype, self.power), function, args)
+
+    def sum(self, function, *args):
+        """Return the sum over the parts of a function of `sums`."""
+        total: Any = None
+        for found in self._each(function, *args):
+            total = found if total is None else _added(total, found)
+        if function is target_sums:  # rounding may exceed it
+            return np.minimum(total[0], total[1]), *total[1:]
+        return total
+
+    def full_pass(self, kind, W, out, table=None, scale=None, shift=None):
+        """Do what `Problem.full_pass` does."""
+        W = np.array(W, self.X.dtype, order="C")
+        if kind == Pass.LOSS and table is not None:
+            table.stamp, table.W, table.changes = next(Table.numbers), W, ()
+            table = Room(table.slot, table.stamp)
+        total, loss, out[:] = self.sum(run_pass, kind, W, table, scale, shift)
+        return total, loss
+
+    def new_table(self):
+        """Return the name of room for the curvature of each row."""
+        return Table()
+
+    def change(self, function, table, *args):
+        """Return the table that a function of `sums` makes of another one."""
+        return Table(table.W, (*table.changes, (function, *args)))
+
+    def draw(self, most, rng):
+        """Draw about so many rows for second moments, of each part by its share of them."""
+        if self.n_weighted <= most:
+            return Drawn(None, None, self.n_weighted)
+        known = Leverages(self.column_squares)
+        shares = np.array(list(self._each(leverage_share, known)))
+        rows = np.ceil(most * shares / shares.sum()).astype(int)
+        return DrawnOfParts(rows.tolist(), rng.randint(2**31 - 1), most, known)
+
+    def samples(self, sizes, rng):
+        """Yield problems of so many rows, in arrays, of at most SAMPLE_BYTES."""
+        width = self.X.nnz / self.X.shape[0] * 2 if self.is_sparse else self.X.shape[1]
+        most = int(SAMPLE_BYTES / (width * self.X.dtype.itemsize))
+        sizes = sorted({min(size, most) for size in sizes})
+        if not sizes:
+            return
+        ends = np.cumsum([0, *self.sizes]) * (sizes[-1] / self.n_weighted)
+        some = Some(np.diff(np.round(ends).astype(int)).tolist(), rng.randint(2**31 - 1))
+        largest = _joined(list(self._each(picked, some)))
+        total = max(largest.weights.sum(), np.finfo(float).tiny)
+        largest = replace(largest, weights=largest.weights * (self.total_weight / total))
+        yield from largest.samples(sizes, rng)
+
+    def gathered(self):
+        """Return the problem in arrays."""
+        return _joined(list(self._each(picked, Some(None))))
+
+    def in_double(self):
+        """Return the same with X in double."""
+        dtype = np.dtype(np.float64)
+        return self._seen_as(X=replace(self.X, dtype=dtype), some_rows=self.some_rows.astype(dtype))
+
+    def divided(self, power):
+        """Return the same with X over 2**power."""
+        rows, centre = self.some_rows, self.centre
+        if self.is_sparse:
+            rows = sparse.csr_array((np.ldexp(rows.data, -power), rows.indices, rows.indptr))
+        else:
+            rows = np.ldexp(rows, -power)
+        centre = None if centre is None else np.ldexp(centre, -power)
+        return self._seen_as(power=self.power + power, some_rows=rows, centre=centre)
+
+    def _seen_as(self, **changes):
+        other = replace(self, **changes)
+        if "_sums" in vars(self):  # of the targets
+            vars(other)["_sums"] = self._sums
+        return other
+
+
+def _added(total, found):
+    """Return the sum of two results, in place of the first."""
+    if isinstance(total, tuple):
+        return tuple(_added(*both) for both in zip(total, found, strict=True))
+    total += found
+    return total
+
+
+def _stacked(arrays):
+    if sparse.issparse(arrays[0]):
+        return sparse.csr_array(sparse.vstack(arrays, format="csr"))
+    return np.concatenate(arrays)
+
+
+def _joined(problems: list[Problem]):
+    """Return the problem of the rows of several."""
+    names = ["X", "targets", "weights"] + ["entry_weight"] * (problems[0].entry_weight is not None)
+    whole = {name: _stacked([getattr(each, name) for each in problems]) for name in names}
+    return replace(problems[0], **whole)
