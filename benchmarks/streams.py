@@ -1,21 +1,25 @@
 """One pass over real streams by partial_fit, beside other online learners.
 
     python benchmarks/streams.py --data FOLDER [--sets mnist brown_pos] [--calls 100 10000]
+        [--learners NAME ...] [--write FILE.csv]
 
 For each set and rows a call: the progressive log loss (of each row before it is learnt), the log
 loss of the test rows after the pass and its ratio to the optimum's, rows learnt a second
-(predictions not counted), for skce at its defaults and SGDClassifier (default and averaged),
-torch's Adam (lr 1e-3), Vowpal Wabbit (--oaa, --multilabel_oaa) and River's softmax regression where
-they can be imported. All learn the same rows in the same calls, at the alpha of the set; with
---best each has that one of 0.1, 1 and 10 times it with which its progressive loss is least.
+(predictions not counted), for skce at its defaults and by either of its rules, SGDClassifier
+(default and averaged), torch's Adam (lr 1e-3), Vowpal Wabbit (--oaa, --multilabel_oaa) and River's
+softmax regression where they can be imported. All learn the same rows in the same calls, at the
+alpha of the set; with --best each has that one of 0.1, 1 and 10 times it with which its progressive
+loss is least.
 Multi-label losses are summed over the labels.
 """
 
 import argparse
+import csv
 import itertools
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from problems import add_data_option, data_folder, load, synthetic_dense, synthetic_sparse
@@ -53,6 +57,7 @@ def main(argv=None):
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     parser.add_argument("--best", action="store_true", help="the best of three alphas of each")
     parser.add_argument("--quick", action="store_true", help="small synthetic problems")
+    parser.add_argument("--write", type=Path, help="a file for the table, as CSV")
     args = parser.parse_args(argv)
     header = ("data", "rows a call", "learner", "progressive", "test", "test / optimum", "rows/s")
     rows = []
@@ -71,6 +76,9 @@ def main(argv=None):
                     losses = (f"{progressive:.4f}", f"{test:.4f}", f"{test / best:.2f}")
                     rows.append((name, size, learner, *losses, f"{speed:,.0f}"))
     print(markdown_table(header, rows) + "\n")
+    if args.write:
+        with open(args.write, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def _data(name, args):
@@ -167,8 +175,11 @@ class _Several(_Named):
         return np.stack([proba[:, 1] for proba in self.model.predict_proba(X)], axis=1)
 
 
-def _skce(alpha, y, k, p):
-    return _Named(_model(y)(alpha=alpha, random_state=0), np.arange(k))
+def _skce(solver):
+    def make(alpha, y, k, p):
+        return _Named(_model(y)(alpha=alpha, solver=solver, random_state=0), np.arange(k))
+
+    return make
 
 
 def _sgd_classifier(average):
@@ -303,7 +314,9 @@ def _vowpal(alpha, y, k, p):
 
 
 LEARNERS = {
-    "skce": _skce,
+    "skce": _skce("auto"),
+    "skce, averaged": _skce("sgd"),
+    "skce, AdaGrad": _skce("adagrad"),
     "SGDClassifier": _sgd_classifier(False),
     "SGDClassifier, averaged": _sgd_classifier(True),
     "torch Adam": _torch,

@@ -27,6 +27,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1e9,
+    "write_computation_times": False,
     "doc_module": ("skce",),
     "backreferences_dir": "gallery/uses",
 }

@@ -233,6 +233,8 @@ def test_examples_run(name, capsys):
     if name == "__init__" or name.startswith("display"):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")
+    if name == "display._coefficients":
+        pytest.importorskip("pandas")
     module = skce if name == "__init__" else importlib.import_module(f"skce.{name}")
     failed, _ = doctest.testmod(module)
     assert failed == 0, capsys.readouterr().out
