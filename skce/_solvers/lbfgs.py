@@ -4,7 +4,8 @@
    earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one
    pass.
 2. When as many passes were made as it costs, the preconditioner is made anew of the curvature at
-   the iterate, one matrix for each class; the pairs are taken along.
+   the iterate, one matrix for each class; the pairs are taken along. Of few weights it is the
+   whole Hessian: the steps after it are Newton's.
 3. The pairs estimate how far the objective may still fall. Where that is near the goal, Newton's
    direction is sought by conjugate gradients that the pairs precondition, and each product with
    the Hessian becomes a pair too (Morales and Nocedal, 2002, "Enriched methods for large-scale
@@ -21,6 +22,7 @@ from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
 from skce._solvers.refresh import Refresh
 from skce._solvers.stopping import SAFETY, Stop
+from skce._solvers.whole import WholeHessian
 
 __all__ = ["LBFGS", "minimize"]
 
@@ -43,8 +45,8 @@ class LBFGS:
     ----------
     objective : Objective
         What to minimise.
-    preconditioner : Preconditioner
-        Coordinates.
+    preconditioner : Preconditioner or None
+        Coordinates; None is the Hessian at W.
     W : ndarray of shape (p + 1, k)
         Where to begin.
 
@@ -60,16 +62,19 @@ class LBFGS:
         Half the slope along the next direction: what is left to fall if the pairs are right.
     estimate : float
         The same, with the least curvature that any pair has met where none has been.
-    products : int
-        Products with the Hessian of the last step, 0 for one of L-BFGS.
+    exact : bool
+        Whether the preconditioner is the Hessian at W.
+    by_newton : bool
+        Whether the last step went along Newton's direction.
     """
 
     def __init__(self, objective, preconditioner, W, remember=False):
-        self.objective, self.preconditioner, self.pairs = objective, preconditioner, Pairs(W.size)
-        self.known = remember  # whether the objective has the curvature at W
-        self.products = 0
-        self.g = np.zeros(W.size)
-        self._arrive(W, *objective.value_and_gradient(W, remember))
+        self.exact, self.by_newton = preconditioner is None, False
+        self.known = remember or self.exact  # whether the objective has the curvature at W
+        found = objective.value_and_gradient(W, self.known)
+        self.objective, self.pairs = objective, Pairs(W.size)
+        self.preconditioner = WholeHessian(objective) if self.exact else preconditioner
+        self._arrive(W, *found)
 
     @property
     def passes(self):
@@ -93,15 +98,16 @@ class LBFGS:
             self.objective.value_and_gradient(self.W)
             self.known = True
 
-    def renew(self, preconditioner, keep=True):
-        """Take another preconditioner, and the pairs in its coordinates unless `keep` is False."""
+    def renew(self, preconditioner, exact=False, keep=True):
+        """Take another preconditioner, and keep the pairs but where it is the exact Hessian."""
         old, before, pairs = self.preconditioner, self.pairs, Pairs(self.W.size)
+        keep = keep and not exact
         order, shape = before.order if keep else before.order[:0], (-1, *self.W.shape)
         if len(order):
             S = preconditioner.to_coordinates(old.to_weights(before.S[order].reshape(shape)))
             Y = preconditioner.to_gradient(old.from_gradient(before.Y[order].reshape(shape)))
             pairs.take(S.reshape(len(order), -1), Y.reshape(len(order), -1))
-        self.preconditioner, self.pairs = preconditioner, pairs
+        self.preconditioner, self.pairs, self.exact = preconditioner, pairs, exact
         self._arrive(self.W, self.value, self.gradient)
 
     def follow(self, pairs):
@@ -111,7 +117,7 @@ class LBFGS:
 
     def step(self, remember):
         """Make one step of L-BFGS; return False where no step lowers the objective."""
-        self.products = 0
+        self.by_newton, self.exact = self.exact, False
         return self._move(self.direction, remember)
 
     def newton_step(self, goal):
@@ -120,7 +126,7 @@ class LBFGS:
         direction, pairs = newton.direction(self, goal)
         for pair in pairs:
             self.pairs.add(*pair)
-        self.products = len(pairs)
+        self.by_newton, self.exact = bool(pairs), False
         return bool(pairs) and self._move(direction, True)
 
     def _move(self, direction, remember):
@@ -179,7 +185,7 @@ def minimize(problem, start, rng, limits, near=None):
         value = engine.value
         if engine.left <= NEAR * stop.aim:  # step 3
             refresh.make_exact(engine)
-            moved = engine.newton_step(stop.aim)
+            moved = engine.step(True) if engine.exact else engine.newton_step(stop.aim)
         else:
             close = engine.left <= NEAR**2 * stop.aim
             moved = engine.step(close or refresh.is_due(engine.passes + 1))

@@ -6,7 +6,7 @@ from scipy import linalg
 from skce._solvers.cholesky import cholesky, to_unit
 from skce._solvers.sums import ConstantCurvature, diagonal_moments, row_weights, second_moments
 
-__all__ = ["Preconditioner", "has_matrices"]
+__all__ = ["Preconditioner", "has_matrices", "inverse_root"]
 
 MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype 3.7
 # Most numbers in one matrix for each class; beyond, one serves all.
@@ -59,7 +59,8 @@ class Preconditioner:
         if len(shares) > 1:
             moments = shares[:, None, None] * moments
         for c, A in enumerate(moments):  # in place
-            scale, flat, least = _inverse_root(A, problem)
+            A[-1, -1] = max(A[-1, -1], 1e-300)
+            scale, flat, least = inverse_root(A, problem)
             if flat is not None:
                 found.append((c, flat / scale[:, None], flat * scale[:, None]))
             suspect |= least < SUSPECT
@@ -84,28 +85,32 @@ class Preconditioner:
 
         Of a stack (m, p + 1, k) a stack, as `to_gradient` does.
         """
-        return self._centred(self._times(U, False))
+        return self._centred(self._times(self._columns(U), False).reshape(U.shape))
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
-        gradient = self._centred(gradient)
+        columns = self._columns(self._centred(gradient))
         if self.flat:
-            gradient = gradient.copy()
+            columns = columns.copy()
         for c, N, scaled in self.flat:  # where only rounding is left of it
-            column = gradient if len(self.C) == 1 else gradient[..., c : c + 1]
+            column = columns if len(self.C) == 1 else columns[..., c : c + 1]
             column -= N @ (scaled.T @ column)
-        return self._times(gradient, True)
+        return self._times(columns, True).reshape(gradient.shape)
+
+    def _columns(self, W):
+        """Return W, or a stack of them, with the columns that the matrices multiply."""
+        return W
 
     def _centred(self, W):
         return W - W.sum(axis=-1, keepdims=True) / W.shape[-1] if self.shifts else W
 
     def to_coordinates(self, W):
         """Return the coordinates of each W of a stack (m, p + 1, k)."""
-        return self._solve(W, 0)
+        return self._solve(self._columns(W), 0).reshape(W.shape)
 
     def from_gradient(self, U):
         """Return the gradients of a stack (m, p + 1, k) of those in the coordinates U."""
-        return self._solve(U, 1)
+        return self._solve(self._columns(U), 1).reshape(U.shape)
 
     def _solve(self, stack, turned):
         if self.C.ndim == 2:
@@ -134,21 +139,21 @@ def _at_constants(problem):
     return row_weights, shares if each else shares.mean(keepdims=True)
 
 
-def _inverse_root(A, problem):
+def inverse_root(A, problem, k=1):
     """Replace A plus the penalty by C with C C' its inverse, but for flat directions.
 
-    Return the scale of its diagonal, a basis of those directions or None, and the least pivot.
+    Its last k rows are of intercepts. Return the scale of its diagonal, a basis of those
+    directions or None, and the least pivot.
     """
-    p = len(A) - 1
+    p = len(A) - k
     A[np.arange(p), np.arange(p)] += problem.alpha
-    A[p, p] = max(A[p, p], 1e-300)
     if not np.isfinite(A.diagonal()).all():
         largest = abs(problem.some_rows).max()
         raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
     scale = to_unit(A)
     L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
     linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
-    for j in range(p):
+    for j in range(len(A) - 1):
         A[j + 1 :, j] = 0
     A *= scale[:, None]
     return scale, flat, least

@@ -2,11 +2,13 @@
 
 from skce._solvers.columns import PIECE, ROWS_PER_COLUMN
 from skce._solvers.preconditioners import Preconditioner, has_matrices
+from skce._solvers.whole import WholeHessian, is_small
 
 __all__ = ["Refresh"]
 
 # Least passes between two preconditioners.
 REFRESH = 10  # 1: letter_scaled and segment 1.4 s; 20: satimage 1.8; one alone: digits 5.8
+WEIGHTS_PER_PASS = 8  # of which the whole Hessian costs a pass; 4: segment 1.15; 16: 1.25
 # Share of the mean curvature of its class that a row is given at least, once steps bent much more
 # than the preconditioner told.
 LEAST_CURVATURE = 0.01  # 0: kddcup99 is at .098 after 85 passes, and not at .005 after 1000
@@ -24,11 +26,15 @@ class Refresh:
         self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(PIECE // p, ROWS_PER_COLUMN * p))
         self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
+        self.whole = is_small(problem)
+        if self.whole:
+            self.cost = (p + 1) * problem.k / WEIGHTS_PER_PASS
+            self.wait = max(1.0, self.cost)
         self.last = self.spent = self.least_curvature = 0.0
 
     def first(self):
-        """Return a preconditioner of the curvature at the best constants."""
-        return Preconditioner(self.problem, self.rows(REFRESH))
+        """Return a preconditioner of the curvature at the best constants, None for the Hessian."""
+        return None if self.whole else Preconditioner(self.problem, self.rows(REFRESH))
 
     def rows(self, passes):
         """Draw the rows of a preconditioner that may cost so many passes."""
@@ -49,13 +55,18 @@ class Refresh:
             self.least_curvature = LEAST_CURVATURE
         passes = engine.passes - self.last if passes is None else passes
         engine.know()
-        curvature = engine.objective.curvature(self.for_each, self.least_curvature)
-        drawn = self.rows(passes)
-        preconditioner = Preconditioner(self.problem, drawn, curvature, engine.preconditioner.flat)
-        of_all = drawn.rows is None and not self.least_curvature
-        exact = of_all and self.problem.sigmoid and self.for_each  # the Hessian itself
-        engine.renew(preconditioner, keep and not exact)
-        self.spent += self.cost * drawn.number / max(self.n, 1)
+        if self.whole:
+            engine.renew(WholeHessian(engine.objective), True, False)
+            rows = self.n
+        else:
+            curvature = engine.objective.curvature(self.for_each, self.least_curvature)
+            drawn, flat = self.rows(passes), engine.preconditioner.flat
+            preconditioner = Preconditioner(self.problem, drawn, curvature, flat)
+            of_all = drawn.rows is None and not self.least_curvature
+            exact = of_all and self.problem.sigmoid and self.for_each
+            engine.renew(preconditioner, exact, keep)
+            rows = drawn.number
+        self.spent += self.cost * rows / max(self.n, 1)
         self.last = engine.passes
 
     def make_exact(self, engine):

@@ -58,8 +58,9 @@ class Seen:
             seen.reach = np.abs(sample).max(axis=0)
             sample *= np.sqrt(seen.metric())
             for _ in range(POWER_ITERATIONS):
-                direction = sample @ seen.towards()[:-1] @ sample / len(sample)
-                seen.turn(np.append(direction, seen.towards()[-1]), 1.0)
+                response = seen.towards().copy()
+                response[:-1] = sample @ response[:-1] @ sample / len(sample)
+                seen.turn(response, 1.0)
         return seen
 
     @classmethod
@@ -94,17 +95,17 @@ class Seen:
         self.looked = total
 
     def towards(self):
-        """Return the direction of the largest eigenvalue so far, at first a random one."""
+        """Return the direction of the largest eigenvalue so far, at first any one."""
         if self.direction is None:
             p = len(self.columns[0] if self.is_sparse else self.mean)
-            self.direction = np.random.RandomState(0).standard_normal(p + 1)
+            self.direction = np.cos(np.arange(1.0, p + 2))
             self.direction /= np.linalg.norm(self.direction)
         return self.direction
 
     def turn(self, response, share):
         """Make a step of the power iteration, of rows that count for this share."""
         mixed = share * response + (1 - share) * self.largest * self.towards()
-        length = np.linalg.norm(mixed)
+        length = np.sqrt(mixed @ mixed)
         if 0 < length < np.inf:
             self.largest, self.direction = float(length), mixed / length
 

@@ -35,7 +35,9 @@ class Stop:
         if problem.alpha == 0:
             share = self._relative_gradient()
             self.aim = engine.left * min(1.0, self.limits.tol / max(share, 1e-300)) ** 2 / 2
-            return share <= (self.limits.tol if engine.products else min(self.limits.tol, ROUNDING))
+            return share <= (
+                self.limits.tol if engine.by_newton else min(self.limits.tol, ROUNDING)
+            )
         bound = engine.objective.bound(engine.gradient)
         if bound <= min(goal, self.tried):
             self.tried = bound / 2
@@ -46,7 +48,7 @@ class Stop:
         if self.limits.certified:
             self.aim = engine.left * goal / max(2 * bound, goal)
             return False
-        return engine.products > 0 and SAFETY * engine.estimate <= self.aim
+        return engine.by_newton and SAFETY * engine.estimate <= self.aim
 
     def _relative_gradient(self):
         """Return the largest entry of the gradient in standardised columns, over that at zero."""

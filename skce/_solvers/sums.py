@@ -48,6 +48,7 @@ __all__ = [
     "curvature_sums",
     "diagonal_moments",
     "draw_rows",
+    "hessian",
     "intercept_diagonal",
     "intercept_matrix",
     "intercept_product",
@@ -232,6 +233,27 @@ def _weighted_gram(X, weight):
     """Return X.T @ diag(weight) @ X."""
     Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
     return Z.T @ Z
+
+
+def hessian(problem, table):
+    """Return the Hessian of the losses, of a table of `Objective` (n, k)."""
+    X, k, p = problem.X, problem.k, problem.X.shape[1]
+    size = (p + 1) * k
+    A, own = np.zeros((size, size)), np.zeros((size, p + 1))
+    for rows in problem.pieces(None, 1 + k):
+        part = X[rows].toarray() if sparse.issparse(X) else X[rows] - problem.centre_in_dtype
+        Z = np.ones((len(part), p + 1))
+        Z[:, :p] = part
+        if k == 1:
+            A += (Z * table[rows]).T @ Z
+            continue
+        Z *= np.sqrt(problem.weights[rows])[:, None]
+        each = (Z[:, :, None] * table[rows][:, None, :]).reshape(-1, size)
+        own += each.T @ Z
+        A -= each.T @ each
+    if k > 1:
+        np.einsum("jcic->jci", A.reshape(p + 1, k, p + 1, k))[:] += own.reshape(p + 1, k, p + 1)
+    return A
 
 
 def table_sums(problem, table):
