@@ -89,7 +89,7 @@ def loo_log_loss(model, X, y, *, sample_weight=None) -> float:
     >>> X, y = load_iris(return_X_y=True)
     >>> model = MultinomialLogistic(alpha=0.01).fit(X, y)
     >>> round(loo_log_loss(model, X, y), 2)
-    0.17
+    0.15
     """
     with one_blas_thread():
         fit = _fit_of(model, X, y, sample_weight)
