@@ -29,4 +29,4 @@ for name, Z, colour in (
     theirs = np.maximum(theirs, 1e-9)
     ax.semilogy(steps, theirs, "s:", color=colour, label=f"LogisticRegression, {name} columns")
 ax.set(xlabel="steps", ylabel="gap, of the least objective", xscale="log")
-ax.legend(loc="lower left")
+ax.legend(loc="center right")
