@@ -44,8 +44,9 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/small.py
 	$(BIN)/python benchmarks/tasks.py
 
+# -E: a page that is not read again would lose its words of the index in the search
 docs: $(VENV)/docs
-	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W -b html docs docs/_build/html
 
 # a copy of the sources for another build
 define COPY
