@@ -265,31 +265,22 @@ def test_folder_to_include_has_what_cython_needs():
 EXTENSION = """
 # cython: language_level=3, boundscheck=False
 from cython cimport floating
-from skce._kernels cimport Loss, multilabel_softmax_xent, sigmoid_xent, softmax_xent, xent
+from skce._kernels cimport Loss, xent
 
 
 def run(kind, floating[:, ::1] logits, const int[::1] labels, const floating[:, ::1] targets,
         const floating[::1] pos_weight, const double[::1] weights, double smoothing,
-        double[::1] losses, bint by_number):
+        double[::1] losses):
     cdef:
         double total
         Py_ssize_t n = logits.shape[0], k = logits.shape[1]
-        Loss number = kind
+        Loss loss = kind
         const floating *q = NULL if pos_weight is None else &pos_weight[0]
         const int *y = NULL if labels is None else &labels[0]
         const floating *t = NULL if targets is None else &targets[0, 0]
     with nogil:
-        if by_number:
-            total = xent(number, &logits[0, 0], y, t, q, &weights[0], smoothing, n, k, &losses[0])
-        elif number == Loss.SOFTMAX:
-            total = softmax_xent(
-                &logits[0, 0], y, t, q, &weights[0], smoothing, n, k, &losses[0])
-        elif number == Loss.MULTILABEL_SOFTMAX:
-            total = multilabel_softmax_xent(
-                &logits[0, 0], y, t, q, &weights[0], smoothing, n, k, &losses[0])
-        else:
-            total = sigmoid_xent(
-                &logits[0, 0], y, t, q, &weights[0], smoothing, n, k, &losses[0])
+        total = xent(loss, &logits[0, 0], &logits[0, 0], y, t, q, <const floating *>NULL,
+                     &weights[0], smoothing, n, k, &losses[0])
     return total
 """
 SETUP = """
@@ -321,10 +312,9 @@ def third(tmp_path_factory):
     return module
 
 
-@pytest.mark.parametrize("by_number", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["labels", "softmax", "multilabel softmax", "sigmoid"])
-def test_kernels_serve_other_extensions(third, kind, dtype, by_number):
+def test_kernels_serve_other_extensions(third, kind, dtype):
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((9, 4)).astype(dtype)
     targets = (rng.random((9, 4)) < 0.5).astype(dtype)
@@ -344,7 +334,7 @@ def test_kernels_serve_other_extensions(third, kind, dtype, by_number):
         q, number = pos_weight, 2
         expected = reference.sigmoid_cross_entropy(logits, targets, pos_weight=q, **options)
     losses, residuals = np.empty(9), logits.copy()
-    total = third.run(number, residuals, y, t, q, weights, 0.1, losses, by_number)
+    total = third.run(number, residuals, y, t, q, weights, 0.1, losses)
     tolerance = 2e-6 if dtype == np.float32 else 1e-13
     assert_allclose(losses, expected[0].astype(float), rtol=tolerance, atol=tolerance)
     assert_allclose(residuals, expected[1].astype(float), rtol=tolerance, atol=tolerance)

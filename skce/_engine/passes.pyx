@@ -1,5 +1,4 @@
-# Passes over all rows: the loss with its gradient, products with the Hessian, and the certificate of a
-# dual point.
+# Passes over all rows: loss with gradient, products with the Hessian, the certificate of a dual point.
 #
 # 1. Rows are split in a number of parts that depends on the shape only; each part sums its gradient on
 #    its own, few weights in double every FLUSH rows, and the parts are added in order: no result
@@ -22,8 +21,9 @@ from skce._kernels import cpu
 from skce._engine.data cimport EpochData, Rows
 from skce._engine.products cimport (
     BLAS_ROWS, BLOCK_ROWS, batch_logits, load_sparse, packed_stride, scatter_residuals)
-from skce._kernels.blocks cimport Loss, softmax_rows, xent_into
+from skce._kernels.blocks cimport Loss, xent
 from skce._kernels.cpu cimport threads_for
+from skce._kernels.proba cimport softmax_into
 from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
 
 skce_set_level(cpu.level_number)
@@ -98,9 +98,9 @@ def run(
         Py_ssize_t n = data.X.shape[0], p = data.X.shape[1], k = data.n_outputs
         Py_ssize_t parts, part, size, columns, j, c
         floating *packed_w = NULL
-        const floating *centre = NULL
-        const floating *positive = NULL
-        floating *pi = NULL
+        const floating *centre
+        const floating *positive
+        floating *pi
         floating[:, ::1] packed, blocks, residuals, targets, sums
         double[:, ::1] space, values
         double[:, :, ::1] totals
@@ -135,16 +135,12 @@ def run(
     a.kind, a.loss, a.n, a.k = kind, data.loss, n, k
     a.weights, a.smoothing = &data.weights[0], data.smoothing
     a.of_entries = data.of_entries
-    a.scale = a.shift = NULL
-    if kind == DUAL:
-        a.scale, a.shift = &scale[0], &shift[0]
-    if table is not None:
-        pi = &table[0, 0]
-    if mean is not None:
-        centre = &mean[0]
-    if data.pos_weight is not None:
-        pos_weight = data.pos_weight
-        positive = &pos_weight[0]
+    a.scale = &scale[0] if kind == DUAL else NULL
+    a.shift = &shift[0] if kind == DUAL else NULL
+    pi = NULL if table is None else &table[0, 0]
+    centre = NULL if mean is None else &mean[0]
+    pos_weight = data.pos_weight
+    positive = NULL if pos_weight is None else &pos_weight[0]
     a.rows, a.stride = BLAS_ROWS, 0
     if not data.X.sparse:
         a.stride = packed_stride(p, k, sizeof(floating))
@@ -167,8 +163,7 @@ def run(
     columns = max(a.stride, p)
     sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
     space = aligned_zeros(n_threads, (k + max(a.rows, 4 * k) + 15) // 16 * 16, np.dtype(np.float64))
-    if n_threads > 1:
-        # pages that two threads are the first to write took up to 0.1 s in a fit of 0.16 s
+    if n_threads > 1:  # pages that two threads are the first to write took .1 s in a fit of .16 s
         sums[:] = 0
     totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
     values = np.zeros((parts, 2))
@@ -241,8 +236,8 @@ cdef void _part(
                 if table != NULL:
                     memcpy(row_table, residuals, n * k * sizeof(floating))
                     store_curvature(a, row_table, targets, positive, of_entries, a.weights + first, n)
-                found[0] += xent_into(a.loss, residuals, residuals, labels, targets, positive, of_entries,
-                                      a.weights + first, a.smoothing, n, k, space + k)
+                found[0] += xent(a.loss, residuals, residuals, labels, targets, positive, of_entries,
+                                 a.weights + first, a.smoothing, n, k, space + k)
             elif a.kind == DUAL:
                 for i in range(n):
                     if not a.soft:
@@ -287,7 +282,7 @@ cdef void store_curvature(
             for e in range(n * k):
                 if t[e] != t[e]:
                     s[e] = <floating>-INFINITY
-        softmax_rows(s, n, k)
+        softmax_into(s, s, n, k)
         for i in range(n):
             if weights[i] == 0:
                 memset(s + i * k, 0, k * sizeof(floating))

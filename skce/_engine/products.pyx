@@ -18,7 +18,7 @@ from skce._kernels import cpu
 
 from skce._engine.data cimport address
 from skce._kernels.blas cimport gemm
-from skce._kernels.blocks cimport softmax_rows
+from skce._kernels.proba cimport softmax_into
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport (
     SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, skce_set_level, packed_backward,
@@ -297,7 +297,7 @@ def decision(
         block_logits(x, block * size, min(size, n - block * size), n, k, w, &intercept[0],
                      space + threadid() * size * stride, stride, &out[block * size, 0])
         if softmax:
-            softmax_rows(&out[block * size, 0], min(size, n - block * size), k)
+            softmax_into(&out[block * size, 0], &out[block * size, 0], min(size, n - block * size), k)
 
 
 cdef void block_logits(Rows x, Py_ssize_t first, Py_ssize_t n, Py_ssize_t n_all, Py_ssize_t k,

@@ -24,7 +24,7 @@ from skce._kernels import cpu
 from skce._engine.data cimport EpochData
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
-from skce._kernels.blocks cimport xent_into
+from skce._kernels.blocks cimport xent
 from skce._kernels.simd cimport axpy, pack, shrink, skce_set_level, unpack
 
 skce_set_level(cpu.level_number)
@@ -226,9 +226,9 @@ def sgd_run(
                 if of_entries != NULL:
                     for i in range(n_b):
                         memcpy(of_entries + i * k, all_entries + batch[i] * k, k * sizeof(floating))
-                total += xent_into(problem.loss, &residuals[0, 0], &residuals[0, 0],
-                                   NULL if soft else &batch_labels[0], &target_block[0, 0], positive,
-                                   of_entries, &batch_weights[b], problem.smoothing, n_b, k, &losses[0])
+                total += xent(problem.loss, &residuals[0, 0], &residuals[0, 0],
+                              NULL if soft else &batch_labels[0], &target_block[0, 0], positive,
+                              of_entries, &batch_weights[b], problem.smoothing, n_b, k, &losses[0])
                 watch_rows(&run, batch, n_b, &batch_weights[b], &factors[0], block, stride,
                            &norms[0])
                 if run.usual != NULL and run.rooted:

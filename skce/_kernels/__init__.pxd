@@ -1,5 +1,4 @@
-"""The fused kernels, for other packages too: blocks.pxd says what they do and what must hold."""
+"""The fused kernels, for other packages too: blocks.pxd and proba.pxd say what they do and what must hold."""
 
-from skce._kernels.blocks cimport (
-    Loss, log_softmax_into, multilabel_softmax_xent, proba_xent, sigmoid_xent, softmax_into,
-    softmax_rows, softmax_xent, xent, xent_into)
+from skce._kernels.blocks cimport Loss, xent
+from skce._kernels.proba cimport log_softmax_into, proba_xent, softmax_into

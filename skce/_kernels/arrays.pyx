@@ -11,9 +11,9 @@ import numpy as np
 
 from skce._kernels import cpu
 
-from skce._kernels.blocks cimport (
-    Loss, log_softmax_into as log_softmax, proba_xent, softmax_into as softmax, xent_into)
+from skce._kernels.blocks cimport Loss, xent
 from skce._kernels.cpu cimport threads_for
+from skce._kernels.proba cimport log_softmax_into as log_softmax, proba_xent, softmax_into as softmax
 from skce._kernels.simd cimport (
     extent as extent_of, log_logistic_to, logistic_to, minus_log, outside, prefetch, skce_set_level)
 from skce._kernels.tiles cimport CHUNK, tile_rows
@@ -161,7 +161,7 @@ cdef void one_tile(
     if entry_weight != NULL:
         entry_weight += first * k
     if fits:
-        sums[0] = xent_into(
+        sums[0] = xent(
             loss, logits, out, labels, targets, pos_weight, entry_weight, weights, smoothing, n, k, losses)
 
 

@@ -21,9 +21,8 @@ from libc.string cimport memcmp, memcpy, memset
 from skce._kernels import cpu
 
 from skce._kernels.simd cimport (
-    certain, dots, exp_rows, log_sums, lower_rows, mask_missing, pack, proba_losses, residuals, row_max,
-    row_sums, scale_rows, skce_set_level, softmax_scales, softplus_mix, target_sums, unpack,
-    weighted_losses)
+    certain, dots, exp_rows, log_sums, mask_missing, pack, residuals, row_max, row_sums, scale_rows,
+    skce_set_level, softmax_scales, softplus_mix, target_sums, unpack, weighted_losses)
 from skce._kernels.tiles cimport CHUNK, tile_rows, tile_stride
 
 skce_set_level(cpu.level_number)
@@ -305,40 +304,7 @@ cdef double sigmoid_tile(
     return all_rows
 
 
-cdef double softmax_xent(
-    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
-    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
-) noexcept nogil:
-    return xent(Loss.SOFTMAX, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
-                n, k, loss_n)
-
-
-cdef double multilabel_softmax_xent(
-    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
-    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
-) noexcept nogil:
-    return xent(Loss.MULTILABEL_SOFTMAX, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
-                n, k, loss_n)
-
-
-cdef double sigmoid_xent(
-    floating *logits_nk, const int *labels_n, const floating *targets_nk, const floating *pos_weight_k,
-    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
-) noexcept nogil:
-    return xent(Loss.SIGMOID, logits_nk, labels_n, targets_nk, pos_weight_k, weight_n, smoothing,
-                n, k, loss_n)
-
-
 cdef double xent(
-    Loss loss, floating *logits_nk, const int *labels_n, const floating *targets_nk,
-    const floating *pos_weight_k, const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k,
-    double *loss_n,
-) noexcept nogil:
-    return xent_into(loss, logits_nk, logits_nk, labels_n, targets_nk, pos_weight_k, <floating *>NULL,
-                     weight_n, smoothing, n, k, loss_n)
-
-
-cdef double xent_into(
     Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
     const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
@@ -351,116 +317,3 @@ cdef double xent_into(
                               n, k, loss_n)
     return sigmoid_blocks(logits_nk, residuals_nk, targets_nk, pos_weight_k, entry_weight_nk, weight_n,
                           smoothing, n, k, loss_n)
-
-
-cdef void softmax_rows(floating *s, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    softmax_into(s, s, n, k)
-
-
-cdef void softmax_into(const floating *logits, floating *out, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    cdef:
-        double total[CHUNK]
-        floating top[CHUNK]
-        floating scale[CHUNK]
-        floating tile[CHUNK]
-        floating *x
-        const floating *source
-        Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
-    for block in range((n + rows - 1) // rows):
-        first = block * rows
-        m = min(rows, n - first)
-        stride = tile_stride(m, k)
-        source = logits + first * k
-        x = out + first * k
-        if stride:
-            pack(source, m, k, stride, tile)
-            source = x = tile
-        row_max(source, m, k, stride, top)
-        if certain(top, m):
-            source = settled(source, x, m, k, stride, top)
-        exp_rows(source, x, m, k, stride, top, total, <double *>NULL)
-        for i in range(m):
-            scale[i] = <floating>(1 / total[i])
-        for i in range(m, stride):
-            scale[i] = 0
-        scale_rows(x, m, k, stride, scale, <floating *>NULL)
-        if stride:
-            unpack(tile, m, k, stride, out + first * k)
-
-
-cdef void log_softmax_into(
-    const floating *logits, floating *out, Py_ssize_t n, Py_ssize_t k,
-) noexcept nogil:
-    cdef:
-        double total[CHUNK]
-        double rest[CHUNK]
-        floating top[CHUNK]
-        floating tile[CHUNK]
-        floating scratch[CHUNK]
-        floating *x
-        const floating *source
-        Py_ssize_t rows = tile_rows(k), block, first, i, m, stride
-    for block in range((n + rows - 1) // rows):
-        first = block * rows
-        m = min(rows, n - first)
-        stride = tile_stride(m, k)
-        source = logits + first * k
-        x = out + first * k
-        if stride:
-            pack(source, m, k, stride, tile)
-            source, x = tile, scratch
-        row_max(source, m, k, stride, top)
-        exp_rows(source, x, m, k, stride, top, total, rest)
-        log_sums(total, m, rest)
-        for i in range(m, stride):
-            total[i] = 0
-        lower_rows(source, x, m, k, stride, top, total)
-        if stride:
-            unpack(scratch, m, k, stride, out + first * k)
-        if certain(top, m):  # whose rows are NaN by now
-            for i in range(m):
-                if top[i] == <floating>INFINITY:
-                    settled_log(logits + (first + i) * k, out + (first + i) * k, k, top[i])
-
-
-cdef void settled_log(const floating *logits, floating *out, Py_ssize_t k, floating top) noexcept nogil:
-    """out, all NaN, <- 0 and -inf where exactly one of k logits is +inf and none NaN."""
-    cdef Py_ssize_t c, gaps = 0
-    settled(logits, out, 1, k, 0, &top)
-    for c in range(k):
-        gaps += out[c] != out[c]
-    if gaps:
-        for c in range(k):
-            out[c] = <floating>NAN
-
-
-cdef void proba_xent(
-    bint binary, const floating *proba, const floating *targets, Py_ssize_t n, Py_ssize_t k, double *loss,
-) noexcept nogil:
-    cdef:
-        double total[CHUNK]
-        floating entries[CHUNK]
-        floating tile[CHUNK]
-        floating *x = entries
-        Py_ssize_t rows = tile_rows(k), i, c, m, width, stride
-    for i in range((n + rows - 1) // rows):
-        m = min(rows, n - i * rows)
-        stride = tile_stride(m, k)
-        memset(loss, 0, m * sizeof(double))
-        for c in range((k + CHUNK - 1) // CHUNK):  # more than one piece only for a single row
-            width = min(<Py_ssize_t>CHUNK, k - c * CHUNK)
-            proba_losses(proba, m * width, targets, binary, entries)
-            if stride:
-                x = tile
-                pack(entries, m, k, stride, tile)
-            row_sums(x, m, width, stride, <floating *>NULL, total)
-            add(loss, total, m)
-            proba += m * width
-            targets += m * width
-        loss += m
-
-
-cdef inline void add(double *x, const double *y, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        x[i] += y[i]
