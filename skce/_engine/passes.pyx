@@ -88,8 +88,7 @@ def run(
     Returns
     -------
     total : float
-        Sum of the weighted losses, 0 for a product, or the sum of the weighted Fenchel-Young losses
-        of pi'.
+        Sum of the weighted losses, 0 for a product, or of the Fenchel-Young losses of pi'.
     loss : float
         For DUAL the sum of the weighted losses.
     """
@@ -98,8 +97,8 @@ def run(
         Py_ssize_t n = data.X.shape[0], p = data.X.shape[1], k = data.n_outputs
         Py_ssize_t parts, part, size, columns, j, c
         floating *packed_w = NULL
-        const floating *centre
-        const floating *positive
+        const floating *centre = NULL
+        const floating *positive = NULL
         floating *pi
         floating[:, ::1] packed, blocks, residuals, targets, sums
         double[:, ::1] space, values
@@ -138,9 +137,11 @@ def run(
     a.scale = &scale[0] if kind == DUAL else NULL
     a.shift = &shift[0] if kind == DUAL else NULL
     pi = NULL if table is None else &table[0, 0]
-    centre = NULL if mean is None else &mean[0]
+    if mean is not None:
+        centre = &mean[0]
     pos_weight = data.pos_weight
-    positive = NULL if pos_weight is None else &pos_weight[0]
+    if pos_weight is not None:
+        positive = &pos_weight[0]
     a.rows, a.stride = BLAS_ROWS, 0
     if not data.X.sparse:
         a.stride = packed_stride(p, k, sizeof(floating))
@@ -151,8 +152,7 @@ def run(
             pack(&W[0, 0], p, k, a.stride, packed_w)
         else:
             a.stride = p
-    # parts of whole runs of FLUSH rows
-    a.flush = FLUSH if p * k <= MANY_PARTS and n > FLUSH else n
+    a.flush = FLUSH if p * k <= MANY_PARTS and n > FLUSH else n  # parts are whole runs of them
     parts = min(8 if p * k <= MANY_PARTS else 2, (n + FLUSH - 1) // FLUSH)
     size = ((n + parts - 1) // parts + BLAS_ROWS - 1) // BLAS_ROWS * BLAS_ROWS
     n_threads = threads_for(n_threads, (<double>data.X.nnz if a.x.sparse else <double>n * p) * k,
