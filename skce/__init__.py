@@ -9,6 +9,7 @@ from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multilabel_cv import MultiLabelLogisticCV
 from skce._estimators.multinomial import MultinomialLogistic
 from skce._estimators.multinomial_cv import MultinomialLogisticCV
+from skce._estimators.parts import Parts
 from skce._estimators.path import path
 from skce._estimators.penalty import alpha_from_C
 from skce._estimators.persistence import InconsistentVersionWarning
@@ -30,6 +31,7 @@ __all__ = [
     "MultiLabelLogisticCV",
     "MultinomialLogistic",
     "MultinomialLogisticCV",
+    "Parts",
     "PathDisplay",
     "ThresholdDisplay",
     "alpha_from_C",
@@ -46,7 +48,7 @@ __version__ = version("skce")
 
 for public in (
     *(InconsistentVersionWarning, MultiLabelLogistic, MultinomialLogistic),
-    *(MultiLabelLogisticCV, MultinomialLogisticCV, LabelTemperature),
+    *(MultiLabelLogisticCV, MultinomialLogisticCV, LabelTemperature, Parts),
 ):
     public.__module__ = "skce"  # the path that files of models keep
 del public

@@ -29,7 +29,7 @@ ROOMS = {
     "losses": ({"_kernels"}, ARRAYS),
     "optim": (set(), {"numpy"}),
     "_solvers": ({"_kernels", "_engine", "losses", "optim"}, ARRAYS),
-    "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, EVERYTHING),
+    "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, {*EVERYTHING, "pyarrow"}),
     "metrics": ({"losses", "_estimators"}, EVERYTHING),
     "display": ({"losses"}, {*EVERYTHING, "matplotlib"}),
     "inference": ({"_kernels", "_solvers", "_estimators"}, EVERYTHING),

@@ -18,6 +18,7 @@ from skce._engine.data import EpochData
 from skce._estimators.classes import class_numbers
 from skce._estimators.decorators import fits
 from skce._estimators.fitting import OPTIMISERS, FitMixin
+from skce._estimators.parts import Parts, named
 from skce._estimators.penalty import penalty_name
 from skce._estimators.persistence import VersionMixin
 from skce._estimators.predict import dense_rows, map_logits
@@ -331,6 +332,8 @@ class BaseCrossEntropy(
     def _map_logits(self, X, function, softmax=False):
         """Return function(logits) of the rows of X, or of their softmax, as `map_logits` does."""
         check_is_fitted(self)
+        if isinstance(X, Parts):
+            return self._map_parts(X, function, softmax)
         X = check_X(self, X, reset=False)
         if "coef_" not in self.__dict__ and sparse.issparse(X):  # the columns of X will do
             columns = columns_of(X)
@@ -342,6 +345,20 @@ class BaseCrossEntropy(
             coef = W.T if len(columns) else np.zeros((W.shape[1], 1), W.dtype)
             return map_logits(X, coef, self.intercept_, function, softmax)
         return map_logits(X, self.coef_, self.intercept_, function, softmax)
+
+    def _map_parts(self, parts, function, softmax):
+        """Return the same of all parts."""
+        names, known = parts.feature_names, getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and [*names] != [*known]:
+            raise ValueError(f"X must have the columns of fit, {[*known]}, got {[*names]}.")
+        found = []
+        for number in range(len(parts)):
+            X = parts.read_X(number)
+            with named(number), warnings.catch_warnings():
+                if names is not None:  # they are known, though X is an array
+                    warnings.filterwarnings("ignore", "X does not have valid feature names")
+                found.append(self._map_logits(X, function, softmax))
+        return np.concatenate(found)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -105,7 +105,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
         return penalty_name(self.l1_ratio_)
 
     @fits_with_callbacks
-    def fit(self, X, y, sample_weight=None, **params) -> Self:
+    def fit(self, X, y=None, sample_weight=None, **params) -> Self:
         """Fit all penalties, choose one, and fit all rows with it.
 
         Parameters

@@ -12,7 +12,9 @@ from sklearn.utils import check_random_state
 
 from skce._estimators.control import BY_CALLBACK, Control
 from skce._estimators.decorators import fits_with_callbacks
-from skce._estimators.held_out import given_rows, mean_loss, split
+from skce._estimators.held_out import GIVEN, given_rows, mean_loss, split
+from skce._estimators.parts import Parts
+from skce._estimators.parts_fitting import RowsOfParts, read_parts, refuse
 from skce._estimators.predict import dense_rows
 from skce._estimators.validation import check_coefficients, check_weights, check_X, read_y
 from skce._kernels.threads import one_blas_thread
@@ -43,7 +45,7 @@ class FitMixin(CallbackSupportMixin):
     def fit(
         self,
         X,
-        y,
+        y=None,
         sample_weight=None,
         *,
         coef_init=None,
@@ -58,9 +60,9 @@ class FitMixin(CallbackSupportMixin):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features. float32 is kept, anything else becomes float64; C-ordered arrays and CSR
-            are not copied.
+            are not copied. `Parts` hold features and targets in parts.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
-            Targets, as the class's docstring tells.
+            Targets, as the class's docstring tells; None for `Parts`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative row weights: a weight of 2 means the same as the row twice.
         coef_init : array-like of the shape of `coef_`, default=None
@@ -95,9 +97,17 @@ class FitMixin(CallbackSupportMixin):
         context = self._init_callback_context(max_subtasks=None)
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params()
-            X = check_X(self, X, reset=True)
-            data, weights = self._weighted(X, y, sample_weight, **of_labels)
             rng = check_random_state(self.random_state)
+            parts = X if isinstance(X, Parts) else None
+            if parts is None:
+                X = check_X(self, X, reset=True)
+            else:
+                held = dict(zip(GIVEN, held_out, strict=True))
+                refuse(self, {"y": y, "sample_weight": sample_weight, **held, **of_labels})
+                X, y, sample_weight, names = read_parts(self, parts, rng)
+            data, weights = self._weighted(X, y, sample_weight, **of_labels)
+            if parts is not None:
+                data.attributes["label_names_"] = names
             begin = self._start(data, *start)
             data, held = self._hold_out(data, rng, *held_out)
             hooks = self._hooks(data, y, None if sample_weight is None else weights)
@@ -109,7 +119,10 @@ class FitMixin(CallbackSupportMixin):
             if data.notice:
                 warnings.warn(data.notice, UserWarning, stacklevel=5)
             seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
-            self._seen, self._seen_counts = vars(Seen.of_rows(*seen)), data.counts
+            seen = Seen.of_rows(*seen) if parts is None else X.seen(data)
+            self._seen, self._seen_counts = vars(seen), data.counts
+            if parts is not None and parts.feature_names is not None:
+                self.feature_names_in_ = parts.feature_names
             self.__dict__.pop("_stream", None)
         return self
 
@@ -143,7 +156,7 @@ class FitMixin(CallbackSupportMixin):
     def _hooks(self, data, y, weights):
         """Return what callbacks are told of the rows trained on."""
         rows = np.flatnonzero(data.weights)
-        told = {"X": data.X, "y": y}
+        told = {"X": getattr(data.X, "parts", data.X), "y": y}
         if self.early_stopping and len(rows) < len(data.weights):
             told = {"X": lambda: data.X[rows], "y": lambda: read_y(y)[rows]}
             weights = None if weights is None else weights[rows]
@@ -174,7 +187,7 @@ class FitMixin(CallbackSupportMixin):
         proves = self.l1_ratio > 0 or self.certified
         descends, optimises = self.solver not in ("auto", *OPTIMISERS), self.solver in OPTIMISERS
         if self.solver == "auto":
-            optimises = table <= TABLE_BYTES or proves
+            optimises = table <= TABLE_BYTES or proves or isinstance(data.X, RowsOfParts)
             ahead = self.early_stopping and not sparse.issparse(data.X) and not proves
             descends = not optimises or ahead
         if control.held_out is not None:
@@ -197,9 +210,12 @@ class FitMixin(CallbackSupportMixin):
 
     def _optimise(self, data, start, rng, control):
         """Find the optimum."""
-        problem = Problem.of(
-            *(data, self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept, rng)
-        )
+        loss = self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept
+        solver, in_parts = self.solver, isinstance(data.X, RowsOfParts)
+        if in_parts:
+            problem, solver = data.X.problem(data, rng), "lbfgs"
+        else:
+            problem = Problem.of(data, *loss, rng)
         W = np.zeros((data.X.shape[1] + 1, data.k))
         if start is not None:
             W = problem.to_centred(*start)
@@ -210,7 +226,7 @@ class FitMixin(CallbackSupportMixin):
         limits, reason = Limits(self.tol, self.max_iter, self.certified, report), None
         with np.errstate(all="ignore"):  # what overflows is never the best
             try:
-                found = minimize(problem, W, rng, limits, self.solver)
+                found = minimize(problem, W, rng, limits, solver)
                 if not control.curve:
                     report("start", 0, found.objective, lambda: found.W, found.gap)
                 coef, intercept = self._run_of(problem, found)
@@ -221,7 +237,10 @@ class FitMixin(CallbackSupportMixin):
             best, _, weights = control.best
             if reason or (weights and (ended or best < len(control.curve))):  # not the solver's end
                 coef, intercept = weights or (coef, intercept)
-                self.objective_ = self._objective(data, coef, intercept)
+                if in_parts:
+                    self.objective_ = problem.objective(problem.to_centred(coef, intercept))
+                else:
+                    self.objective_ = self._objective(data, coef, intercept)
                 self.dual_gap_, self.gap_estimate_, self.certified_ = np.nan, np.nan, False
         return coef, intercept, passes, reason, ended
 

@@ -31,7 +31,7 @@ class LabelFitMixin(BaseCrossEntropy):
     def fit(
         self,
         X,
-        y,
+        y=None,
         sample_weight=None,
         *,
         entry_weight=None,
@@ -47,9 +47,9 @@ class LabelFitMixin(BaseCrossEntropy):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features. float32 is kept, anything else becomes float64; C-ordered arrays and CSR
-            are not copied.
+            are not copied. `Parts` hold features and targets in parts.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
-            Targets, as the class's docstring tells.
+            Targets, as the class's docstring tells; None for `Parts`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative row weights: a weight of 2 means the same as the row twice.
         entry_weight : array-like of shape (n_samples, n_labels), default=None

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params, _routing_enabled, process_routing
 from sklearn.utils.validation import _num_samples, validate_data
 
+from skce._estimators.parts import Parts
 from skce.losses._checks import check_weight, contiguous, float_array
 from skce.losses._read import HINT, NUMBERS, column_names, read_array, read_targets
 
@@ -47,6 +48,8 @@ __all__ = [
 
 def check_X(estimator, X, reset):
     """Return X as a C-contiguous array or canonical CSR matrix of float32 or float64."""
+    if isinstance(X, Parts):
+        raise ValueError("X must be an array here: fit and predictions alone take Parts.")
     if sparse.issparse(X):
         X = _detached(X)
     elif hasattr(type(X), "collect") or not hasattr(X, "columns"):  # frames are scikit-learn's

@@ -22,9 +22,9 @@ from skce._engine.passes import Pass
 from skce._solvers.columns import PIECE, draw, some_rows
 from skce._solvers.penalised import Penalised
 from skce._solvers.problem import Problem
-from skce._solvers.sums import Drawn, draw_rows, leverages, target_sums
+from skce._solvers.sums import OF_TARGETS, Drawn, draw_rows, leverages, target_sums
 
-__all__ = ["Part", "PartsProblem", "Table"]
+__all__ = ["InTurn", "Part", "PartsProblem", "Rows", "Table"]
 
 SAMPLE_BYTES = 1 << 28  # of rows that are copied from their parts together, but where all are few
 SAME = ("kind", "k", "smoothing", "alpha", "l1_ratio", "fit_intercept", "centre")  # in all parts
@@ -37,7 +37,11 @@ class Rows:
 
     shape: tuple
     dtype: np.dtype
-    nnz: int | None
+    nnz: int | None = None
+
+    def astype(self, dtype, copy=False):
+        """Return the same of another dtype."""
+        return replace(self, dtype=np.dtype(dtype))
 
 
 class Part:
@@ -51,10 +55,13 @@ class Part:
         Returns the `Problem` of its rows, whose weights are shares of the weight of all parts.
     keeps : bool, default=True
         Whether tables are kept, and not made anew each time.
+    targets : Problem, default=None
+        The same whose X is `Rows`, for sums that need no X; None is that of `load`.
     """
 
-    def __init__(self, number, load, keeps=True):
+    def __init__(self, number, load, keeps=True, targets=None):
         self.number, self.load, self.keeps = number, load, keeps
+        self.targets = {} if targets is None else {targets.X.dtype: targets}
         self.tables: dict = {}
         self.leverages: dict = {}
 
@@ -63,13 +70,39 @@ class Part:
 
         What is an argument's own in each part, it gives by `of_part`.
         """
+        if function in OF_TARGETS and self.targets:
+            problem = self._of_targets(view[0])
+        else:
+            problem = self._of_rows(view)
+        self.view = view
+        args = [arg.of_part(self, problem) if hasattr(arg, "of_part") else arg for arg in args]
+        return function(problem, *args)
+
+    def _of_rows(self, view):
         problem, (dtype, power) = self.load(), view
         if dtype is not None and dtype != problem.X.dtype:  # None is float64 for NumPy
             problem = problem.in_double()
-        if power:
-            problem = problem.divided(power)
-        args = [arg.of_part(self, problem) if hasattr(arg, "of_part") else arg for arg in args]
-        return function(problem, *args)
+        return problem.divided(power) if power else problem
+
+    def _of_targets(self, dtype):
+        if dtype not in self.targets:
+            self.targets[dtype] = next(iter(self.targets.values())).in_double()
+        return self.targets[dtype]
+
+    def new_table(self, problem, W):
+        """Return the table at W."""
+        if isinstance(problem.X, Rows):
+            problem = self._of_rows(self.view)
+        table = problem.new_table()
+        problem.full_pass(Pass.LOSS, W, np.empty(W.shape), table)
+        return table
+
+    def kept_table(self, stamp, dtype):
+        """Return the table of a stamp, None where it is not kept."""
+        for known, table in self.tables.values():
+            if known == stamp and table.dtype == dtype:
+                return table
+        return None
 
     def keep_table(self, slot, stamp, table):
         """Keep a table for the one in its slot, or for the oldest."""
@@ -81,26 +114,45 @@ class Part:
         return table
 
 
+class InTurn:
+    """The source of parts that are here, of which each has its turn."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __len__(self):
+        return len(self.parts)
+
+    def each(self, view, function, args):
+        """Yield what each part finds."""
+        return (part.run(view, function, args) for part in self.parts)
+
+
 class Table:
     """The name of a table whose rows stay with the parts, and how to make it where it is lost.
 
-    It is that of the probabilities, or curvatures, at W, changed by functions of `sums`.
+    It is that of the probabilities, or curvatures, at W, changed by functions of `sums`: the first
+    makes another table, the others may change that one. `before` is the stamp without the last.
     """
 
     numbers = count()
 
-    def __init__(self, W=None, changes=()):
-        self.slot, self.stamp = next(Table.numbers), next(Table.numbers)
+    def __init__(self, W=None, changes=(), slot=None, before=None):
+        self.slot = next(Table.numbers) if slot is None else slot
+        self.stamp, self.before = next(Table.numbers), before
         self.W, self.changes = W, changes
 
     def of_part(self, part, problem):
         """Return the table (n, k) of a part."""
-        stamp, table = part.tables.get(self.slot, (None, None))
-        if stamp == self.stamp and table.dtype == problem.X.dtype:
+        changes: tuple = ()
+        table = part.kept_table(self.stamp, problem.X.dtype)
+        if table is not None:
             return table
-        table = problem.new_table()
-        problem.full_pass(Pass.LOSS, self.W, np.empty(self.W.shape), table)
-        for function, *args in self.changes:
+        if self.changes:
+            table, changes = part.kept_table(self.before, problem.X.dtype), self.changes[-1:]
+        if table is None:
+            table, changes = part.new_table(problem, self.W), self.changes
+        for function, *args in changes:
             table = function(problem, table, *args)
         return part.keep_table(self.slot, self.stamp, table)
 
@@ -274,7 +326,8 @@ class PartsProblem(Penalised):
 
     def change(self, function, table, *args):
         """Return the table that a function of `sums` makes of another one."""
-        return Table(table.W, (*table.changes, (function, *args)))
+        slot = table.slot if table.changes else None
+        return Table(table.W, (*table.changes, (function, *args)), slot, table.stamp)
 
     def draw(self, most, rng):
         """Draw about so many rows for second moments, of each part by its share of them."""

@@ -41,6 +41,7 @@ from skce._kernels.threads import in_threads
 from skce._solvers.columns import pieces, summable, weighted_sums
 
 __all__ = [
+    "OF_TARGETS",
     "ConstantCurvature",
     "Curvature",
     "Drawn",
@@ -303,3 +304,9 @@ def intercept_matrix(problem, table):
         proba = table[rows].astype(np.float64)
         H -= proba.T @ (problem.weights[rows, None] * proba)
     return H
+
+
+OF_TARGETS = {  # these need no X
+    *(target_sums, curvature_sums, table_sums, with_classes, with_intercepts),
+    *(intercept_diagonal, intercept_product, intercept_matrix),
+}

@@ -1,0 +1,213 @@
+"""What `fit` does with `Parts`: reads and checks each once, and makes the problem of them."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skce._estimators.parts import named
+from skce._estimators.validation import check_rows, check_X, column_names, read_y
+from skce._solvers.columns import PIECE, centre_of, draw
+from skce._solvers.parts import InTurn, Part, PartsProblem, Rows
+from skce._solvers.problem import Problem
+from skce._solvers.seen import Seen, positives
+from skce.losses._checks import check_weight, contiguous
+from skce.losses._read import NUMBERS
+
+__all__ = ["RowsOfParts", "read_parts", "refuse"]
+
+BLOCK_BYTES = 1 << 26  # of an array that is read, and goes to double, at once
+TABLE_BYTES = 1 << 30  # of probabilities that are kept; those of other rows are made anew
+
+
+def refuse(model, given):
+    """Raise where a fit of Parts has not what is asked for; `given` are other arguments of fit."""
+    passed = [name for name, value in given.items() if value is not None]
+    if passed:
+        raise ValueError(f"{passed[0]} must be None for Parts, which hold X, y and sample_weight.")
+    asked = {
+        "solver": (model.solver in ("auto", "lbfgs"), "'auto' or 'lbfgs'"),
+        "l1_ratio": (model.l1_ratio == 0, "0"),
+        "early_stopping": (not model.early_stopping, "False"),
+        "threshold": (not isinstance(getattr(model, "threshold", None), str), "a number or None"),
+    }
+    for name, (fits, wanted) in asked.items():
+        if not fits:
+            got = getattr(model, name)
+            raise ValueError(f"{name} must be {wanted} for a fit of Parts, got {got!r}.")
+
+
+@dataclass
+class Block:
+    """Rows first..last of all, which are the rows `own` of a part; X if it is at hand."""
+
+    number: int
+    first: int
+    last: int
+    own: slice
+    X: Any = None
+
+
+class RowsOfParts:
+    """What stands for X of `Encoded` data: its shape and dtype, and how to read it."""
+
+    def __init__(self, model, parts):
+        self.model, self.parts = model, parts
+        self.shape, self.dtype, self.is_sparse = (0, 0), None, False
+        self.blocks: list[Block] = []
+        self.sample, self.sampled = None, None  # some rows, and their numbers
+
+    def take(self, X, block):
+        """Count the rows X of a block among these; raise unless they are like those before."""
+        if self.dtype is None:
+            self.dtype, self.is_sparse = X.dtype, sparse.issparse(X)
+        if X.dtype != self.dtype or sparse.issparse(X) != self.is_sparse:
+            wanted, got = (
+                f"{'CSR' if is_sparse else 'dense'} of {dtype}"
+                for is_sparse, dtype in (
+                    (self.is_sparse, self.dtype),
+                    (sparse.issparse(X), X.dtype),
+                )
+            )
+            raise ValueError(f"X must be like that of part 0, {wanted}, got {got}.")
+        self.shape = block.last, X.shape[1]
+        self.blocks.append(block)
+
+    def read(self, block):
+        """Return X of a block."""
+        if block.X is not None:
+            return block.X
+        with named(block.number):
+            X = self.parts.read_X(block.number)
+            X = X if block.own == slice(None) else X[block.own]
+            known = isinstance(X, np.ndarray) or (sparse.issparse(X) and X.has_canonical_format)
+            if known and X.dtype == self.dtype:  # these entries were checked before
+                X = X if sparse.issparse(X) else contiguous(X)
+            else:
+                X = check_X(self.model, X, reset=False)
+            wanted = block.last - block.first, self.shape[1]
+            if X.shape != wanted or X.dtype != self.dtype or sparse.issparse(X) != self.is_sparse:
+                raise ValueError(
+                    f"X must be the same each time it is read, got shape {X.shape} after {wanted}."
+                )
+            return X
+
+    def __getitem__(self, rows):
+        """Return some rows, whose numbers rise."""
+        found = []
+        for block in self.blocks:
+            here = rows[(rows >= block.first) & (rows < block.last)]
+            if len(here):
+                found.append(self.read(block)[here - block.first])
+        return _stacked(found)
+
+    def problem(self, data, rng):
+        """Return the problem of the Encoded data that have these rows."""
+        model, centre = self.model, None
+        if model.fit_intercept and not self.is_sparse:
+            centre = centre_of(self.sample, data.weights[self.sampled], rng)
+        loss = model.label_smoothing, model.alpha, 0.0, model.fit_intercept
+        whole = Problem.of(data, *loss, None, data.weights.sum(), centre)
+        row, found = data.k * self.dtype.itemsize, []
+        for number, block in enumerate(self.blocks):
+            rows = slice(block.first, block.last)
+            shape = block.last - block.first, self.shape[1]
+            targets, weights = whole.targets[rows], whole.weights[rows]
+            small = replace(whole, X=Rows(shape, self.dtype), targets=targets, weights=weights)
+            load: Any = partial(self._problem, block, small)
+            if block.X is not None:
+                load = partial(_itself, load())
+            found.append(Part(number, load, block.last * row <= TABLE_BYTES, small))
+        return PartsProblem.of(InTurn(found))
+
+    def _problem(self, block, small):
+        return replace(small, X=self.read(block))
+
+    def seen(self, data):
+        """Return what `Seen.of_rows` tells, of the sample in place of all rows."""
+        targets, weights = data.targets[self.sampled], data.weights[self.sampled]
+        seen = Seen.of_rows(self.sample, targets, weights, data.k, self.model.fit_intercept)
+        few, weight = max(seen.rows, 1), seen.weight or 1.0
+        seen.rows, seen.weight = int(np.count_nonzero(data.weights)), float(data.weights.sum())
+        seen.positives = positives(data.targets, data.weights, data.k)
+        seen.looked = seen.weight
+        if self.is_sparse:
+            seen.columns[1] *= seen.rows / few
+        else:
+            seen.scatter = seen.scatter * (seen.weight / weight)
+        return seen
+
+
+def _itself(problem):
+    return problem
+
+
+def read_parts(model, parts, rng):
+    """Read all parts once; return `RowsOfParts`, y and weights of all rows, label names."""
+    X, weighted = RowsOfParts(model, parts), False
+    targets, weights, drawn = [], [], []
+    for number in range(len(parts)):
+        given, y, weight = parts.read(number)
+        with named(number):
+            if y is None:
+                raise ValueError("y must be given, got None.")
+            targets.append((read_y(y), column_names(y)))
+            _check_alike(*targets[0], *targets[-1])
+            check_rows(given, targets[-1][0])
+            n = targets[-1][0].shape[0]
+            weighted |= weight is not None
+            weight = np.ones(n) if weight is None else check_weight("sample_weight", weight, n)
+            weights.append(weight)
+            for block in _blocks(X, number, given, n):
+                rows = given if block.own == slice(None) else given[block.own]
+                checked = check_X(model, rows, reset=X.dtype is None)
+                X.take(checked, block)
+                mapped = isinstance(rows, np.memmap) and not np.may_share_memory(rows, checked)
+                if not callable(parts.parts[number]) and not mapped:
+                    block.X = checked
+                some = _some(checked, weight[block.own], len(parts) * n, rng)
+                drawn.append((checked[some], some + block.first))
+    X.sample = _stacked([rows for rows, _ in drawn])
+    X.sampled = np.concatenate([numbers for _, numbers in drawn])
+    y = [y for y, _ in targets]
+    y = sparse.vstack(y, format="csr") if any(map(sparse.issparse, y)) else np.concatenate(y)
+    return X, y, np.concatenate(weights) if weighted else None, targets[0][1]
+
+
+def _blocks(X, number, given, n):
+    """Yield the blocks of a part: of an array that stays, and is large, several."""
+    first, size = X.shape[0], n
+    if isinstance(given, np.ndarray) and given.ndim == 2 and not callable(X.parts.parts[number]):
+        size = max(1, BLOCK_BYTES // max(given.shape[1] * given.itemsize, 1))
+    if size >= n:
+        yield Block(number, first, first + n, slice(None))
+        return
+    for start in range(0, n, size):
+        end = min(start + size, n)
+        yield Block(number, first + start, first + end, slice(start, end))
+
+
+def _some(X, weights, n, rng):
+    """Return the numbers of some rows with a weight, so many that of n they have PIECE entries."""
+    width = X.nnz / X.shape[0] + 1 if sparse.issparse(X) else X.shape[1]
+    return draw(np.flatnonzero(weights), int(np.ceil(PIECE / width * len(weights) / n)), rng)
+
+
+def _check_alike(first, names, y, others):
+    """Raise unless y of a part, and the names of its columns, go with those of the first."""
+    if first.shape[1:] != y.shape[1:]:
+        raise ValueError(
+            f"y must have the form of that of part 0, {first.shape}, got shape {y.shape}."
+        )
+    if (first.dtype.kind in NUMBERS) != (y.dtype.kind in NUMBERS):
+        raise ValueError(f"y must be like that of part 0, {first.dtype}, got {y.dtype}.")
+    if list([] if names is None else names) != list([] if others is None else others):
+        raise ValueError(f"y must have the label columns of part 0, {names}, got {others}.")
+
+
+def _stacked(arrays):
+    if sparse.issparse(arrays[0]):
+        return sparse.csr_array(sparse.vstack(arrays, format="csr"))
+    return np.concatenate(arrays)
