@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from skce import MultiLabelLogistic, MultinomialLogistic
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page for room in ("", "guide/", "internals/") for page in ROOT.glob(f"docs/{room}*.rst")
@@ -28,6 +30,13 @@ def test_tests_that_the_pages_name_exist():
     for file, test in named:
         source = (Path(__file__).parent / file).read_text(encoding="utf-8")
         assert f"def {test}(" in source or not test, f"{file}::{test}"
+
+
+def test_every_parameter_of_the_estimators_has_a_task_on_the_page_of_the_api():
+    page = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    table = page[page.index("What their parameters are for") : page.index("Choosing the penalty")]
+    parameters = {**MultinomialLogistic().get_params(), **MultiLabelLogistic().get_params()}
+    assert sorted(re.findall(r"``(\w+)``", table)) == sorted(parameters)
 
 
 def test_code_of_readme_runs(capsys):

@@ -40,6 +40,9 @@ class WholeHessian(Preconditioner):
 
 
 def is_small(problem):
-    """Tell whether the whole Hessian is cheap."""
+    """Tell whether the whole Hessian is cheap, and does not vanish: not all rows have one class."""
     size = (problem.X.shape[1] + 1) * problem.k
-    return problem.alpha > 0 and not (problem.sigmoid and problem.k > 1) and size <= MOST_WEIGHTS
+    if problem.alpha == 0 or (problem.sigmoid and problem.k > 1) or size > MOST_WEIGHTS:
+        return False
+    shares = problem.target_sums / np.maximum(problem.label_weights, 1e-300)
+    return not (np.isclose(shares, 0) | np.isclose(shares, 1)).all()
