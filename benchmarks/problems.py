@@ -40,7 +40,7 @@ SCALED = "_scaled"
 DENSE = "_dense"
 FIRST = "_first"
 PIXELS = {"mnist": 255}
-COUNTS = {"20news", "clinc150", "goemotions", "hate_votes"}
+COUNTS = {"20news", "citeulike_t", "clinc150", "goemotions", "hate_votes"}
 
 
 @dataclass(frozen=True)

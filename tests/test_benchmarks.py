@@ -41,6 +41,10 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "100"],
     "tasks": ["--quick"],
+    "many_labels": [
+        *("--sets", "synthetic", "bibtex", "--shape", "60", "40", "20"),
+        *("--dtypes", "float32", "--peer-labels", "3"),
+    ],
     "kernels": ["--quick"],
 }
 PARTS = {

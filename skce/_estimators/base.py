@@ -316,11 +316,17 @@ class BaseCrossEntropy(
         """Return the attributes that make a model of coefficients."""
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
+        if coef is not None and not sparse.issparse(coef):
+            coef = np.asarray(coef, data.X.dtype, order=self._order(data))
         return {
-            "coef_": None if coef is None else np.ascontiguousarray(coef, dtype=data.X.dtype),
+            "coef_": coef,
             "intercept_": rounded_intercept(intercept, data.X.dtype),
             **data.attributes,
         }
+
+    def _order(self, data):
+        """Return the layout of `coef_`."""
+        return "C"
 
     def _publish(self, data, coef, intercept):
         """Set the fitted attributes."""

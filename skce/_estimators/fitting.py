@@ -10,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from skce import _kernels
 from skce._estimators.control import BY_CALLBACK, Control
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.held_out import GIVEN, given_rows, mean_loss, split
@@ -30,7 +31,7 @@ __all__ = ["OPTIMISERS", "FitMixin"]
 
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
-TABLE_BYTES = 1 << 30  # of probabilities of all rows, up to which "auto" looks for the optimum
+TABLE = 1 << 28  # probabilities of a softmax, up to which "auto" looks for the optimum
 # Passes, or at least rows, of stochastic gradients ahead where rows are held out: mnist
 # takes 0.70 of a plain fit's time with one pass and 0.81 with two; 2,000 rows of it need three
 AHEAD, ROWS_AHEAD = 1, 20000
@@ -177,17 +178,22 @@ class FitMixin(CallbackSupportMixin):
             raise ValueError(
                 f"warm_start needs coefficients of shape {shape}, got {self.coef_.shape}."
             )
-        return dense_rows(self.coef_), self.intercept_ * bool(self.fit_intercept)
+        coef = self.coef_ if self._is_pruned() else dense_rows(self.coef_)
+        return coef, self.intercept_ * bool(self.fit_intercept)
+
+    def _is_pruned(self):
+        """Tell whether `coef_` is to be CSR."""
+        return False
 
     def _train(self, data, params, start, rng, control):
         """Run the solver; set the attributes of the run and return coef, intercept."""
         for name in OF_EARLY_STOPPING:
             self.__dict__.pop(name, None)
-        table = data.X.shape[0] * data.k * data.X.dtype.itemsize
+        fits = data.kind == _kernels.Loss.SIGMOID or data.X.shape[0] * data.k <= TABLE
         proves = self.l1_ratio > 0 or self.certified
         descends, optimises = self.solver not in ("auto", *OPTIMISERS), self.solver in OPTIMISERS
         if self.solver == "auto":
-            optimises = table <= TABLE_BYTES or proves or isinstance(data.X, RowsOfParts)
+            optimises = fits or proves or isinstance(data.X, RowsOfParts)
             ahead = self.early_stopping and not sparse.issparse(data.X) and not proves
             descends = not optimises or ahead
         if control.held_out is not None:
@@ -238,19 +244,28 @@ class FitMixin(CallbackSupportMixin):
             if reason or (weights and (ended or best < len(control.curve))):  # not the solver's end
                 coef, intercept = weights or (coef, intercept)
                 if in_parts:
-                    self.objective_ = problem.objective(problem.to_centred(coef, intercept))
+                    objective = problem.objective(problem.to_centred(coef, intercept))
                 else:
-                    self.objective_ = self._objective(data, coef, intercept)
-                self.dual_gap_, self.gap_estimate_, self.certified_ = np.nan, np.nan, False
+                    objective = self._objective(data, coef, intercept)
+                self._tell_nothing_of(objective)
         return coef, intercept, passes, reason, ended
 
     def _run_of(self, problem, found):
         """Set the attributes of the run that found the optimum; return coef and intercept."""
+        self._tell_of(problem, found)
+        return problem.from_centred(found.W)
+
+    def _tell_of(self, problem, found):
+        """Set the attributes of the run that found the optimum."""
         self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
         self._ended(None, found.ended, found.curve, found.passes)
-        return problem.from_centred(found.W)
+
+    def _tell_nothing_of(self, objective):
+        """Set these attributes where nothing is known of the gap."""
+        self.objective_, self.certified_ = objective, False
+        self.dual_gap_ = self.gap_estimate_ = np.nan
 
     def _ended(self, reason, problem, curve, passes):
         """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
@@ -306,6 +321,6 @@ class FitMixin(CallbackSupportMixin):
                 coef[:], intercept[:] = 0, 0
                 objective = at_zero
                 ended = "the loss did not fall below that of zero coefficients"
-        self.objective_, self.certified_, self._reduction = objective, False, stream.reduction
-        self.dual_gap_ = self.gap_estimate_ = np.nan
+        self._tell_nothing_of(objective)
+        self._reduction = stream.reduction
         return coef, intercept, control.passes, reason, ended

@@ -6,11 +6,17 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 
+from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits, fits_with_callbacks
+from skce._estimators.fitting import OPTIMISERS
+from skce._estimators.parts_fitting import RowsOfParts
 from skce._estimators.predict import map_logits
 from skce._estimators.thresholds import expected_f1, labelled_sample, thresholds_of_folds
 from skce._estimators.validation import read_y
+from skce._solvers import groups
+from skce._solvers.problem import Problem
+from skce._solvers.result import Limits, Stopped
 from skce.losses._checks import check_entry_weight
 
 __all__ = ["LabelFitMixin"]
@@ -22,6 +28,7 @@ class LabelFitMixin(BaseCrossEntropy):
     loss: str
     threshold: Any
     top_k: Any
+    prune: Any
     mean_labels_: float
     share_threshold_: float
     predict_proba: Any
@@ -119,9 +126,36 @@ class LabelFitMixin(BaseCrossEntropy):
         """
         return self._partial_fit(X, y, classes, sample_weight, entry_weight=entry_weight)
 
+    def _optimise(self, data, start, rng, control):
+        """Find the optimum, of labels that are too many at once group after group."""
+        several = self._is_pruned() or groups.too_large(data)
+        together = control.held_out is not None or isinstance(data.X, RowsOfParts)
+        if data.kind != _kernels.Loss.SIGMOID or together or not several:
+            return super()._optimise(data, start, rng, control)
+        penalty = self.alpha, self.l1_ratio, self.fit_intercept
+        problem = Problem.of(data, self.label_smoothing, *penalty, rng)
+        limits = Limits(self.tol, self.max_iter, self.certified, control)
+        try:
+            weights, found = groups.minimize(problem, start, rng, limits, self.solver, self.prune)
+        except Stopped as stopped:
+            reason, weights = stopped.args
+            self._tell_nothing_of(control.curve[-1])
+            return *weights, control.passes, reason, None
+        self._tell_of(problem, found)
+        return *weights, found.passes, None, found.ended
+
+    def _order(self, data):
+        """Return the layout of `coef_`: of many labels that of predictions, which copy no other."""
+        return "F" if groups.too_large(data) and sparse.issparse(data.X) else "C"
+
+    def _is_pruned(self):
+        return getattr(self, "prune", None) is not None
+
     def _finish(self, X, y, weights, entry_weight=None, **of_labels):
         """Learn what is learnt after the coefficients: thresholds."""
         self.__dict__.pop("threshold_", None)
+        if self._is_pruned():
+            self.sparsify()
         self._learn_shares(X, y, weights)
         if isinstance(self.threshold, str):
             y = sparse.csr_array(read_y(y))
@@ -161,7 +195,20 @@ class LabelFitMixin(BaseCrossEntropy):
         if streaming and isinstance(self.threshold, str):
             raise ValueError('threshold must not be "f1" in partial_fit: it takes a fit to learn.')
         self._check_threshold()
+        if self._is_pruned():
+            self._check_prune(streaming)
         return params
+
+    def _check_prune(self, streaming):
+        if streaming:
+            raise ValueError("prune must be None in partial_fit, which holds all coefficients.")
+        takes = self.loss == "bce" and self.solver in ("auto", *OPTIMISERS)
+        if self.early_stopping or not takes:
+            raise ValueError(
+                'prune must be None but for loss="bce" without early_stopping and the solvers '
+                f"'auto', 'sdca' and 'lbfgs', got {self.prune} with loss={self.loss!r}, "
+                f"early_stopping={self.early_stopping} and solver={self.solver!r}."
+            )
 
     def _check_threshold(self):
         if self.threshold is not None and self.top_k is not None:

@@ -73,6 +73,17 @@ class LabelPredictionsMixin(TargetsMixin):
             )
         return self.threshold_.astype(dtype, copy=False)
 
+    def _on(self, X):
+        """Return the labels as CSR (n, K), of which no more than a block of rows is dense."""
+        blocks = []
+
+        def add(logits):
+            blocks.append(sparse.csr_array(self._labels(logits)))
+            return logits[:, :0]
+
+        self._map_logits(X, add)
+        return sparse.vstack(blocks, format="csr")
+
     def _top_labels(self, X, k):
         """Return an indicator (n, K) of the k best labels that are observed, in dtype bool."""
         known = np.flatnonzero(self._observed)
@@ -132,7 +143,7 @@ class LabelPredictionsMixin(TargetsMixin):
             return self.classes_[self._map_logits(X, self._labels)]
         dtype, container = self._form
         if self.top_k is None:
-            labels = self._map_logits(X, self._labels)
+            labels = self._map_logits(X, self._labels) if container is None else self._on(X)
             labels = labels if container is None else getattr(sparse, container)(labels)
         else:
             self._validate_params()  # it may have been set after fit

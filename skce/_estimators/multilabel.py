@@ -47,6 +47,11 @@ class MultiLabelLogistic(
         `predict` gives the `top_k` best labels of each row, fewer only where no more were observed,
         in place of those above a threshold, which then must be None. None where y has one
         dimension.
+    prune : float, default=None
+        For "bce" with very many labels: labels are fitted group after group, in which coefficients
+        of at most this size become 0; `coef_` is CSR, as after `sparsify`, and never held dense. 0
+        drops the zeros of an L1 penalty alone. `objective_` and `dual_gap_` are those of the
+        coefficients that are left. For "auto", "sdca" and "lbfgs", without `early_stopping`.
     alpha : float, default=1e-4
         Weight of the penalty.
     l1_ratio : float, default=0.0
@@ -61,8 +66,8 @@ class MultiLabelLogistic(
         "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, with Newton's step near the
         end) need no learning rate and tell how near the optimum is; the last three are stochastic
         gradient descent. "auto" is "sdca" for an L1 penalty and, where the data suggest it, for
-        more than 256 columns; "sgd" where the probabilities of all rows would take more than 1 GiB
-        (no L1, not `certified`); else "lbfgs".
+        more than 256 columns; "sgd" for more than 2²⁸ shares of training rows and labels
+        (``loss="softmax"``, no L1, not `certified`); else "lbfgs".
     learning_rate : "auto", float or callable, default="auto"
         Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither
         tuning nor scaled features: steps come from the rows seen, their number and the scale of
@@ -121,7 +126,7 @@ class MultiLabelLogistic(
     classes_ : ndarray of shape (n_labels,)
         Numbers of the labels; the labels where y has one dimension.
     coef_ : ndarray of shape (n_labels, n_features)
-        Weights.
+        Weights; a CSR matrix with `prune`.
     intercept_ : ndarray of shape (n_labels,)
         Intercepts.
     threshold_ : ndarray of shape (n_labels,)
@@ -144,8 +149,9 @@ class MultiLabelLogistic(
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
-        averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
-        of its rows, each before it was learnt, without the penalty.
+        averaged over the pass for "sgd", "adagrad" and "adam". Of labels in groups (see Notes)
+        after each group, the coefficients of later ones being 0. `partial_fit` appends the mean
+        loss of its rows, each before it was learnt, without the penalty.
     converged_ : bool
         Whether the fit ended by `tol` or `early_stopping`; False after `partial_fit`.
     stop_reason_ : str
@@ -193,6 +199,13 @@ class MultiLabelLogistic(
 
     Labels (n,) are read one-vs-rest: `predict` gives the best label, `predict_proba` rows are
     divided by their sum, two labels are one sigmoid.
+
+    With `prune`, and for "bce" where (n_samples + n_features) · n_labels is above 2²⁷, labels are
+    fitted in groups of at most 127, one after another on each thread, whose bits do not depend on
+    the number of threads: beside `coef_` a thread holds no more than some arrays of the size of
+    (n_samples + n_features) · 127. `tol` and `max_iter` hold for each group, of which `objective_`,
+    `dual_gap_` and `gap_estimate_` are sums and `n_iter_` the mean; callbacks and verbose lines are
+    told after each. `early_stopping` needs all labels after each pass, and the memory for it.
 
     "sdca" is after [1]_ and [2]_, "lbfgs" after [3]_ and [4]_; the duality gap is a sum of
     Fenchel-Young losses [5]_. The estimate is Newton's decrement ½ g'H⁻¹g ([6]_, section 9.5), H⁻¹
@@ -246,6 +259,7 @@ class MultiLabelLogistic(
             None,
         ],
         "top_k": [Interval(Integral, 1, None, closed="left"), None],
+        "prune": [Interval(Real, 0, None, closed="left"), None],
     }
 
     @without_C
@@ -256,6 +270,7 @@ class MultiLabelLogistic(
         pos_weight: Any = None,
         threshold: Any = None,
         top_k: int | None = None,
+        prune: float | None = None,
         alpha: float = 1e-4,
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
@@ -280,6 +295,7 @@ class MultiLabelLogistic(
         self.pos_weight = pos_weight
         self.threshold = threshold
         self.top_k = top_k
+        self.prune = prune
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept

@@ -54,7 +54,7 @@ class MultinomialLogistic(BaseCrossEntropy):
         "sdca" (dual coordinate ascent, alpha > 0) and "lbfgs" (L-BFGS, with Newton's step near the
         end) need no learning rate and tell how near the optimum is; the last three are stochastic
         gradient descent. "auto" is "sdca" for an L1 penalty and, where the data suggest it, for
-        more than 256 columns; "sgd" where the probabilities of all rows would take more than 1 GiB
+        more than 256 columns; "sgd" for more than 2²⁸ probabilities of training rows and classes
         (no L1, not `certified`); else "lbfgs".
     learning_rate : "auto", float or callable, default="auto"
         Of "sgd", "adagrad", "adam" and `partial_fit`, as are the next three. "auto" needs neither

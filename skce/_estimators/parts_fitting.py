@@ -31,6 +31,7 @@ def refuse(model, given):
         "solver": (model.solver in ("auto", "lbfgs"), "'auto' or 'lbfgs'"),
         "l1_ratio": (model.l1_ratio == 0, "0"),
         "early_stopping": (not model.early_stopping, "False"),
+        "prune": (getattr(model, "prune", None) is None, "None"),
         "threshold": (not isinstance(getattr(model, "threshold", None), str), "a number or None"),
     }
     for name, (fits, wanted) in asked.items():

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 from scipy import sparse
 
+from skce import losses
 from skce._engine import products
 from skce._engine.data import Matrix
 from skce._kernels.threads import check_threads, one_blas_thread
@@ -23,19 +24,26 @@ def map_logits(X, coef, intercept, function, softmax):
     k = coef.shape[0]
     single = X.dtype == coef.dtype == np.asarray(intercept).dtype == np.float32
     dtype = np.dtype(np.float32 if single else np.float64)
-    is_sparse = sparse.issparse(X)
-    coef = dense_rows(coef)
-    coef = np.ascontiguousarray(coef.T if is_sparse else coef, dtype)
+    is_sparse, pruned = sparse.issparse(X), sparse.issparse(coef) and k * p > BLOCK
+    if pruned:
+        coef = sparse.csr_array(coef.T if is_sparse else coef, dtype=dtype)
+    else:
+        coef = dense_rows(coef)
+        coef = np.ascontiguousarray(coef.T if is_sparse else coef, dtype)
     intercept = np.full(k, intercept, dtype)
     entries = X.nnz / n if is_sparse else p  # of a row that has to be converted
     size = max(1, int(BLOCK // max(k, entries if X.dtype != dtype else 0)))
     work, out, threads = np.empty((min(n, size), k), dtype), None, check_threads(None)
     for first in range(0, n, size):
         rows = X if size >= n else X[first : first + size]
-        rows = Matrix(rows.astype(dtype, copy=False))
+        rows = rows.astype(dtype, copy=False)
         logits = work[: rows.shape[0]]
-        with one_blas_thread() if products.uses_blas(rows, k) else nullcontext():
-            products.decision(rows, coef, intercept, logits, softmax and k > 1, threads)
+        if pruned:
+            _decision(rows, coef, intercept, logits, softmax and k > 1)
+        else:
+            rows = Matrix(rows)
+            with one_blas_thread() if products.uses_blas(rows, k) else nullcontext():
+                products.decision(rows, coef, intercept, logits, softmax and k > 1, threads)
         result = function(logits)
         if size >= n:
             return result
@@ -46,6 +54,17 @@ def map_logits(X, coef, intercept, function, softmax):
         if result is logits:
             work = out[first + size :][:size]  # no copy from here on
     return out
+
+
+def _decision(X, coef, intercept, logits, shared):
+    """Fill logits (n, k), or their softmax, by CSR coefficients: (p, k) for CSR, (k, p) else."""
+    if sparse.issparse(X):
+        (sparse.csr_array(X) @ coef).toarray(out=logits)
+    else:
+        logits[:] = (coef @ X.T).T
+    logits += intercept
+    if shared:
+        losses.softmax(logits, out=logits)
 
 
 def dense_rows(coef):

@@ -9,11 +9,14 @@ cdef extern from *:
     #ifdef _OPENMP
     #include <omp.h>
     #define skce_threads omp_get_max_threads
+    #define skce_allow_threads omp_set_num_threads
     #else
     static int skce_threads(void) { return 0; }
+    static void skce_allow_threads(int n) { (void)n; }
     #endif
     """
     int skce_threads()
+    void skce_allow_threads(int n)
 
 LEVELS = ("baseline", "avx2", "avx512")
 
@@ -36,6 +39,11 @@ level = LEVELS[level_number]
 def max_threads():
     """Return the number of threads OpenMP allows, 0 in a build without it."""
     return skce_threads()
+
+
+def allow_threads(int n):
+    """Let OpenMP take at most n threads where the calling thread asks it."""
+    skce_allow_threads(n)
 
 
 cdef int threads_for(int n_threads, double work, double enough, Py_ssize_t blocks) noexcept:

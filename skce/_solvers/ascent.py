@@ -118,8 +118,10 @@ class SDCA:
         """Take the probabilities at W for the table, and then what W belongs to it."""
         problem, near = self.problem, self.prox_weight * self.metric[:, None]
         coef, intercept = problem.from_centred(self.W)
+        constant = not coef.any()
         for rows in pieces(len(self.table), problem.k):
-            logits = problem.X[rows] @ coef.T + intercept
+            products = np.zeros(self.table[rows].shape) if constant else problem.X[rows] @ coef.T
+            logits = products + intercept
             if self.entry_weights is not None:
                 logits[self.entry_weights[rows] == 0] = -np.inf if not problem.sigmoid else 0
             proba = sigmoid(logits) if problem.sigmoid else softmax(logits)

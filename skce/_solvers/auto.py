@@ -116,7 +116,7 @@ def find_optimum(problem, start, rng, limits, solver, near=None):
     """Minimise a Problem in the dtype of X; parameters and result are those of `minimize`."""
     if not problem.total_weight:  # no row has a target
         return Result(np.zeros_like(start), 0.0, 0.0, 0.0, [0.0])
-    if start.any():
+    if start[:-1].any():
         value, _ = Objective(problem).value_and_gradient(start, remember=False)
         start = start if problem.beats_zero(value) else np.zeros_like(start)
     found = Result(start, ended=sdca.GAVE_UP)

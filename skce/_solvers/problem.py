@@ -288,13 +288,14 @@ class Problem(Penalised):
             self, X=self.X[rows], targets=self.targets[rows], weights=weights, entry_weight=w
         )
 
-    def labels(self, group):
-        """The problem of some labels of a sigmoid."""
+    def labels(self, group, columns=None):
+        """The problem of some labels of a sigmoid; their columns of the targets may be given."""
         pos_weight = None if self.pos_weight is None else self.pos_weight[group]
-        targets = sparse.csr_array(self.targets[:, group])
+        targets = sparse.csr_array(self.targets[:, group] if columns is None else columns)
         targets.sort_indices()
         w = None if self.entry_weight is None else self.entry_weight[:, group]
-        return replace(self, targets=targets, k=len(group), pos_weight=pos_weight, entry_weight=w)
+        k = targets.shape[1]
+        return replace(self, targets=targets, k=k, pos_weight=pos_weight, entry_weight=w)
 
     def full_pass(self, kind, W, out, table=None, scale=None, shift=None):
         """`passes.run` at W (p + 1, k) of any dtype."""

@@ -90,12 +90,12 @@ class CoefficientDisplay:
             If a class is unknown, or numbers of classes, features or axes do not fit.
         """
         model = fitted_model(estimator, "coef_")
-        coef = model.coef_.toarray() if sparse.issparse(model.coef_) else np.asarray(model.coef_)
+        coef = sparse.csr_array(model.coef_) if sparse.issparse(model.coef_) else model.coef_
         names = class_names_of(model) if class_names is None else np.asarray(class_names)
-        if len(coef) == 1 and len(names) == 2:  # one logit of two classes
+        if coef.shape[0] == 1 and len(names) == 2:  # one logit of two classes
             names = names[1:]
-        if len(names) != len(coef):
-            raise ValueError(f"class_names must have length {len(coef)}, got {len(names)}.")
+        if len(names) != coef.shape[0]:
+            raise ValueError(f"class_names must have length {coef.shape[0]}, got {len(names)}.")
         if feature_names is None:
             feature_names = _feature_names(estimator, model)
         if len(feature_names) != coef.shape[1]:
@@ -109,8 +109,9 @@ class CoefficientDisplay:
                 raise ValueError(f"classes must be among {known}, got {unknown}.")
             chosen = [known.index(name) for name in classes]
             coef, names = coef[chosen], names[chosen]
-        if not 1 <= len(coef) <= MOST_CLASSES:
-            raise ValueError(f"classes must name 1 to {MOST_CLASSES} classes, got {len(coef)}.")
+        if not 1 <= len(names) <= MOST_CLASSES:
+            raise ValueError(f"classes must name 1 to {MOST_CLASSES} classes, got {len(names)}.")
+        coef = coef.toarray() if sparse.issparse(coef) else np.asarray(coef)
         return cls(
             coef=coef, class_names=names, feature_names=feature_names, n_features=n_features
         ).plot(ax)
