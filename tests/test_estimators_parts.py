@@ -334,6 +334,7 @@ def test_errors_name_the_part_and_leave_the_model_as_it_was(part, error, message
         ({"l1_ratio": 0.5}, "l1_ratio"),
         ({"early_stopping": True}, "early_stopping"),
         ({"threshold": "f1"}, "threshold"),
+        ({"prune": 0.1}, "prune"),
     ],
 )
 def test_what_parts_do_not_offer_is_refused(params, name):
