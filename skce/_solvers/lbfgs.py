@@ -72,7 +72,7 @@ class LBFGS:
         self.exact, self.by_newton = preconditioner is None, False
         self.known = remember or self.exact  # whether the objective has the curvature at W
         found = objective.value_and_gradient(W, self.known)
-        self.objective, self.pairs = objective, Pairs(W.size)
+        self.objective, self.pairs, self.g = objective, Pairs(W.size), np.zeros(W.size)
         self.preconditioner = WholeHessian(objective) if self.exact else preconditioner
         self._arrive(W, *found)
 
