@@ -34,8 +34,8 @@ FIGURE = re.compile(
     re.IGNORECASE,
 )
 BLOCK = re.compile(  # directives whose content is no text, formulas, footnotes and comments
-    r"^( *)\.\. (?:code-block|plot|math|raw|index|include|image|figure|csv-table|toctree"
-    r"|autosummary|currentmodule|\[|_)[^\n]*\n(?:(?:\1 +[^\n]*)?\n)*",
+    r"^( *)\.\. (?:code-block|plot|math|raw|index|include|image|figure|(?:turned-)?csv-table"
+    r"|toctree|autosummary|currentmodule|\[|_)[^\n]*\n(?:(?:\1 +[^\n]*)?\n)*",
     re.MULTILINE,
 )
 

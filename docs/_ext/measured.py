@@ -1,15 +1,18 @@
-"""Numbers in running text, read from the CSV that a benchmark wrote.
+"""Numbers in running text, read from the CSV of a benchmark, and tables turned on their side.
 
 In a page, the role csv with the text "tasks/tasks.csv; text, CSR; times" is the cell in the column
 "times" of the row whose first cell is "text, CSR"; more cells between name a row by its first few.
+The directive turned-csv-table is csv-table with a column for each row, for rows too long for a
+page.
 """
 
 import csv
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.directives.patches import CSVTable
 
-__all__ = ["cell", "setup"]
+__all__ = ["TurnedCSVTable", "cell", "setup"]
 
 
 def cell(docs, place):
@@ -31,7 +34,18 @@ def measured(name, rawtext, text, lineno, inliner, options=None, content=None):
         return [inliner.problematic(rawtext, rawtext, message)], [message]
 
 
+class TurnedCSVTable(CSVTable):
+    """A table whose columns are the rows of a CSV."""
+
+    def parse_csv_data_into_rows(self, *args):
+        """Return the columns, and how many cells they have."""
+        self.options["class"] = ["turned"]
+        rows, _ = super().parse_csv_data_into_rows(*args)
+        return [list(column) for column in zip(*rows, strict=True)], len(rows)
+
+
 def setup(app):
-    """Register the role."""
+    """Register both."""
+    app.add_directive("turned-csv-table", TurnedCSVTable)
     app.add_role("csv", measured)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
