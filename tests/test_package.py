@@ -33,6 +33,10 @@ ROOMS = {
     "metrics": ({"losses", "_estimators"}, EVERYTHING),
     "display": ({"losses"}, {*EVERYTHING, "matplotlib"}),
     "inference": ({"_kernels", "_solvers", "_estimators"}, EVERYTHING),
+    "dask": (
+        {"_kernels", "_solvers", "_estimators", "losses"},
+        {*EVERYTHING, "dask", "distributed"},
+    ),
     "onnx": ({"_estimators"}, {*EVERYTHING, "skl2onnx"}),
     "__init__": (
         {"_kernels", "losses", "optim", "_estimators", "metrics", "display", "inference"},
@@ -161,7 +165,7 @@ thread.join()
 
 
 def test_import_needs_no_optional_package():
-    optional = "matplotlib", "pandas", "polars", "torch", "skl2onnx", "skops", "pytest", "mpmath"
+    optional = "matplotlib", "pandas", "polars", "torch", "skl2onnx", "skops", "dask", "mpmath"
     code = f"""
 import sys
 import scipy.optimize, scipy.sparse, sklearn.base, sklearn.metrics  # these load what they find

@@ -15,7 +15,7 @@ from skce._estimators.control import BY_CALLBACK, Control
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.held_out import GIVEN, given_rows, mean_loss, split
 from skce._estimators.parts import Parts
-from skce._estimators.parts_fitting import RowsOfParts, read_parts, refuse
+from skce._estimators.parts_fitting import read_parts, refuse
 from skce._estimators.predict import dense_rows
 from skce._estimators.validation import check_coefficients, check_weights, check_X, read_y
 from skce._kernels.threads import one_blas_thread
@@ -193,7 +193,7 @@ class FitMixin(CallbackSupportMixin):
         proves = self.l1_ratio > 0 or self.certified
         descends, optimises = self.solver not in ("auto", *OPTIMISERS), self.solver in OPTIMISERS
         if self.solver == "auto":
-            optimises = fits or proves or isinstance(data.X, RowsOfParts)
+            optimises = fits or proves or hasattr(data.X, "problem")
             ahead = self.early_stopping and not sparse.issparse(data.X) and not proves
             descends = not optimises or ahead
         if control.held_out is not None:
@@ -217,7 +217,7 @@ class FitMixin(CallbackSupportMixin):
     def _optimise(self, data, start, rng, control):
         """Find the optimum."""
         loss = self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept
-        solver, in_parts = self.solver, isinstance(data.X, RowsOfParts)
+        solver, in_parts = self.solver, hasattr(data.X, "problem")
         if in_parts:
             problem, solver = data.X.problem(data, rng), "lbfgs"
         else:

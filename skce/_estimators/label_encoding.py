@@ -8,7 +8,12 @@ from scipy import sparse
 from skce import _kernels
 from skce._estimators.classes import encode_labels, same_classes
 from skce._estimators.encoded import Encoded
-from skce._estimators.targets import TargetsMixin, balanced_pos_weight, constant_labels
+from skce._estimators.targets import (
+    TargetsMixin,
+    balanced_pos_weight,
+    constant_labels,
+    label_values,
+)
 from skce._estimators.validation import (
     check_rows,
     is_label_column,
@@ -19,7 +24,7 @@ from skce._estimators.validation import (
 )
 from skce.losses._checks import check_entry_weight, float_array
 
-__all__ = ["LabelEncodingMixin"]
+__all__ = ["LabelEncodingMixin", "form_of"]
 
 
 class LabelEncodingMixin(TargetsMixin):
@@ -59,23 +64,13 @@ class LabelEncodingMixin(TargetsMixin):
             classes = np.arange(k)
             if known is not None and not same_classes(known, classes):
                 raise ValueError(f"y must have a column for each label {known}, got {k}.")
-            values = y.data if sparse.issparse(y) else y
-            whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
-            form = (str(values.dtype) if whole else "int64", container)
+            form = form_of(y, container)
         if known is not None and hasattr(self, "_form") and (self._form is None) != (form is None):
             raise ValueError("y must have the form of the first call, labels or an indicator.")
         kind = _kernels.Loss.MULTILABEL_SOFTMAX if self._shared(k, form) else _kernels.Loss.SIGMOID
         counts = label_counts(targets, weights, seen, entry_weight)
-        mean_labels = float(counts[2] / (counts[3] or 1.0))
-        attributes = {
-            "classes_": classes,
-            "label_names_": names,
-            "mean_labels_": mean_labels,
-            "_observed": counts[4 : 4 + k] > 0,
-            "_form": form,
-        }
-        if self.loss == "softmax":
-            attributes["share_threshold_"] = 0.5 / mean_labels if mean_labels else 1.0
+        attributes = {"classes_": classes, "label_names_": names, "_form": form}
+        attributes |= self._told_by(counts, k)
         if self.pos_weight is not None and self.loss == "softmax":
             raise ValueError('pos_weight must be None for loss="softmax".')
         if isinstance(self.pos_weight, str):
@@ -86,11 +81,20 @@ class LabelEncodingMixin(TargetsMixin):
         notice = None
         if form is not None:
             names = classes if names is None else names
-            notice = constant_labels(targets, weights, counts[4 : 4 + k], names, self.loss)
+            values = label_values(targets, weights)
+            notice = constant_labels(values, counts[4 : 4 + k], names, self.loss)
         return Encoded(
             *(X, kind, targets, k, weights, counts, attributes, pos_weight, notice),
             entry_weight=entry_weight,
         )
+
+    def _told_by(self, counts, k):
+        """Return the attributes that the counts of all rows tell."""
+        mean_labels = float(counts[2] / (counts[3] or 1.0))
+        told = {"mean_labels_": mean_labels, "_observed": counts[4 : 4 + k] > 0}
+        if self.loss == "softmax":
+            told["share_threshold_"] = 0.5 / mean_labels if mean_labels else 1.0
+        return told
 
     def _grown_counts(self, counts, places, k):
         rows, positives, entries = counts[4:].reshape(3, -1)
@@ -122,6 +126,13 @@ class LabelEncodingMixin(TargetsMixin):
         if name == "pos_weight" and (value < 0).any():
             raise ValueError(f"pos_weight must not be negative, got {value.min()}.")
         return np.array(np.broadcast_to(value, (k,)))
+
+
+def form_of(y, container):
+    """Return the dtype and the container of predictions, of an indicator y: "int64" for shares."""
+    values = y.data if sparse.issparse(y) else y
+    whole = values.dtype.kind != "f" or (values == np.floor(values)).all()
+    return (str(values.dtype) if whole else "int64", container)
 
 
 def without_entries(targets, entry_weight):

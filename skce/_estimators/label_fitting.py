@@ -178,10 +178,17 @@ class LabelFitMixin(BaseCrossEntropy):
     def _learn_share_threshold(self, X, y, weights):
         rows = labelled_sample(y, weights)
         if len(rows):
-            shares = map_logits(X[rows], self.coef_, self.intercept_, self._proba, False)
-            proba = np.minimum(shares * self.mean_labels_, 1)
-            best = expected_f1(proba, weights[rows]) / 2 / self.mean_labels_
-            self.share_threshold_ = max(best, min(self.share_threshold_, 1 / y.shape[1]))
+            self._learn_from_proba(self._labelled_proba(X[rows]), weights[rows])
+
+    def _labelled_proba(self, X):
+        """Return the probabilities (n, K) of labels that shares stand for in rows that have any."""
+        shares = map_logits(X, self.coef_, self.intercept_, self._proba, False)
+        return np.minimum(shares * self.mean_labels_, 1)
+
+    def _learn_from_proba(self, proba, weights):
+        """Learn the threshold of shares of such probabilities."""
+        best = expected_f1(proba, weights) / 2 / self.mean_labels_
+        self.share_threshold_ = max(best, min(self.share_threshold_, 1 / proba.shape[1]))
 
     def _fitted(self, data, coef, intercept):
         fitted = super()._fitted(data, coef, intercept)

@@ -22,7 +22,7 @@ BLOCK_BYTES = 1 << 26  # of an array that is read, and goes to double, at once
 TABLE_BYTES = 1 << 30  # of probabilities that are kept; those of other rows are made anew
 
 
-def refuse(model, given):
+def refuse(model, given, kind="Parts"):
     """Raise where a fit of Parts has not what is asked for; `given` are other arguments of fit."""
     passed = [name for name, value in given.items() if value is not None]
     if passed:
@@ -37,7 +37,7 @@ def refuse(model, given):
     for name, (fits, wanted) in asked.items():
         if not fits:
             got = getattr(model, name)
-            raise ValueError(f"{name} must be {wanted} for a fit of Parts, got {got!r}.")
+            raise ValueError(f"{name} must be {wanted} for a fit of {kind}, got {got!r}.")
 
 
 @dataclass

@@ -21,7 +21,7 @@ from skce._estimators.validation import (
     read_y,
 )
 
-__all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels"]
+__all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels", "label_values"]
 
 MOST_NAMED = 5  # labels in a warning
 
@@ -115,15 +115,20 @@ def balanced_pos_weight(counts, dtype):
     return ratio
 
 
-def constant_labels(targets, weights, observed, names, loss):
-    """Return a sentence that names the labels of one value in CSR targets (n, K), None for none.
-
-    observed counts their observed rows with a weight.
-    """
+def label_values(targets, weights):
+    """Return how many rows with a weight have CSR targets (n, K) on, and at 1: (2, K)."""
     n, k = targets.shape
     live = (weights > 0)[np.repeat(np.arange(n), np.diff(targets.indptr))]
-    on = np.bincount(targets.indices, live & (targets.data > 0), k)
-    full = np.bincount(targets.indices, live & (targets.data == 1), k)
+    on, full = targets.data > 0, targets.data == 1
+    return np.array([np.bincount(targets.indices, live & each, k) for each in (on, full)])
+
+
+def constant_labels(values, observed, names, loss):
+    """Return a sentence that names the labels of one value in all rows, None for none.
+
+    `values` are their `label_values`; observed counts their observed rows with a weight.
+    """
+    on, full = values
     kinds = {
         "never on": (on == 0) & (observed > 0),
         "always on": (full == observed) & (observed > 0) & (loss == "bce"),

@@ -12,7 +12,14 @@ from sklearn.utils import check_random_state
 from skce.losses._checks import check_proba, check_targets, some_row_weight
 from skce.losses._read import read_targets
 
-__all__ = ["best_thresholds", "expected_f1", "labelled_sample", "thresholds_of_folds"]
+__all__ = [
+    "best_thresholds",
+    "expected_f1",
+    "labelled",
+    "labelled_sample",
+    "sample_step",
+    "thresholds_of_folds",
+]
 
 SAMPLE = 1 << 20  # probabilities that tell of the F1 to expect
 LEAST_ROWS = 64  # of them, however many labels
@@ -115,12 +122,21 @@ def thresholds_of_folds(model, X, y, weights, entry_weight=None):
     return _best_thresholds(y, held_out, np.broadcast_to(weights, y.shape))
 
 
-def labelled_sample(y, weights):
-    """Return rows, spread evenly, of those of CSR y (n, K) that have a weight and a label."""
+def labelled(y, weights):
+    """Return the rows of CSR y (n, K) that have a weight and a label."""
     has_label = np.diff(np.append(0, np.cumsum(y.data > 0))[y.indptr]) > 0
-    rows = np.flatnonzero(has_label & (weights > 0))
-    most = max(SAMPLE // y.shape[1], LEAST_ROWS)
-    return rows[:: -(-len(rows) // most) or 1]
+    return np.flatnonzero(has_label & (weights > 0))
+
+
+def sample_step(n, k):
+    """Return every how manieth of n labelled rows of k labels is in a sample of them."""
+    return -(-n // max(SAMPLE // k, LEAST_ROWS)) or 1
+
+
+def labelled_sample(y, weights):
+    """Return some of the labelled rows, spread evenly."""
+    rows = labelled(y, weights)
+    return rows[:: sample_step(len(rows), y.shape[1])]
 
 
 def expected_f1(proba, weights):
