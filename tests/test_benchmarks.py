@@ -39,6 +39,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
     "left_out": ["--rows", "30", "--sets", "iris", "labels", "--alphas", "0.1", "1"],
     "selection": ["--quick", "--sets", "mnist", "bibtex", "iris", "ldl_movie", "--no-exact"],
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
+    "parts": ["--quick"],
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "100"],
     "tasks": ["--quick"],
     "many_labels": [

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from registry import then_long
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -75,17 +76,14 @@ def made(*part):
     return lambda: part
 
 
-@pytest.mark.parametrize("form", ["arrays", "functions"])
-@pytest.mark.parametrize("number", [1, 2, 7])
+@pytest.mark.parametrize("number", then_long([7, 2, 1]))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("storage", ["dense", "csr"])
 @pytest.mark.parametrize("name", MODELS)
-def test_parts_end_at_the_optimum_of_one_array(name, storage, dtype, number, form):
-    weighted = number != 2
-    if (form == "functions") != (number == 2 or name == "1/M missing"):
-        return  # each of both in some
-    X, y, weights = data_of(name, storage, dtype, weighted)
-    parts = cut(number, X, y, weights, made if form == "functions" else lambda *part: part)
+def test_parts_end_at_the_optimum_of_one_array(name, storage, dtype, number):
+    X, y, weights = data_of(name, storage, dtype, number != 2)
+    functions = number == 2 or name == "1/M missing"
+    parts = cut(number, X, y, weights, made if functions else lambda *part: part)
     model = clone(MODELS[name]).set_params(alpha=1e-3, random_state=0, max_iter=1000)
     proves = name != "1/M missing"  # whose bound is loose on one array too
     fine = clone(model).set_params(tol=1e-6, solver="lbfgs", certified=proves)
@@ -149,6 +147,23 @@ def test_memory_maps_are_cut_into_blocks_and_never_copied(tmp_path, dtype, monke
     if dtype != "int16":
         assert all(np.may_share_memory(rows, mapped) for rows in read)
     assert max(rows.nbytes for rows in read) <= 4 * 500
+
+
+def test_rows_that_functions_return_are_spooled_and_then_not_read_again(tmp_path):
+    X, y, weights = draw("integers", "dense", "float32", True)
+    calls = []
+
+    def count(*part):
+        return lambda: calls.append(1) or part
+
+    plain = MultinomialLogistic(random_state=0).fit(cut(3, X, y, weights, count))
+    assert len(calls) > 3 * plain.n_iter_
+    parts = cut(3, X, y, weights, count)
+    calls.clear()
+    spooled = MultinomialLogistic(random_state=0).fit(Parts(parts.parts, spool=tmp_path))
+    assert len(calls) == 3
+    assert_array_equal(spooled.coef_, plain.coef_)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_of_tall_parts_are_taken_and_help():

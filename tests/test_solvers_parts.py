@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from plain import KINDS, random_case
+from registry import then_long
 
 from skce._engine.passes import Pass
 from skce._solvers import parts, sums
+from skce._solvers import problem as problem_module
 from skce._solvers.auto import minimize
 from skce._solvers.objective import Objective
 from skce._solvers.parts import Part, PartsProblem
@@ -54,7 +56,7 @@ def optimum(problem, **limits):
         return minimize(problem, start, np.random.RandomState(0), limits, "lbfgs")
 
 
-@pytest.mark.parametrize("number", [1, 2, 7])
+@pytest.mark.parametrize("number", then_long([7, 1, 2]))
 @pytest.mark.parametrize("name", KINDS)
 def test_sums_over_parts_are_those_of_all_rows(name, number):
     case = case_of(name, 1, **DENSE_FEW)
@@ -92,7 +94,7 @@ def test_sums_over_parts_are_those_of_all_rows(name, number):
         assert_allclose(gap_, gap, rtol=1e-3, atol=1e3 * eps * value)
 
 
-@pytest.mark.parametrize("number", [1, 2, 7])
+@pytest.mark.parametrize("number", then_long([7, 1, 2]))
 @pytest.mark.parametrize("name", KINDS)
 def test_parts_have_the_optimum_of_one_array_and_its_certificate(name, number):
     case = case_of(name, 2, alpha=1e-3, scales=0, **DENSE_FEW)
@@ -169,3 +171,33 @@ def test_numbers_whose_squares_overflow_are_divided_in_each_part():
     problem = replace(case.problem, X=X * 1e200, centre=centre, alpha=1e-3 * 1e300)
     one, many = optimum(problem), optimum(PartsProblem.of(Source(problem, 3)))
     assert_allclose(many.objective, one.objective, rtol=1e-5)
+
+
+def mapped_case(path, dtype):
+    case = case_of("labels", 5, n=(3000, 3001), p=(6, 7), k=(3, 4), alpha=1e-3, scales=0,
+                   storage="dense", dtype=dtype)  # fmt: skip
+    X = np.memmap(path, dtype, "w+", shape=case.problem.X.shape)
+    X[:] = case.problem.X
+    return case, replace(case.problem, X=X)
+
+
+def test_samples_of_a_memory_map_are_bounded(tmp_path, monkeypatch):
+    case, problem = mapped_case(tmp_path / "X", np.float64)
+    monkeypatch.setattr(problem_module, "SAMPLE_BYTES", 100 * 6 * 8)
+    rng = np.random.RandomState(0)
+    assert [part.X.shape[0] for part in problem.samples([50, 700], rng)] == [50, 100]
+    assert [part.X.shape[0] for part in case.problem.samples([50, 700], rng)] == [50, 700]
+    part = problem.of_rows(slice(10, 900), problem.weights[10:900])
+    assert [few.X.shape[0] for few in part.samples([150], rng)] == [100]  # a view of it too
+
+
+def test_a_memory_map_that_goes_on_in_double_is_not_copied(tmp_path, monkeypatch):
+    case, problem = mapped_case(tmp_path / "X", np.float32)
+    monkeypatch.setattr(parts, "SAMPLE_BYTES", 100)
+    monkeypatch.setattr(parts, "BLOCK_BYTES", 1000 * 6 * 4)
+    wide = parts.in_double(problem)
+    assert isinstance(wide, PartsProblem)
+    assert len(wide.source) == 3
+    assert not isinstance(parts.in_double(case.problem), PartsProblem)
+    found, expected = optimum(problem, tol=1e-8), optimum(case.problem, tol=1e-8)
+    assert_allclose(found.objective, expected.objective, rtol=1.1e-8)

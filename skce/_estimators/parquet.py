@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["row_groups"]
 
-PIECE_BYTES = 1 << 20  # of rows that columns are written into together: they stay in cache
+PIECE_BYTES = 1 << 20  # of rows that are turned together: they stay in cache
 
 
 def row_groups(paths, y, columns, sample_weight):
@@ -133,8 +133,9 @@ def _matrix(table, names, dtype):
     n, p = table.num_rows, sum(column.shape[1] for column in columns)
     out, step = np.empty((n, p), dtype), max(1, PIECE_BYTES // (p * dtype.itemsize))
     for first in range(0, n, step):
-        rows, at = slice(first, first + step), 0
-        for column in columns:
-            out[rows, at : at + column.shape[1]] = column[rows]
-            at += column.shape[1]
+        rows = slice(first, first + step)
+        if p == len(columns):
+            np.copyto(out[rows], np.stack([column[rows, 0] for column in columns]).T)
+        else:
+            np.concatenate([column[rows] for column in columns], axis=1, out=out[rows])
     return out

@@ -21,6 +21,10 @@ class Parts:
         Each is a tuple (X, y) or (X, y, sample_weight) in the forms of `fit`, or a function without
         arguments that returns one, the same each time it is called. One array or memory map of all
         rows may be a single part.
+    spool : str or path, default=None
+        A folder for a temporary file: dense rows that functions return are written there when they
+        are first read, as many bytes as X would take, and mapped in all other passes. It pays where
+        reading is slower than fitting, as with Parquet. None calls the functions in each pass.
 
     See Also
     --------
@@ -60,10 +64,10 @@ class Parts:
 
     feature_names = None  # of columns that have them
 
-    def __init__(self, parts):
+    def __init__(self, parts, *, spool=None):
         if isinstance(parts, (tuple, np.ndarray)) or not hasattr(parts, "__len__"):
             raise ValueError(f"parts must be a list of parts, got a {type(parts).__name__}.")
-        self.parts = [*parts]
+        self.parts, self.spool = [*parts], spool
         if not self.parts:
             raise ValueError("parts must hold a part, got an empty list.")
         for number, part in enumerate(self.parts):
@@ -71,7 +75,7 @@ class Parts:
                 _three(number, part)
 
     @classmethod
-    def from_parquet(cls, paths, y=None, *, columns=None, sample_weight=None):
+    def from_parquet(cls, paths, y=None, *, columns=None, sample_weight=None, spool=None):
         """Return the parts of Parquet files: a row group is a part. Needs pyarrow.
 
         Parameters
@@ -86,6 +90,8 @@ class Parts:
             lists of fixed size is as many features. Where all are float32 so is X, else float64.
         sample_weight : str, default=None
             The column of row weights.
+        spool : str or path, default=None
+            See `Parts`.
 
         Returns
         -------
@@ -122,7 +128,7 @@ class Parts:
         from skce._estimators.parquet import row_groups
 
         groups, names = row_groups(paths, y, columns, sample_weight)
-        parts = cls(groups)
+        parts = cls(groups, spool=spool)
         parts.feature_names = names
         return parts
 

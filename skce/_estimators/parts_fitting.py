@@ -1,7 +1,9 @@
 """What `fit` does with `Parts`: reads and checks each once, and makes the problem of them."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,8 @@ from scipy import sparse
 
 from skce._estimators.parts import named
 from skce._estimators.validation import check_rows, check_X, column_names, read_y
-from skce._solvers.columns import PIECE, centre_of, draw
-from skce._solvers.parts import InTurn, Part, PartsProblem, Rows
+from skce._solvers.columns import PIECE, centre_of, draw, is_mapped
+from skce._solvers.parts import BLOCK_BYTES, InTurn, Part, PartsProblem, Rows
 from skce._solvers.problem import Problem
 from skce._solvers.seen import Seen, positives
 from skce.losses._checks import check_weight, contiguous
@@ -18,7 +20,6 @@ from skce.losses._read import NUMBERS
 
 __all__ = ["RowsOfParts", "read_parts", "refuse"]
 
-BLOCK_BYTES = 1 << 26  # of an array that is read, and goes to double, at once
 TABLE_BYTES = 1 << 30  # of probabilities that are kept; those of other rows are made anew
 
 
@@ -147,29 +148,26 @@ def _itself(problem):
 
 def read_parts(model, parts, rng):
     """Read all parts once; return `RowsOfParts`, y and weights of all rows, label names."""
-    X, weighted = RowsOfParts(model, parts), False
-    targets, weights, drawn = [], [], []
-    for number in range(len(parts)):
-        given, y, weight = parts.read(number)
-        with named(number):
-            if y is None:
-                raise ValueError("y must be given, got None.")
-            targets.append((read_y(y), column_names(y)))
-            _check_alike(*targets[0], *targets[-1])
-            check_rows(given, targets[-1][0])
-            n = targets[-1][0].shape[0]
-            weighted |= weight is not None
-            weight = np.ones(n) if weight is None else check_weight("sample_weight", weight, n)
-            weights.append(weight)
-            for block in _blocks(X, number, given, n):
-                rows = given if block.own == slice(None) else given[block.own]
-                checked = check_X(model, rows, reset=X.dtype is None)
-                X.take(checked, block)
-                mapped = isinstance(rows, np.memmap) and not np.may_share_memory(rows, checked)
-                if not callable(parts.parts[number]) and not mapped:
-                    block.X = checked
-                some = _some(checked, weight[block.own], len(parts) * n, rng)
-                drawn.append((checked[some], some + block.first))
+    X = RowsOfParts(model, parts)
+    targets: list[tuple] = []
+    weights, drawn, weighted = [], [], False
+    # a map of the file outlives it
+    with nullcontext() if parts.spool is None else TemporaryFile(dir=parts.spool) as file:
+        for number in range(len(parts)):
+            given, y, weight = parts.read(number)
+            with named(number):
+                if y is None:
+                    raise ValueError("y must be given, got None.")
+                targets.append((read_y(y), column_names(y)))
+                _check_alike(*targets[0], *targets[-1])
+                check_rows(given, targets[-1][0])
+                n = targets[-1][0].shape[0]
+                weighted |= weight is not None
+                weight = np.ones(n) if weight is None else check_weight("sample_weight", weight, n)
+                weights.append(weight)
+                for block, rows in _blocks_of(X, number, given, n, file):
+                    some = _some(rows, weight[block.own], len(parts) * n, rng)
+                    drawn.append((rows[some], some + block.first))
     X.sample = _stacked([rows for rows, _ in drawn])
     X.sampled = np.concatenate([numbers for _, numbers in drawn])
     y = [y for y, _ in targets]
@@ -177,10 +175,33 @@ def read_parts(model, parts, rng):
     return X, y, np.concatenate(weights) if weighted else None, targets[0][1]
 
 
-def _blocks(X, number, given, n):
+def _blocks_of(X, number, given, n, file):
+    """Yield the blocks of a part and their rows, once these are checked and taken."""
+    is_read = callable(X.parts.parts[number])
+    for block in _blocks(number, given, n, X.shape[0], is_read):
+        rows = given if block.own == slice(None) else given[block.own]
+        checked = check_X(X.model, rows, reset=X.dtype is None)
+        X.take(checked, block)
+        read_again = is_read or (is_mapped(rows) and not np.may_share_memory(rows, checked))
+        if not read_again:
+            block.X = checked
+        elif file is not None and not X.is_sparse:
+            block.X = _spooled(checked, file)
+        yield block, checked
+
+
+def _spooled(X, file):
+    """Return X from the end of a file, where it is written."""
+    at = file.seek(0, 2)
+    file.write(X.data)
+    file.flush()
+    return np.memmap(file, X.dtype, "r", at, X.shape)
+
+
+def _blocks(number, given, n, first, is_read):
     """Yield the blocks of a part: of an array that stays, and is large, several."""
-    first, size = X.shape[0], n
-    if isinstance(given, np.ndarray) and given.ndim == 2 and not callable(X.parts.parts[number]):
+    size = n
+    if isinstance(given, np.ndarray) and given.ndim == 2 and not is_read:
         size = max(1, BLOCK_BYTES // max(given.shape[1] * given.itemsize, 1))
     if size >= n:
         yield Block(number, first, first + n, slice(None))

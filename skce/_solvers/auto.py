@@ -16,6 +16,7 @@ import numpy as np
 from skce._solvers import lbfgs, sdca
 from skce._solvers.columns import logit_sizes, peaks
 from skce._solvers.objective import Objective
+from skce._solvers.parts import in_double
 from skce._solvers.result import Result
 from skce._solvers.span import Span, is_wide
 
@@ -193,7 +194,7 @@ def _is_rough(problem, found, tol):
 
 def _in_double(problem, found, rng, limits, solver):
     """Judge what was found in double, and go on from there unless SDCA found it."""
-    dtype, problem = problem.X.dtype, problem.in_double()
+    dtype, problem = problem.X.dtype, in_double(problem)
     by_sdca = solver == "sdca" or problem.l1_ratio > 0
     if not (by_sdca or found.in_double):
         found = _go_on(problem, found, rng, replace(limits, prove=False))

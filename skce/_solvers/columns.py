@@ -1,5 +1,7 @@
 """Centre, scale and samples of the columns of X, and parts of its rows."""
 
+import mmap
+
 import numpy as np
 from scipy import sparse
 
@@ -7,9 +9,11 @@ __all__ = [
     "MOST_SQUARED",
     "PIECE",
     "ROWS_PER_COLUMN",
+    "SAMPLE_BYTES",
     "centre_of",
     "centred_squares",
     "draw",
+    "is_mapped",
     "logit_sizes",
     "peaks",
     "pieces",
@@ -21,6 +25,19 @@ __all__ = [
 MOST_SQUARED = 1e15  # of the squares of larger numbers float32 holds no sums, or no inverses
 PIECE = 1 << 19  # entries of the rows that are made dense, copied or looked at together
 ROWS_PER_COLUMN = 10  # from which second moments are told, at least; 0: ldl_movie 1.82
+
+
+# of a sample that is copied from a memory map, or from parts of rows
+SAMPLE_BYTES = 1 << 28  # a share of memory that any machine has; all of it holds few weights' rows
+
+
+def is_mapped(X):
+    """Tell whether an array is a memory map, or a part of one."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return isinstance(X, mmap.mmap)
 
 
 def draw(rows, most, rng):

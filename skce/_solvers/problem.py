@@ -15,7 +15,15 @@ from skce import _kernels
 from skce._engine import passes, products
 from skce._engine.data import EpochData
 from skce._kernels.threads import check_threads
-from skce._solvers.columns import centre_of, centred_squares, draw, pieces, some_rows
+from skce._solvers.columns import (
+    SAMPLE_BYTES,
+    centre_of,
+    centred_squares,
+    draw,
+    is_mapped,
+    pieces,
+    some_rows,
+)
 from skce._solvers.penalised import Penalised
 from skce._solvers.sums import draw_rows, leverages
 
@@ -127,7 +135,13 @@ class Problem(Penalised):
         return draw_rows(self, most, rng)
 
     def samples(self, sizes, rng):
-        """Yield the problems of so many rows with a weight, each with those of the one before."""
+        """Yield the problems of so many rows with a weight, each with those of the one before.
+
+        Of a memory map at most SAMPLE_BYTES are copied.
+        """
+        if sizes and is_mapped(self.X):
+            most = SAMPLE_BYTES // (self.X.shape[1] * self.X.itemsize)
+            sizes = sorted({min(size, most) for size in sizes})
         order = rng.permutation(self.rows) if sizes else None
         for size in sizes:
             yield self.subset(np.sort(order[:size]))
