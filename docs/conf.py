@@ -40,7 +40,7 @@ templates_path = ["_templates"]
 default_role = "py:obj"
 
 autosummary_generate = True
-autodoc_mock_imports = ["skl2onnx"]  # of skce.onnx
+autodoc_mock_imports = ["skl2onnx", "dask", "distributed"]  # of skce.onnx and skce.dask
 # numpydoc would add a second, link-less table of the members the class template lists.
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
