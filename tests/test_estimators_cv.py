@@ -469,3 +469,24 @@ def test_verbose_prints_each_penalty(capsys):
 def test_names_are_public():
     for name in ("MultinomialLogisticCV", "MultiLabelLogisticCV"):
         assert getattr(skce, name).__module__ == "skce"
+
+
+def text(n=150, p=1000, k=10, seed=0):
+    """Rows of few words, of classes that share most of them."""
+    rng = np.random.default_rng(seed)
+    topics, y = rng.dirichlet(np.full(p, 0.05), k), np.arange(n) % k
+    common = rng.dirichlet(np.full(p, 0.3))
+    words = rng.poisson(15 * (0.3 * topics[y] + 0.7 * common))
+    return sparse.csr_array(np.log1p(words.astype(float))), y
+
+
+def test_scores_of_text_are_those_of_exact_fits():
+    """Folds begin with a step of all rows; scores must not keep what held-out rows told."""
+    X, y = text()
+    alphas = [1e-3, 1e-4, 1e-5]
+    loose, exact = (
+        MultinomialLogisticCV(alphas, tol=tol, max_iter=2000, random_state=0).fit(X, y).scores_
+        for tol in (1e-4, 1e-8)
+    )
+    error = exact.std(axis=0, ddof=1) / np.sqrt(len(exact))
+    assert (np.abs((loose - exact).mean(axis=0)) < 0.1 * error).all()

@@ -262,3 +262,15 @@ def test_columns_that_few_rows_hold_are_learnt(params):
     model = MultinomialLogistic(alpha=1e-3, random_state=0, **params).fit(X, y)
     assert model.stop_reason_ == "tol"
     assert model.n_iter_ < 60
+
+
+@pytest.mark.parametrize("alpha", [1e-2, 1e-3, 1e-4, 1e-5])
+def test_columns_without_entries_change_no_pass(alpha):
+    """How far the penalty holds rows is told by the columns that these have."""
+    rng = np.random.default_rng(0)
+    X, y = sparse.random_array((90, 30), density=0.2, rng=rng, format="csr") / 30, np.arange(90) % 3
+    wide = sparse.csr_array((X.data, X.indices, X.indptr), (X.shape[0], 10 * X.shape[1]))
+    model = MultinomialLogistic(alpha=alpha, solver="sdca", tol=1e-6, random_state=0)
+    few, many = (MultinomialLogistic(**model.get_params()).fit(Z, y) for Z in (X, wide))
+    assert few.n_iter_ == many.n_iter_
+    assert_allclose(few.coef_, many.coef_[:, : X.shape[1]], rtol=1e-6, atol=1e-9)

@@ -44,9 +44,8 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
     max_iter : int, default=100
         Most passes of a fit; "lbfgs" may make 10 · max_iter.
     tol : float, default=1e-4
-        Each fit stops within this share of its optimum, as in MultinomialLogistic: mean scores
-        are then within about a tenth of their standard error of those of optima (five sets,
-        `benchmarks/selection.py`).
+        The fits of all rows stop within this share of their optimum, as in MultinomialLogistic,
+        those of folds within a hundredth of it: until held-out rows are forgotten, scores flatter.
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0
@@ -107,8 +106,7 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
     each fold begins at its own last coefficients plus the step that all rows made. A fold is a mask
     of row weights: X is not copied. "balanced" weights and the classes are those of all rows.
     Penalties weaker than the best are given up after two in a row that score worse by more than the
-    standard error of the difference over the folds; the means of folds are compared. Fits end at
-    `tol` like those of MultinomialLogistic.
+    standard error of the difference over the folds; the means of folds are compared.
 
     The first of the default penalties is ‖G‖² / (0.2 F0), where coefficients lower the objective F0
     of the best intercepts by about a tenth, G being its gradient. Where columns have different

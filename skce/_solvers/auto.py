@@ -123,7 +123,7 @@ def find_optimum(problem, start, rng, limits, solver, near=None):
     found = Result(start, ended=sdca.GAVE_UP)
     if _prefers_sdca(problem, solver):
         allowed = replace(limits, may_give_up=solver == "auto")
-        found = sdca.minimize(problem, start, rng, allowed)
+        found = sdca.minimize(problem, start, rng, allowed, near if start.any() else None)
     if found.ended == sdca.GAVE_UP:
         found = _go_on(problem, found, rng, limits, near)
     return _settled(problem, found, limits.tol)
@@ -162,7 +162,7 @@ def _go_on(problem, before, rng, limits, near=None):
         engine = near.engine if near is not None and before.W.any() else None
         found = lbfgs.minimize(problem, before.W, rng, limits, engine)
     passes = int(np.ceil(found.passes + before.passes))
-    return replace(found, curve=[*before.curve, *found.curve], passes=passes)
+    return replace(found, curve=[*before.curve, *found.curve], passes=passes, q=before.q)
 
 
 def _settled(problem, found, tol):

@@ -68,6 +68,9 @@ class Result:
         Why it did not converge.
     engine : LBFGS or None
         L-BFGS at W, with which a fit of nearly the same problem may begin.
+    q : float, list of float or None
+        `SDCA.q` at the end, of each group of labels if there are several, with which a fit of
+        nearly the same problem may begin.
     in_double : bool
         Whether it was found in double, whatever the dtype of X.
     """
@@ -80,4 +83,5 @@ class Result:
     passes: float = 0
     ended: str | None = None
     engine: Any = None
+    q: Any = None
     in_double: bool = False

@@ -24,17 +24,17 @@ class SplitSDCA:
     The groups depend on the number of labels only.
     """
 
-    def __init__(self, problem, W, rng):
+    def __init__(self, problem, W, rng, q=None):
         self.problem = problem
         groups = self.groups(problem)
         seeds = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in groups]
         # its threads end with it
         self.pool = ThreadPoolExecutor(min(len(groups), thread_count()))
 
-        def start(group, seed):
-            return SDCA(problem.labels(group), W[:, group], seed)
+        def start(group, seed, q):
+            return SDCA(problem.labels(group), W[:, group], seed, q)
 
-        self.engines = list(self.pool.map(start, groups, seeds))
+        self.engines = list(self.pool.map(start, groups, seeds, q or [None] * len(groups)))
         self.sparse, self.Z = self.engines[0].sparse, self.engines[0].Z
         self.passes, self.gap = 0, np.inf
 
@@ -45,6 +45,11 @@ class SplitSDCA:
             return [np.arange(problem.k)]
         count = int(np.clip(problem.k // GROUP, 1, MOST_GROUPS))
         return np.array_split(np.arange(problem.k), count)
+
+    @property
+    def q(self):
+        """`SDCA.q` of each group."""
+        return [engine.q for engine in self.engines]
 
     def leverage_under_penalty(self):
         """Return the mean leverage * weight of the rows without a proximal term."""
@@ -79,14 +84,16 @@ class SplitSDCA:
         return tuple(np.sum(found, axis=0).tolist())
 
 
-def minimize(problem, start, rng, limits):
+def minimize(problem, start, rng, limits, near=None):
     """Minimise a Problem with alpha > 0 by passes over its rows.
 
-    Parameters and result are those of `auto.minimize`; where `limits` allow it to give up and
-    L-BFGS is faster, the result has ended with GAVE_UP, and W is where to go on.
+    Parameters and result are those of `auto.minimize`; `near` tells `SDCA.q` to begin with. Where
+    `limits` allow it to give up and L-BFGS is faster, the result has ended with GAVE_UP, and W is
+    where to go on.
     """
     several = len(SplitSDCA.groups(problem)) > 1
-    engine = SplitSDCA(problem, start, rng) if several else SDCA(problem, start, rng)
+    q = near.q if near is not None else None
+    engine = (SplitSDCA if several else SDCA)(problem, start, rng, q)
     fits = engine.sparse or engine.Z is not None or engine.leverage_under_penalty() <= MOST_LEVERAGE
     if limits.may_give_up and not fits:
         return Result(start, ended=GAVE_UP)
@@ -96,7 +103,7 @@ def minimize(problem, start, rng, limits):
 
     def result(W, value, gap, ended):
         W = W.astype(np.float64)
-        return Result(W, value, gap, gap, curve, engine.passes, ended)
+        return Result(W, value, gap, gap, curve, engine.passes, ended, q=engine.q)
 
     while engine.passes < limits.max_iter:
         engine.step()
