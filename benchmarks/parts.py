@@ -1,11 +1,13 @@
 """Fits of rows on disk, in parts, beside one fit of the same rows in memory.
 
     python benchmarks/parts.py [--gigabytes 8] [--columns 500] [--classes 10] [--folder FOLDER]
+        [--ways WAY ...] [--write FILE.csv]
 
 Writes a file of float32 rows, and the same as Parquet by row groups, and deletes both after. For
 each way of reading them a process of its own tells: seconds of the fit, by the clock and of the
-processor, passes, the most anonymous memory while it ran (RssAnon: pages of files do not count),
-and what the clock says for a row and a pass beside a plain fit of the rows that --memory holds.
+processor, passes, the gap as a share of the objective, the most anonymous memory while it ran
+(RssAnon: pages of files do not count), and the processor's seconds for a row beside the first way,
+a plain fit of as many rows as --memory holds.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from report import markdown_table
+from report import markdown_table, write_table
 
 from skce import MultinomialLogistic, Parts
 
@@ -44,6 +46,7 @@ def main(argv=None):
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--folder", default=None, help="where the files are written for a while")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--write", type=Path, help="a file for the table, as CSV")
     parser.add_argument("--quick", action="store_true", help="a few megabytes")
     parser.add_argument("--fit", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=2, help=argparse.SUPPRESS)
@@ -63,15 +66,17 @@ def main(argv=None):
             command += [str(args.memory), "--shape", str(n), str(args.columns)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found = json.loads(done.stdout)
-            per_row[way] = found["seconds"] / found["rows"]
+            per_row[way] = found["cpu"] / found["rows"]
             ratio = per_row[way] / per_row[args.ways[0]]
             numbers = (f"{found['seconds']:.1f}", f"{found['cpu']:.1f}", found["passes"])
             memory = f"{found['anonymous']:.0f}"
             gap = f"{found['estimate']:.1e}"
             rows.append((way, f"{found['rows']:,}", *numbers, gap, memory, f"{ratio:.2f}"))
-    header = ("rows", "number", "s", "CPU s", "passes", "gap", "MB", f"s a row / {args.ways[0]}")
+    header = ("way", "rows", "s", "CPU s", "passes", "gap", "anonymous MB", "CPU s a row, ratio")
     print(f"{n:,} rows of {args.columns} float32 columns, {args.classes} classes\n")
     print(markdown_table(header, rows) + "\n")
+    if args.write:
+        write_table(args.write, header, rows)
 
 
 def write(folder, n, p, k, ways=WAYS):
