@@ -31,7 +31,7 @@ CHOICE, STEPS, SDCA, ASCENT, METRIC, PROBLEM, SPAN, PAIRS, REFRESH = (
 )
 MODULES = (
     *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, METRIC, SDCA, ASCENT, PROBLEM),
-    *(SOLVERS + name for name in ("newton", "stopping", "objective", "cholesky")),
+    *(SOLVERS + name for name in ("newton", "stopping", "objective", "cholesky", "whole")),
     *(SOLVERS + name for name in ("columns", "certificate", "sgd")),
     *("skce._estimators.base", "skce._estimators.fitting"),
 )
@@ -47,12 +47,12 @@ def _uniform_rows(problem, most, rng):
 
 def _step_without_products(self, goal):
     moved = self.step(True)
-    self.products = 1  # else the estimate would end no fit
+    self.by_newton = True  # else the estimate would end no fit
     return moved
 
 
-def _renew_without_pairs(self, metric, keep=True, renew=LBFGS.renew):
-    renew(self, metric, keep=False)
+def _renew_without_pairs(self, metric, exact=False, keep=True, renew=LBFGS.renew):
+    renew(self, metric, exact, keep=False)
 
 
 # what a heuristic becomes when it is off: {(module, name or Class.name): value}

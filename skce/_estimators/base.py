@@ -166,7 +166,7 @@ class BaseCrossEntropy(
                 problem = self._problem(data, data.weights)
                 rows = np.arange(len(data.weights), dtype=np.intp)
                 with np.errstate(all="ignore"):  # such a pass is undone
-                    loss = stream.run(problem, data, data.weights, rows)
+                    loss = stream.run(problem, data, data.weights, rows, new=True)
                     done = bool(np.isfinite(loss) and stream.is_finite(data.X))
                 if not done:
                     stream.restore(saved)
@@ -251,7 +251,7 @@ class BaseCrossEntropy(
         takes_l1 = self.solver in ("auto", "sdca") or (streaming and self.solver != "lbfgs")
         if self.l1_ratio > 0 and not takes_l1:
             raise ValueError(f"l1_ratio must be 0 for solver={self.solver!r}, got {self.l1_ratio}.")
-        names = ("alpha", "l1_ratio", "fit_intercept", "learning_rate")
+        names = ("alpha", "l1_ratio", "label_smoothing", "fit_intercept", "learning_rate")
         params = {
             name: getattr(self, name) for name in (*names, "momentum", "average", "batch_size")
         }

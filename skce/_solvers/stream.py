@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from skce._engine.sgd import Rule, sgd_run
+from skce._solvers import confidence
 from skce._solvers.lazy import columns_of, made_good, scale_squares
 from skce._solvers.penalised import elastic_net
 from skce._solvers.seen import Seen, positives
@@ -51,6 +52,9 @@ class Stream:
     analysis and improved rates"); their result is the average of the iterates. Any other learning
     rate means the textbook update of the columns as they are.
     """
+
+    # the factor of the weights, the curvature that tells it, and rows left to look at
+    confidence, confidence_curvature, to_look = 1.0, confidence.PRIOR, confidence.ROWS
 
     def __init__(self, params, p, k, dtype, is_sparse):
         self.params = params
@@ -95,9 +99,11 @@ class Stream:
 
     def start_from(self, coef, intercept, seen=None):
         """Begin at coef (K, p) and intercept (K,), found in rows that were seen."""
+        self.confidence = 1.0
         if seen is not None:
             self.seen = seen = copy.deepcopy(seen)
             self.begun, self.until = seen.rows, int(REFRESH * seen.rows) + 1
+            self.confidence_curvature = confidence.PRIOR + seen.rows
             if seen.is_sparse:
                 squares, counts = seen.columns[:, seen.columns[0] > 0]
                 logs = counts @ np.log(squares)
@@ -148,8 +154,11 @@ class Stream:
             counts = np.array([self.seen.weight - counts[0], counts[0]])[: len(places)]
         self.seen.positives = grown(counts, np.eye(len(counts)))
 
-    def run(self, problem, data, weights, order):
-        """Pass over the rows `order`; return the sum of their losses, each before its step."""
+    def run(self, problem, data, weights, order, new=False):
+        """Pass over the rows `order`; return the sum of their losses, each before its step.
+
+        Rows that are new to it tell how far its logits are to be stretched.
+        """
         total, at = 0.0, 0
         if not weights.all():
             order = order[weights[order] > 0]
@@ -157,6 +166,10 @@ class Stream:
             end = len(order)
             if self.auto:
                 end = min(end, at + self.until - self.seen.rows)
+            if new and self.by_rows and self.to_look:
+                rows = order[at : min(end, at + self.to_look)]
+                confidence.learn(self, data, weights, rows)
+                self.to_look -= len(rows)
             total += self._run(problem, data, weights, order[at:end])
             if self.seen.rows == self.until:
                 self._refresh()
@@ -278,6 +291,8 @@ class Stream:
                 columns = (sums[:-1], squares[:-1], reach[:-1])
                 seen.add(*columns, self.watched_weight, self.centring)
         self.begun, self.until = seen.rows, max(seen.rows + 1, int(REFRESH * seen.rows))
+        self.to_look = confidence.ROWS
+        self.confidence_curvature /= REFRESH  # of its rows and those before
         self._set_scale()
         if self.look is not None:
             self._watch()
@@ -307,17 +322,21 @@ class Stream:
 
     def weights(self, columns=slice(None)):
         """Return the result (c + 1, K) at some columns, what they have missed made good."""
-        return self.iterates()[-1] if self.stamps is None else made_good(self, columns)
+        if self.stamps is None:
+            return self.iterates()[-1]
+        W = made_good(self, columns)
+        W[:-1] *= W.dtype.type(self.confidence)
+        return W
 
     def settle(self):
         """Make good what columns have missed, of all of them."""
         if self.stamps is None:
             return
         average, self.average = self.average, None
-        W = self.weights()
+        W = made_good(self, slice(None))
         self.average = average
         if average is not None:
-            self.average[:] = self.weights()
+            self.average[:] = made_good(self, slice(None))
         self.W[:] = W
         self.stamps[:] = self.clock[0], self.seen.weight
 
