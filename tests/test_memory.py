@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skce import MultinomialLogistic
+from skce import MultiLabelLogistic, MultinomialLogistic
+from skce._kernels.threads import thread_count
+from skce._solvers import groups
 
 MIB = 1 << 20
 # name: rows, features, classes, density (None is dense), numbers of the metric, parameters
@@ -50,3 +52,24 @@ def test_fit_keeps_a_table_a_metric_and_some_weights(name, dtype, peak):
     weights = 24 * (p + 1) * outputs * 8
     rows = 8 * n  # numbers in double
     assert peak() - before <= table + 8 * metric + weights + rows * 10 + 12 * MIB
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("prune", [None, 0.3])
+@pytest.mark.filterwarnings("ignore:y has labels of one value")
+def test_many_labels_take_their_coefficients_and_a_group_on_each_thread(
+    prune, dtype, peak, monkeypatch
+):
+    monkeypatch.setattr(groups, "TOGETHER", 1 << 20)
+    n, p, k = 500, 1500, 1500
+    rng = np.random.RandomState(0)
+    X = sparse.random_array((n, p), density=0.01, format="csr", rng=rng).astype(dtype)
+    Y = sparse.random_array((n, k), density=0.002, format="csr", rng=rng)
+    Y.data[:] = 1
+    before = tracemalloc.get_traced_memory()[0]
+    peak()
+    model = MultiLabelLogistic(alpha=1e-3, prune=prune, random_state=0).fit(X, Y)
+    size = X.dtype.itemsize
+    kept = 2 * (size + 8) * model.coef_.nnz if prune else size * k * p
+    group = 6 * (n + p) * groups.LABELS * 8  # some of its arrays are in double
+    assert peak() - before <= kept + group * min(thread_count(), 12) + 4 * MIB

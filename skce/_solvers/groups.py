@@ -51,8 +51,8 @@ class Labels:
         X, k = self.problem.X, self.problem.k
         self.coef: Any = []  # CSR of the groups done
         if self.prune is None:  # as predictions take it
-            order = "F" if sparse.issparse(X) else "C"
-            self.coef = np.zeros((k, X.shape[1]), X.dtype, order=order)
+            swap, shape = sparse.issparse(X), (k, X.shape[1])
+            self.coef = np.zeros(shape[::-1], X.dtype).T if swap else np.zeros(shape, X.dtype)
         self.intercept, self.done = np.zeros(k), 0
 
     def put(self, group, coef, intercept):
@@ -159,7 +159,7 @@ def _in_order(fit, groups, seeds):
         return
     begin = partial(cpu.allow_threads, thread_count() // threads)
     with ThreadPoolExecutor(threads, initializer=begin) as pool:
-        waiting = deque()
+        waiting: deque = deque()
         try:
             for call in calls:
                 waiting.append((call[0], pool.submit(fit, *call)))
