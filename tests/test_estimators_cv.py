@@ -490,3 +490,17 @@ def test_scores_of_text_are_those_of_exact_fits():
     )
     error = exact.std(axis=0, ddof=1) / np.sqrt(len(exact))
     assert (np.abs((loose - exact).mean(axis=0)) < 0.1 * error).all()
+
+
+def test_columns_without_entries_change_no_score():
+    X, y = text(p=200)
+    wide = sparse.csr_array((X.data, 3 * X.indices, X.indptr), (X.shape[0], 600))
+    few, many = (
+        MultinomialLogisticCV([1e-3, 1e-4], cv=3, tol=1e-6, random_state=0).fit(Z, y)
+        for Z in (X, wide)
+    )
+    assert_allclose(few.scores_, many.scores_, rtol=1e-6)
+    assert_allclose(few.coef_, many.coef_[:, ::3], rtol=1e-3, atol=1e-6)
+    assert not many.coef_[:, 1::3].any()
+    assert many.predict(wide).shape == y.shape
+    assert path(wide, y, [1e-3]).coefs.shape == (1, 10, 600)

@@ -1,6 +1,7 @@
 """Fits along a path of penalties, of all rows and of folds, and the loss of rows held out.
 
 A fold is the same problem with other weights of the rows: X is neither copied nor centred anew.
+Columns of CSR without entries are left out where they are many.
 """
 
 from dataclasses import replace
@@ -11,6 +12,7 @@ from scipy import sparse
 from skce._engine.passes import Pass
 from skce._solvers.auto import LEAST_GOAL, minimize
 from skce._solvers.columns import pieces
+from skce._solvers.lazy import columns_of
 from skce._solvers.objective import Objective
 
 __all__ = ["Sweep", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
@@ -42,6 +44,7 @@ class Sweep:
     """
 
     def __init__(self, problem, folds, rng, limits, solver, begin=lambda: lambda found: None):
+        self.columns, problem = _filled(problem)
         self.parts = [problem, *(_with_weights(problem, problem.weights * f) for f in folds)]
         self.rngs = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in self.parts]
         self.solver, self.begin, tol = solver, begin, limits.tol
@@ -68,15 +71,40 @@ class Sweep:
         for part in range(1, len(self.parts)):
             found = self._fit_part(part, self.W[part] + step, alpha, l1_ratio, whole)
             self.W[part] = found.W
-            folds.append(replace(found, engine=None))
-        return self.last, folds
+            folds.append(self._of_all_columns(replace(found, engine=None)))
+        return self._of_all_columns(self.last), folds
 
     def _fit_part(self, part, start, alpha, l1_ratio, near):
         problem = with_penalty(self.parts[part], alpha, l1_ratio)
         end = self.begin()
         found = minimize(problem, start, self.rngs[part], self.limits[part], self.solver, near)
-        end(found)
+        end(self._of_all_columns(found))
         return found
+
+    def _of_all_columns(self, found):
+        """Return a result with weights of 0 for columns that were left out."""
+        if self.columns is None:
+            return found
+        p, kept = self.columns
+        W = np.zeros((p + 1, found.W.shape[1]))
+        W[kept], W[-1] = found.W[:-1], found.W[-1]
+        return replace(found, W=W)
+
+
+def _filled(problem):
+    """Return the number of columns and which have entries, and the problem of these alone.
+
+    Where these are no fewer than half, None and the problem: 20news, 2,000 rows, takes half of
+    the time without the others.
+    """
+    X, p = problem.X, problem.X.shape[1]
+    kept = columns_of(X) if sparse.issparse(X) else ()
+    if not 0 < 2 * len(kept) <= p:
+        return None, problem
+    numbers = np.zeros(p, X.indices.dtype)
+    numbers[kept] = np.arange(len(kept))
+    X = sparse.csr_array((X.data, numbers[X.indices], X.indptr), (X.shape[0], len(kept)))
+    return (p, kept), replace(problem, X=X)
 
 
 def _with_weights(problem, weights):
