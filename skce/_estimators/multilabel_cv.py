@@ -61,8 +61,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
     max_iter : int, default=100
         Most passes of a fit; "lbfgs" may make 10 · max_iter.
     tol : float, default=1e-4
-        The fits of all rows stop within this share of their optimum, as in MultiLabelLogistic,
-        those of folds within a hundredth of it: until held-out rows are forgotten, scores flatter.
+        Each fit stops within this share of its optimum, as in MultiLabelLogistic; those of
+        folds by SDCA within a hundredth of it, as until held-out rows are forgotten scores flatter.
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0

@@ -122,7 +122,8 @@ def find_optimum(problem, start, rng, limits, solver, near=None):
         start = start if problem.beats_zero(value) else np.zeros_like(start)
     found = Result(start, ended=sdca.GAVE_UP)
     if _prefers_sdca(problem, solver):
-        allowed = replace(limits, may_give_up=solver == "auto")
+        tol = limits.tol if limits.sdca_tol is None else limits.sdca_tol
+        allowed = replace(limits, tol=tol, may_give_up=solver == "auto")
         found = sdca.minimize(problem, start, rng, allowed, near if start.any() else None)
     if found.ended == sdca.GAVE_UP:
         found = _go_on(problem, found, rng, limits, near)

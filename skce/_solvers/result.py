@@ -34,6 +34,8 @@ class Limits:
         that returns the iterate, and an estimate of the gap there. It may raise `Stopped`.
     may_give_up : bool
         Whether SDCA may leave a problem to L-BFGS.
+    sdca_tol : float or None
+        Stands for tol in SDCA.
     prove : bool
         Whether L-BFGS bounds the gap at its end; if not, its result has the gap infinity.
     """
@@ -43,6 +45,7 @@ class Limits:
     certified: bool = False
     report: Callable = _no_report
     may_give_up: bool = False
+    sdca_tol: float | None = None
     prove: bool = True
 
 
