@@ -40,6 +40,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
     "selection": ["--quick", "--sets", "mnist", "bibtex", "iris", "ldl_movie", "--no-exact"],
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "parts": ["--quick"],
+    "dask_rounds": ["--quick", "--sets", "iris"],
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "100"],
     "tasks": ["--quick"],
     "many_labels": [
@@ -59,6 +60,10 @@ PARTS = {
     "runs",
     "variants",
 }
+
+if importlib.util.find_spec("distributed") is None:
+    PARTS.add("dask_rounds")
+    del SCRIPTS["dask_rounds"]
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no benchmarks in an installed package")
 

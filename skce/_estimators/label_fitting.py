@@ -10,7 +10,6 @@ from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits, fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
-from skce._estimators.parts_fitting import RowsOfParts
 from skce._estimators.predict import map_logits
 from skce._estimators.thresholds import expected_f1, labelled_sample, thresholds_of_folds
 from skce._estimators.validation import read_y
@@ -129,7 +128,7 @@ class LabelFitMixin(BaseCrossEntropy):
     def _optimise(self, data, start, rng, control):
         """Find the optimum, of labels that are too many at once group after group."""
         several = self._is_pruned() or groups.too_large(data)
-        together = control.held_out is not None or isinstance(data.X, RowsOfParts)
+        together = control.held_out is not None or hasattr(data.X, "problem")
         if data.kind != _kernels.Loss.SIGMOID or together or not several:
             return super()._optimise(data, start, rng, control)
         penalty = self.alpha, self.l1_ratio, self.fit_intercept

@@ -19,7 +19,7 @@ from skce._estimators.targets import label_values
 from skce._estimators.thresholds import labelled
 from skce._estimators.validation import check_rows, check_X, column_names, label_rows, read_y
 from skce._solvers.columns import draw
-from skce._solvers.parts import Part
+from skce._solvers.part import Part
 from skce._solvers.problem import Problem
 from skce._solvers.seen import positives
 from skce.dask._rounds import packed
