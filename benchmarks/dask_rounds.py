@@ -4,8 +4,8 @@
 
 Two workers of one thread on loopback, the scheduler in a process of its own. Rounds are all trips
 to the workers of a fit, at the default tol; CPU seconds are those of the fit, without the start of
-the cluster. "KB" are those of one partition in a pass, sent to it and back; "MB once" is what the driver
-gets in all other rounds. CPU is that of driver, scheduler, its nannies and workers.
+the cluster. "KB" are those of one partition in a pass, sent to it and back; "MB once" is what the
+driver gets in all other rounds. CPU is that of driver, scheduler, its nannies and workers.
 The second table is a model: a round takes the work of a pass over the workers and, at most, the CPU
 of driver and scheduler, a line in the number of partitions that the first table gives.
 """
