@@ -15,10 +15,11 @@ in their standard errors, the best alpha of both, and log losses on the test row
 import argparse
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from problems import add_data_option, dense_labels, few_rows, load
-from report import interleaved_medians, markdown_table
+from report import interleaved_medians, markdown_table, write_table
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
@@ -58,6 +59,9 @@ def main(argv=None):
             times.append(row)
             choices.append(choice)
     print(markdown_table(TIMES, times), markdown_table(CHOICE, choices), sep="\n\n")
+    if args.write:
+        write_table(args.write / "times.csv", TIMES, times)
+        write_table(args.write / "choices.csv", CHOICE, choices)
 
 
 def _compare(problem, args):
@@ -135,6 +139,7 @@ def _parse(argv):
     parser.add_argument("--alphas", type=float, nargs="+", help="default: eight of skce's")
     parser.add_argument("--no-grid", action="store_true", help="leave out the grid of skce")
     parser.add_argument("--no-exact", action="store_true", help="leave out the fits to 1e-8")
+    parser.add_argument("--write", type=Path, help="folder of times.csv and choices.csv")
     parser.add_argument("--quick", action="store_true", help="100 rows of each set")
     args = parser.parse_args(argv)
     args.rounds = 1 if args.quick else args.rounds
