@@ -193,6 +193,8 @@ print(before == state())
 
 @pytest.mark.parametrize("name", [name for name in PYTHON if name != "__init__"])
 def test_every_module_lists_its_names(name):
+    if name.startswith("dask"):
+        pytest.importorskip("distributed")
     if name == "onnx":
         pytest.importorskip("skl2onnx")
     module = importlib.import_module(f"skce.{name}")
@@ -232,6 +234,8 @@ def test_public_methods_are_documented(name):
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_examples_run(name, capsys):
+    if name.startswith("dask"):
+        pytest.importorskip("distributed")
     if name == "onnx":
         pytest.importorskip("skl2onnx")
     if name == "__init__" or name.startswith("display"):
