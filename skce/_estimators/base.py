@@ -33,9 +33,10 @@ from skce._estimators.validation import (
     read_y,
 )
 from skce._kernels.threads import one_blas_thread
+from skce._solvers.columns import rounded_intercept
 from skce._solvers.lazy import columns_of
 from skce._solvers.seen import Seen
-from skce._solvers.stream import Stream, rounded_intercept
+from skce._solvers.stream import Stream
 
 __all__ = ["BaseCrossEntropy"]
 

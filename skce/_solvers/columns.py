@@ -17,12 +17,14 @@ __all__ = [
     "logit_sizes",
     "peaks",
     "pieces",
+    "rounded_intercept",
     "some_rows",
     "summable",
     "weighted_sums",
 ]
 
 MOST_SQUARED = 1e15  # of the squares of larger numbers float32 holds no sums, or no inverses
+MOST_MOVED = 1e-6  # of a logit, by rounding an intercept
 PIECE = 1 << 19  # entries of the rows that are made dense, copied or looked at together
 ROWS_PER_COLUMN = 10  # from which second moments are told, at least; 0: ldl_movie 1.82
 
@@ -117,3 +119,10 @@ def logit_sizes(X, centre, W):
     terms = abs(X if sparse.issparse(X) else X - centre)
     mean = np.asarray(terms.mean(axis=0, dtype=np.float64)).ravel()
     return float((mean @ np.abs(W[:-1])).max(initial=0))
+
+
+def rounded_intercept(intercept, dtype):
+    """Return intercepts in dtype, in double where columns far from 0 make that move logits."""
+    intercept = np.asarray(intercept, np.float64)
+    rounded = intercept.astype(dtype)
+    return rounded if np.abs(rounded - intercept).max(initial=0) <= MOST_MOVED else intercept

@@ -16,14 +16,14 @@ from scipy import sparse
 
 from skce._engine.sgd import Rule, sgd_run
 from skce._solvers import confidence
+from skce._solvers.columns import rounded_intercept
 from skce._solvers.lazy import columns_of, made_good, scale_squares
 from skce._solvers.penalised import elastic_net
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
 
-__all__ = ["Stream", "rounded_intercept"]
+__all__ = ["Stream"]
 
-MOST_MOVED = 1e-6  # of a logit, by rounding an intercept
 BATCH = 64  # rows of a batch, at most, and rows seen for each row of a batch before
 TEXTBOOK_BATCH = 16  # rows of a batch with a learning rate that was given
 REFRESH = 1.25  # rows seen at a refresh, in terms of those at the one before
@@ -155,10 +155,7 @@ class Stream:
         self.seen.positives = grown(counts, np.eye(len(counts)))
 
     def run(self, problem, data, weights, order, new=False):
-        """Pass over the rows `order`; return the sum of their losses, each before its step.
-
-        Rows that are new to it tell how far its logits are to be stretched.
-        """
+        """Pass over the rows `order`, `new` ones or not; return the sum of losses, before each step."""
         total, at = 0.0, 0
         if not weights.all():
             order = order[weights[order] > 0]
@@ -399,10 +396,3 @@ class Stream:
         """Tell whether the weights that X touches are finite."""
         rows = slice(None) if self.stamps is None else np.append(columns_of(X), len(self.W) - 1)
         return all(np.isfinite(W[rows]).all() for W in self.iterates())
-
-
-def rounded_intercept(intercept, dtype):
-    """Return intercepts in dtype, in double where columns far from 0 make that move logits."""
-    intercept = np.asarray(intercept, np.float64)
-    rounded = intercept.astype(dtype)
-    return rounded if np.abs(rounded - intercept).max(initial=0) <= MOST_MOVED else intercept
