@@ -293,10 +293,11 @@ class _Vowpal:
             yield f"{label} | " + " ".join(f"{j}:{value:.7g}" for j, value in pairs)
 
     def partial_fit(self, X, y):
-        labels = y + 1
         if self.soft:
             y = sparse.csr_array(y)
             labels = [",".join(map(str, y.indices[a:b])) for a, b in itertools.pairwise(y.indptr)]
+        else:
+            labels = y + 1
         for line in self._lines(X, labels):
             self.model.learn(line)
 

@@ -155,7 +155,7 @@ class Stream:
         self.seen.positives = grown(counts, np.eye(len(counts)))
 
     def run(self, problem, data, weights, order, new=False):
-        """Pass over the rows `order`, `new` ones or not; return the sum of losses, before each step."""
+        """Pass over rows in `order`, `new` or not; return the sum of losses, before each step."""
         total, at = 0.0, 0
         if not weights.all():
             order = order[weights[order] > 0]
