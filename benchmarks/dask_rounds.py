@@ -12,7 +12,6 @@ of driver and scheduler, a line in the number of partitions that the first table
 
 import argparse
 import multiprocessing
-import os
 import time
 import warnings
 from pathlib import Path
@@ -37,7 +36,6 @@ WORKERS = 100
 
 def main(argv=None):
     """Print both tables."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="folder of NAME.npz")
     parser.add_argument("--sets", nargs="+", default=["mnist", "letter_scaled"])
@@ -49,8 +47,8 @@ def main(argv=None):
     if args.quick:
         args.partitions, args.seeds = [1, 2], 1
     rows, costs = [], []
-    warnings.simplefilter("ignore")
-    with _Cluster() as client:
+    with _Cluster() as client, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         for name in args.sets:
             problem = load(name, data=args.data, dtype=np.float32)
             p, k = problem.X_train.shape[1], len(np.unique(problem.y_train))
@@ -88,8 +86,6 @@ def _row(client, X, y, number, seeds):
             times = np.subtract(_clocks(client), before)
         off = abs(model.objective_ / one.objective_ - 1)
         found.append((one.n_iter_, *counted.passes(), off, alone, times[1], sum(times)))
-        if seed == 0 and os.environ.get("ROUNDS"):
-            print(counted.rounds, times, alone)
     alone_passes, passes, others, sent, back, driver, once, off, alone, scheduler, total = np.mean(
         found, axis=0
     )
