@@ -48,7 +48,12 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(2, timeout=HANGS)
+        try:
+            client.wait_for_workers(2, timeout=HANGS / 4)
+        except TimeoutError:  # a nanny gives up a worker that is killed while it starts
+            cluster.scale(0)
+            cluster.scale(2)
+            client.wait_for_workers(2, timeout=HANGS)
         yield client
 
 
