@@ -15,7 +15,6 @@ Multi-label losses are summed over the labels.
 
 import argparse
 import csv
-import itertools
 import sys
 import time
 import warnings
@@ -277,12 +276,10 @@ def _river(alpha, y, k, p):
 class _Vowpal:
     """Vowpal Wabbit, one against all; rows are lines of text."""
 
-    def __init__(self, vowpalwabbit, alpha, y, k, p):
-        self.k, self.soft = k, y.ndim > 1
-        kind = "--multilabel_oaa" if self.soft else "--oaa"
+    def __init__(self, vowpalwabbit, alpha, k, p):
         bits = int(np.ceil(np.log2((p + 1) * k))) + 1
         self.model = vowpalwabbit.Workspace(
-            f"{kind} {k} --probabilities --loss_function logistic --l2 {alpha} -b {bits} --quiet"
+            f"--oaa {k} --probabilities --loss_function logistic --l2 {alpha} -b {bits} --quiet"
         )
 
     def _lines(self, X, labels):
@@ -293,12 +290,7 @@ class _Vowpal:
             yield f"{label} | " + " ".join(f"{j}:{value:.7g}" for j, value in pairs)
 
     def partial_fit(self, X, y):
-        if self.soft:
-            y = sparse.csr_array(y)
-            labels = [",".join(map(str, y.indices[a:b])) for a, b in itertools.pairwise(y.indptr)]
-        else:
-            labels = y + 1
-        for line in self._lines(X, labels):
+        for line in self._lines(X, y + 1):
             self.model.learn(line)
 
     def predict_proba(self, X):
@@ -307,11 +299,13 @@ class _Vowpal:
 
 
 def _vowpal(alpha, y, k, p):
+    if y.ndim > 1:  # of labels it gives two numbers each
+        return None
     try:
         import vowpalwabbit
     except ImportError:
         return None
-    return _Vowpal(vowpalwabbit, alpha, y, k, p)
+    return _Vowpal(vowpalwabbit, alpha, k, p)
 
 
 LEARNERS = {
