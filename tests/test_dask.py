@@ -331,8 +331,15 @@ def test_chunks_may_be_of_unknown_size_empty_or_of_one_class():
         assert_optimum_of(plain, model, X, y, {})
     assert np.array_equal(model.predict(dX).compute(), model.to_local().predict(X))
     assert model.score(dX, dy) == model.to_local().score(X, y)
-    with pytest.raises(ValueError, match="part 4: y must hold classes"):
+    with pytest.raises(ValueError, match="part 4: y must hold classes that .classes. or"):
         dask_of(plain).fit(dX, dy, classes=range(3))
+
+
+def test_entries_may_be_missing_in_some_partitions_alone():
+    X, y, given, plain = rows_of("labels missing")
+    y = np.where(np.arange(len(y))[:, None] < len(y) // 2, np.nan_to_num(y), y)
+    y[-len(y) // 4 :] = np.nan
+    assert_optimum_of(plain, fitted(plain, X, y, given, 4), X, y, given)
 
 
 def test_dataframes_are_fitted_with_their_names(client):

@@ -108,6 +108,25 @@ def _dense(y):
     return y.toarray() if sparse.issparse(y) else y
 
 
+def test_entries_may_be_missing_in_some_parts_alone():
+    X, y, weights = draw("indicator missing", "dense", "float64", True)
+    y[: N // 3] = np.nan
+    y[N // 3 : 2 * N // 3] = np.nan_to_num(y[N // 3 : 2 * N // 3])
+    model = MultiLabelLogistic(alpha=1e-3, tol=1e-8, random_state=0)
+    found = clone(model).fit(cut(3, X, y, weights))
+    whole = clone(model).set_params(solver="lbfgs").fit(X, y, weights)
+    assert_allclose(found.coef_, whole.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["csc", "coo", "bsr"])
+def test_functions_may_return_any_sparse_form(form):
+    X, y, weights = draw("integers", "csr", "float64", True)
+    parts = cut(3, X, y, weights, lambda X, *others: lambda: (X.asformat(form), *others))
+    model = MultinomialLogistic(tol=1e-8, random_state=0)
+    found, whole = clone(model).fit(parts), clone(model).fit(cut(3, X, y, weights))
+    assert_allclose(found.coef_, whole.coef_, rtol=1e-6)
+
+
 @pytest.mark.parametrize("storage", ["dense", "csr"])
 def test_two_fits_of_the_same_parts_are_equal_in_bits(storage):
     X, y, weights = draw("integers", storage, "float32", True)
@@ -309,10 +328,13 @@ def broken():
     raise OSError("no such disk")
 
 
-def changing(seen):
+def changing(seen, other):
     seen.append(1)
-    rows = slice(0, 6 if len(seen) < 3 else 5)
-    return GOOD[0][rows], GOOD[1][rows]
+    return GOOD if len(seen) < 3 else other
+
+
+def ending(seen):
+    return next(seen)
 
 
 @pytest.mark.parametrize(
@@ -328,9 +350,20 @@ def changing(seen):
         ((GOOD[0], np.eye(2)[GOOD[1]]), ValueError, "part 1: y must have the form"),
         ((GOOD[0], None), ValueError, "part 1: y must be given"),
         ((*GOOD, -np.ones(6)), ValueError, "part 1: sample_weight"),
-        (broken, RuntimeError, "part 1 raised OSError: no such disk"),
+        (broken, RuntimeError, "^part 1 raised OSError: no such disk$"),
         (lambda: 3, ValueError, "got a int as part 1"),
-        (partial(changing, []), ValueError, "part 1: X must be the same each time"),
+        (
+            partial(changing, [], (GOOD[0][:5], GOOD[1])),
+            ValueError,
+            r"part 1: X must be the same .* shape \(5, 4\), .* after \(6, 4\)",
+        ),
+        (
+            partial(changing, [], (GOOD[0].astype("f4"), GOOD[1])),
+            ValueError,
+            "part 1: X must be the same .* dense of float32, after .* dense of float64",
+        ),
+        (partial(changing, [], None), ValueError, "^parts must .* as part 1"),
+        (partial(ending, iter([GOOD])), RuntimeError, "^part 1 raised StopIteration: $"),
     ],
 )
 def test_errors_name_the_part_and_leave_the_model_as_it_was(part, error, message):
@@ -339,6 +372,13 @@ def test_errors_name_the_part_and_leave_the_model_as_it_was(part, error, message
     with pytest.raises(error, match=message):
         model.fit(Parts([GOOD, part]))
     assert vars(model) == before
+
+
+@pytest.mark.parametrize("label", [7, "fig"])
+def test_parts_of_one_class_are_refused_by_its_label(label):
+    part = GOOD[0], np.array([label] * 6)
+    with pytest.raises(ValueError, match=f"at least 2 classes, got one class, {label!r}\\.$"):
+        MultinomialLogistic().fit(Parts([part, part]))
 
 
 @pytest.mark.parametrize(

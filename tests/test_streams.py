@@ -356,7 +356,7 @@ def test_third_class_leaves_the_first_two_as_they_were(stored):
     assert_allclose(logits[:, 1] - logits[:, 0], logit, rtol=1e-9, atol=1e-9)
     assert model.coef_.shape == (3, 8)
     assert not np.any(model.coef_[2])
-    with pytest.raises(ValueError, match="classes of the first call"):
+    with pytest.raises(ValueError, match="classes that .classes. or the first call names"):
         MultinomialLogistic().fit(X[two], y[two]).partial_fit(X, y)
 
 

@@ -22,12 +22,14 @@ def encode_labels(y, classes=None, least=2):
     y = labels_of(y)
     classes = classes_of(y) if classes is None else classes
     if len(classes) < least:
-        got = f"one class, {classes[0]!r}" if len(classes) else "none"
+        got = f"one class, {classes.tolist()[0]!r}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
     numbers = class_numbers(y, classes)
     if (numbers < 0).any():
         unseen = np.unique(y[numbers < 0])[:5].tolist()
-        raise ValueError(f"y must hold classes of the first call only, got {unseen}.")
+        raise ValueError(
+            f"y must hold classes that `classes` or the first call names, got {unseen}."
+        )
     return classes, numbers
 
 

@@ -1,7 +1,5 @@
 """Rows in parts, which a fit reads one after another."""
 
-from contextlib import contextmanager
-
 import numpy as np
 
 __all__ = ["Parts", "named"]
@@ -187,14 +185,20 @@ def _three(number, part):
     return (*part, None)[:3]
 
 
-@contextmanager
-def named(number):
+class named:
     """Let errors tell in which part they arose."""
-    try:
-        yield
-    except ValueError as error:
-        if str(error).startswith("part"):
-            raise
-        raise ValueError(f"part {number}: {error}") from error
-    except Exception as error:
-        raise RuntimeError(f"part {number} raised {type(error).__name__}: {error}") from error
+
+    def __init__(self, number):
+        self.number = number
+
+    def __enter__(self):
+        """Begin."""
+
+    def __exit__(self, kind, error, trace):
+        """Raise what was raised, with the number of the part unless it is there."""
+        told = f"part {self.number}", "parts must"
+        if not isinstance(error, Exception) or str(error).startswith(told):
+            return
+        if isinstance(error, ValueError):
+            raise ValueError(f"part {self.number}: {error}") from error
+        raise RuntimeError(f"part {self.number} raised {kind.__name__}: {error}") from error

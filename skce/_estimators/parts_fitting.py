@@ -66,13 +66,7 @@ class RowsOfParts:
         if self.dtype is None:
             self.dtype, self.is_sparse = X.dtype, sparse.issparse(X)
         if X.dtype != self.dtype or sparse.issparse(X) != self.is_sparse:
-            wanted, got = (
-                f"{'CSR' if is_sparse else 'dense'} of {dtype}"
-                for is_sparse, dtype in (
-                    (self.is_sparse, self.dtype),
-                    (sparse.issparse(X), X.dtype),
-                )
-            )
+            wanted, got = _kind(self.is_sparse, self.dtype), _kind(sparse.issparse(X), X.dtype)
             raise ValueError(f"X must be like that of part 0, {wanted}, got {got}.")
         self.shape = block.last, X.shape[1]
         self.blocks.append(block)
@@ -84,15 +78,19 @@ class RowsOfParts:
         with named(block.number):
             X = self.parts.read_X(block.number)
             X = X if block.own == slice(None) else X[block.own]
-            known = isinstance(X, np.ndarray) or (sparse.issparse(X) and X.has_canonical_format)
+            known = isinstance(X, np.ndarray)
+            if sparse.issparse(X):
+                known = X.format == "csr" and X.has_canonical_format
             if known and X.dtype == self.dtype:  # these entries were checked before
                 X = X if sparse.issparse(X) else contiguous(X)
             else:
                 X = check_X(self.model, X, reset=False)
-            wanted = block.last - block.first, self.shape[1]
-            if X.shape != wanted or X.dtype != self.dtype or sparse.issparse(X) != self.is_sparse:
+            shape = block.last - block.first, self.shape[1]
+            if X.shape != shape or X.dtype != self.dtype or sparse.issparse(X) != self.is_sparse:
+                wanted, got = _kind(self.is_sparse, self.dtype), _kind(sparse.issparse(X), X.dtype)
                 raise ValueError(
-                    f"X must be the same each time it is read, got shape {X.shape} after {wanted}."
+                    f"X must be the same each time it is read, got shape {X.shape}, {got}, "
+                    f"after {shape}, {wanted}."
                 )
             return X
 
@@ -227,6 +225,10 @@ def _check_alike(first, names, y, others):
         raise ValueError(f"y must be like that of part 0, {first.dtype}, got {y.dtype}.")
     if list([] if names is None else names) != list([] if others is None else others):
         raise ValueError(f"y must have the label columns of part 0, {names}, got {others}.")
+
+
+def _kind(is_sparse, dtype):
+    return f"{'CSR' if is_sparse else 'dense'} of {dtype}"
 
 
 def _stacked(arrays):

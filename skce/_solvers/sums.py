@@ -120,7 +120,9 @@ class ConstantCurvature:
     each: bool
 
     def __call__(self, problem, rows):
-        each = problem.weights[rows, None] * problem.entry_weights[rows] * self.shares
+        each = problem.weights[rows, None] * self.shares
+        if problem.entry_weights is not None:  # other parts may have them
+            each *= problem.entry_weights[rows]
         return each if self.each else each.mean(axis=1, keepdims=True)
 
 
