@@ -4,6 +4,7 @@ The cluster is two processes of one thread on loopback, which the tests kill; `H
 without a client, in this process, which have the same bits.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -425,6 +426,18 @@ def test_a_partition_that_raises_is_named(client):
     labels = np.where(np.arange(200) == 150, np.nan, y[:200])
     with pytest.raises(ValueError, match="^part 1: y must hold labels, got a missing"):
         model.fit(da.from_array(X[:200], chunks=(100, -1)), labels)
+
+
+def test_a_partition_that_raises_leaves_no_rows_on_the_cluster(client):
+    X, y, _, plain = rows_of("float64")
+    bad = da.from_delayed(dask.delayed(raising)(), (100, 8), dtype=float)
+    with pytest.raises(RuntimeError, match="disk gone"):
+        dask_of(plain).fit(da.concatenate([da.from_array(X[:200], chunks=(100, -1)), bad]), y)
+    end = time.monotonic() + HANGS
+    while client.who_has():
+        assert time.monotonic() < end
+        gc.collect()  # frames of distributed are circles
+        time.sleep(0.1)
 
 
 def test_what_does_not_fit_is_told_before_a_round():

@@ -104,8 +104,12 @@ class Rounds:
         except (Exception, CancelledError) as error:
             for number, future in zip(self.numbers, futures, strict=False):
                 if future.status == "error":
-                    with named(number):
-                        raise future.exception(timeout=LOOK) from None
+                    raised, trace = future.exception(timeout=LOOK), future.traceback(timeout=LOOK)
+                    try:
+                        with named(number):
+                            raise raised from None
+                    finally:  # the client keeps them; with our frames they would keep the rows
+                        error.__traceback__, raised.__traceback__ = None, trace
             if self.client.status in ("closing", "closed", "newly-created"):
                 raise RuntimeError("the client has closed, and the fit has ended.") from error
             if isinstance(error, CancelledError):
