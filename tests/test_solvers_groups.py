@@ -112,14 +112,16 @@ SPECIAL = {
     "start": (Y, {}, {"coef_init": np.ones((K, P)), "intercept_init": np.ones(K)}),
     "one-vs-rest": (LOGITS.argmax(axis=1), {}, {}),
     "a tiny scale": (Y, {"alpha": 1e-300}, {}),
+    "a huge scale": (Y, {"alpha": 1e307}, {}),
 }
+SCALES = {"a tiny scale": 1e-150, "a huge scale": 1e155}
 
 
 @every_storage
 @pytest.mark.parametrize("case", SPECIAL)
 def test_groups_find_what_labels_find_together(case, storage, monkeypatch):
     y, params, given = SPECIAL[case]
-    A = STORAGE[storage](X * (1e-150 if case == "a tiny scale" else 1.0))
+    A = STORAGE[storage](X * SCALES.get(case, 1.0))
     model = MultiLabelLogistic(**{"alpha": 1e-2, **params}, tol=1e-9, max_iter=1000, random_state=0)
     together = clone(model).fit(A, y, **given)
     monkeypatch.setattr(groups, "TOGETHER", 0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
@@ -242,6 +243,29 @@ def test_coefficients_of_csr_are_made_when_read_and_can_be_set():
     assert_array_equal(model.decision_function(T), np.tile(model.intercept_, (1000, 1)))
     model.partial_fit(X[:1], y[:1])
     assert 0 < (model.coef_ != 0).sum() <= 24
+
+
+@every_storage
+@every_rule
+@pytest.mark.parametrize("rows", [10, 3000])
+def test_rows_without_entries_are_no_divergence_where_there_is_no_intercept(rows, stored, params):
+    X, y, _, _ = drawn()
+    X[::3] = 0  # the first one too
+    model = MultinomialLogistic(fit_intercept=False, **params)
+    streamed(model, stored(X), y, rows)
+    assert model.n_iter_ == 3000 // rows
+    assert log_loss(model, X, y) < np.log(3) - 0.2
+
+
+def test_first_call_that_diverges_leaves_nothing_behind():
+    X, y, _, _ = drawn(n=300)
+    huge = sparse.csr_array(np.sign(X) * np.finfo(float).max / 1e4)
+    model = MultinomialLogistic()
+    with pytest.warns(ConvergenceWarning, match="this call is undone"):
+        model.partial_fit(huge, y)
+    streamed(model, sparse.csr_array(X), y, 300)
+    other = streamed(MultinomialLogistic(), sparse.csr_array(X), y, 300)
+    assert_array_equal(model.coef_, other.coef_)
 
 
 def text(n, seed=0, p=3000, k=40, words=12):

@@ -320,6 +320,8 @@ cdef inline double implicit(double residual, double pull) noexcept nogil:
     cdef:
         double odds, low = 0, high = pull * residual, middle
         int _halving
+    if not pull > 0:  # a row without entries where there is no intercept
+        return 1
     if not 0 < residual < 1:  # by positive weights or several labels: no such loss
         return 1 / (1 + pull / 4)
     odds = (1 - residual) / residual

@@ -231,7 +231,7 @@ def sgd_run(
                               of_entries, &batch_weights[b], problem.smoothing, n_b, k, &losses[0])
                 watch_rows(&run, batch, n_b, &batch_weights[b], &factors[0], block, stride,
                            &norms[0])
-                if run.usual != NULL and run.rooted:
+                if run.usual != NULL and run.rooted and clock[1] > 0:
                     eta = steps[step] / sqrt(clock[1] / clock[2])
                 if curvature > 0:
                     hold(&run, batch, n_b, &batch_weights[b], eta / run.divisor * scale, &factors[0], block,

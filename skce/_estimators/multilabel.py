@@ -151,7 +151,8 @@ class MultiLabelLogistic(
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
         averaged over the pass for "sgd", "adagrad" and "adam". Of labels in groups (see Notes)
         after each group, the coefficients of later ones being 0. `partial_fit` appends the mean
-        loss of its rows, each before it was learnt, without the penalty.
+        loss of its rows, each before it was learnt, without the penalty and, on CSR, without the
+        factor of the weights.
     converged_ : bool
         Whether the fit ended by `tol` or `early_stopping`; False after `partial_fit`.
     stop_reason_ : str

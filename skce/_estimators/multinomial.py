@@ -131,7 +131,8 @@ class MultinomialLogistic(BaseCrossEntropy):
     loss_curve_ : list of float
         Objective after each pass or step: an estimate from the pass for "sdca", with the loss
         averaged over the pass for "sgd", "adagrad" and "adam". `partial_fit` appends the mean loss
-        of its rows, each before it was learnt, without the penalty.
+        of its rows, each before it was learnt, without the penalty and, on CSR, without the factor
+        of the weights.
     converged_ : bool
         Whether the fit ended by `tol` or `early_stopping`; False after `partial_fit`.
     stop_reason_ : str

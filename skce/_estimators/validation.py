@@ -114,8 +114,7 @@ def check_sum(name, weights):
         total = weights.sum()
         if weights.any() and not np.finfo(float).tiny <= total * total < np.inf:
             raise ValueError(
-                f"{name} must have a finite sum in partial_fit, from 1.5e-154 to 1.3e154, got "
-                f"{total:.3g}."
+                f"{name} must have a finite sum, from 1.5e-154 to 1.3e154, got {total:.3g}."
             )
 
 

@@ -106,10 +106,11 @@ def minimize(problem, start, rng, limits, solver, prune=None):
     groups = _groups(problem.k)
     seeds = [rng.randint(2**31 - 1) for _ in groups]
     targets = sparse.csc_array(problem.targets)
-    shared = {
-        name: getattr(problem, name)
-        for name in (OF_ROWS if sparse.issparse(problem.X) else OF_DENSE_ROWS)
-    }
+    with np.errstate(over="ignore"):  # squares that do are made anew, of X over a power of two
+        shared = {
+            name: getattr(problem, name)
+            for name in (OF_ROWS if sparse.issparse(problem.X) else OF_DENSE_ROWS)
+        }
     # The goal of a group is tol * max(A, B); the sum of these may be twice tol * max(ΣA, ΣB).
     tol = limits.tol / 2 if limits.certified else limits.tol
     quiet = replace(limits, report=Limits.report, tol=tol)

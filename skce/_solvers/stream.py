@@ -248,7 +248,7 @@ class Stream:
                 return np.full(n_steps, self.step * self.reduction)
             step = FIRST_STEP[self.rule] * self.reduction
             if not self.seen.is_sparse:  # on CSR the norm is learnt within
-                step /= np.sqrt(self.norm)
+                step /= np.sqrt(self.norm or 1.0)
             if self.rule == Rule.ADAM:  # moves all columns, and falls like the root of the rows
                 return step / np.sqrt(len(self.metric) * (self.begun + 1)) * sizes
             return np.full(n_steps, step)
@@ -388,7 +388,7 @@ class Stream:
     def restore(self, saved):
         """Go back to what was saved."""
         fields, arrays = saved
-        self.__dict__.update(fields)
+        self.__dict__ = dict(fields)
         for array, place, values in arrays:
             array[place] = values
 
