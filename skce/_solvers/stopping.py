@@ -6,8 +6,9 @@ from skce._solvers.result import Result
 
 __all__ = ["SAFETY", "Stop", "is_slow"]
 
-SAFETY = 2.0  # the estimate times this has to be within the goal
-LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low
+# Of 1,200 fits of benchmarks/estimates.py 98.6 % end within tol.
+SAFETY = 2.0  # the estimate times this has to be within the goal; 1: 94.7 %
+LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low; 1: 97.3 %
 ROUNDING = 1e-6  # without a penalty: relative gradient that rounding may leave
 LOOK_BACK = 6  # passes of SDCA from which its rate is estimated
 MOST_PASSES = 60  # that SDCA may still need at that rate
