@@ -118,6 +118,14 @@ def test_entries_may_be_missing_in_some_parts_alone():
     assert_allclose(found.coef_, whole.coef_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_matrix])
+def test_predictions_have_the_container_of_y(form):
+    X, y, _ = draw("indicator csr", "dense", "float64", False)
+    found = MultiLabelLogistic().fit(Parts([(X[:70], form(y[:70])), (X[70:], form(y[70:]))]))
+    whole = MultiLabelLogistic().fit(X, form(y))
+    assert type(found.predict(X)) is type(whole.predict(X))
+
+
 @pytest.mark.parametrize("form", ["csc", "coo", "bsr"])
 def test_functions_may_return_any_sparse_form(form):
     X, y, weights = draw("integers", "csr", "float64", True)
@@ -125,6 +133,15 @@ def test_functions_may_return_any_sparse_form(form):
     model = MultinomialLogistic(tol=1e-8, random_state=0)
     found, whole = clone(model).fit(parts), clone(model).fit(cut(3, X, y, weights))
     assert_allclose(found.coef_, whole.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_parts_without_entries_give_the_constants(storage):
+    y = draw("integers", storage, "float64", False)[1]
+    X = np.zeros((N, P)) if storage == "dense" else sparse.csr_array((N, P))
+    found = MultinomialLogistic().fit(cut(3, X, y, None))
+    assert not found.coef_.any()
+    assert_allclose(found.predict_proba(X)[0], np.bincount(y) / N, rtol=1e-3)
 
 
 @pytest.mark.parametrize("storage", ["dense", "csr"])

@@ -148,7 +148,7 @@ def read_parts(model, parts, rng):
     """Read all parts once; return `RowsOfParts`, y and weights of all rows, label names."""
     X = RowsOfParts(model, parts)
     targets: list[tuple] = []
-    weights, drawn, weighted = [], [], False
+    weights, drawn, weighted, matrices = [], [], False, True
     # a map of the file outlives it
     with nullcontext() if parts.spool is None else TemporaryFile(dir=parts.spool) as file:
         for number in range(len(parts)):
@@ -156,6 +156,7 @@ def read_parts(model, parts, rng):
             with named(number):
                 if y is None:
                     raise ValueError("y must be given, got None.")
+                matrices &= isinstance(y, sparse.csr_matrix)  # predictions are as y was
                 targets.append((read_y(y), column_names(y)))
                 _check_alike(*targets[0], *targets[-1])
                 check_rows(given, targets[-1][0])
@@ -170,6 +171,7 @@ def read_parts(model, parts, rng):
     X.sampled = np.concatenate([numbers for _, numbers in drawn])
     y = [y for y, _ in targets]
     y = sparse.vstack(y, format="csr") if any(map(sparse.issparse, y)) else np.concatenate(y)
+    y = sparse.csr_matrix(y) if matrices else y
     return X, y, np.concatenate(weights) if weighted else None, targets[0][1]
 
 

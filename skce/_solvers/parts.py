@@ -153,7 +153,7 @@ class PartsProblem(Penalised):
     def samples(self, sizes, rng):
         """Yield problems of so many rows, in arrays, of at most SAMPLE_BYTES."""
         width = self.X.nnz / self.X.shape[0] * 2 if self.is_sparse else self.X.shape[1]
-        most = int(SAMPLE_BYTES / (width * self.X.dtype.itemsize))
+        most = int(SAMPLE_BYTES / (max(width, 1) * self.X.dtype.itemsize))
         sizes = sorted({min(size, most) for size in sizes})
         if not sizes:
             return
