@@ -316,6 +316,18 @@ def test_factor_of_the_weights_is_learnt_by_newtons_method():
     assert_allclose(np.log(stream.confidence / before), step, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_factor_does_not_depend_on_the_scale_of_columns(dtype):
+    X, y = text(300)
+    found = [
+        streamed(MultinomialLogistic(alpha=0), scale * X.astype(dtype), y, 300, range(40))
+        for scale in np.array([1e-30, 1, 100, 1e30], dtype)
+    ]
+    factors = [model._stream.confidence for model in found]
+    assert factors[0] > 2
+    assert_allclose(factors, factors[0], rtol=1e-4)
+
+
 def test_l1_penalty_leaves_zeros_on_csr():
     X, y, T, t = drawn(n=5000)
     rare = sparse.random_array((6000, 500), density=0.002, rng=np.random.default_rng(1))
@@ -342,6 +354,19 @@ def test_call_on_many_weights_keeps_no_copies():
     tracemalloc.stop()
     assert call <= 0.1 * 8 * p * k
     assert peak <= 0.3 * 8 * p * k
+
+
+def test_factor_of_very_many_weights_takes_little_memory():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((300, 2000), density=0.03, rng=rng, format="csr", dtype=np.float32)
+    Y = sparse.random_array((300, 2000), density=0.005, rng=rng, format="csr") > 0
+    model = MultiLabelLogistic().partial_fit(X[:50], Y[:50])
+    tracemalloc.start()
+    model.partial_fit(X[50:], Y[50:])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert model._stream.confidence != 1
+    assert peak <= 2.2 * 8 * 2000 * 2000  # 1.8; 5.6 where all columns are made at once
 
 
 @pytest.mark.parametrize("loss", [None, "bce", "softmax"])

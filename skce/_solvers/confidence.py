@@ -11,6 +11,7 @@ from scipy import sparse
 
 from skce._engine.data import EpochData
 from skce._engine.passes import Pass, run
+from skce._solvers.columns import pieces
 from skce._solvers.lazy import columns_of, scale_squares
 
 __all__ = ["ROWS", "learn"]
@@ -34,20 +35,27 @@ def learn(stream, data, weights, rows):
     columns = columns_of(X)
     places = np.searchsorted(columns, X.indices).astype(X.indices.dtype)
     X = sparse.csr_array((X.data, places, X.indptr), shape=(len(rows), len(columns)))
-    lengths = X.power(2) @ (1 / scale_squares(stream, columns))
+    met = stream.seen.columns[0, columns] > 0  # others have no weights yet, and no scale
+    lengths = X.power(2, np.float64) @ (met / scale_squares(stream, columns))
     usual = lengths * stream.clock[2] <= MOST_LENGTH * stream.clock[1]
     X, rows = X[usual], rows[usual]
     if not X.nnz:
         return
     weights = weights[rows]
     entry_weight = None if data.entry_weight is None else data.entry_weight[rows]
-    part = EpochData(
-        *(data.kind, X, data.targets[rows], data.k, weights, data.pos_weight),
+    each = sparse.eye_array(len(rows), dtype=X.dtype, format="csr")
+    part = EpochData(  # a column for each row, whose weights are its logits
+        *(data.kind, each, data.targets[rows], data.k, weights, data.pos_weight),
         *(stream.params["label_smoothing"], entry_weight),
     )
-    W, slopes = stream.weights(columns), []
+    products, slopes = np.zeros((len(rows) + 1, data.k), X.dtype), []
+    X = sparse.csc_array(X)
+    for some in pieces(len(columns), data.k):
+        W = stream.weights(columns[some])
+        products[:-1] += X[:, some] @ W[:-1]
+        products[-1] = W[-1]
     for factor in (1.0, APART):
-        stretched, gradient = W.copy(), np.empty(W.shape)
+        stretched, gradient = products.copy(), np.empty(products.shape)
         stretched[:-1] *= factor
         run(Pass.LOSS, part, stretched, None, gradient, None, None, None, 1)
         slopes.append(float(np.sum(gradient[:-1] * stretched[:-1])) / weights.mean())
