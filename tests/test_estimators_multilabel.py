@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from registry import then_long
 from scipy import sparse
 from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import MultiLabelBinarizer
@@ -607,3 +608,17 @@ def test_fit_of_a_frame_asks_itself_without_a_warning():
     for threshold in (None, "f1"):  # thresholds are learnt from predictions
         model = MultiLabelLogistic(loss="softmax", threshold=threshold)
         assert_array_equal(model.fit(X, y).feature_names_in_, X.columns)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shares_with_missing_entries_are_certified_in_float32(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((60, 4))
+    y = (X @ rng.standard_normal((4, 5)) + rng.gumbel(size=(60, 5)) > 0).astype(float)
+    y[rng.random(y.shape) < 0.2] = np.nan
+    model = MultiLabelLogistic(loss="softmax", alpha=1e-2, tol=1e-7, certified=True)
+    found = clone(model).fit(X.astype(np.float32), y)
+    best = clone(model).set_params(tol=1e-10).fit(X.astype(np.float32).astype(float), y)
+    assert found.certified_
+    rounding = np.finfo(np.float32).eps * best.objective_  # of the shares
+    assert found.objective_ - best.objective_ <= found.dual_gap_ + rounding

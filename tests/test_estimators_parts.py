@@ -85,11 +85,10 @@ def test_parts_end_at_the_optimum_of_one_array(name, storage, dtype, number):
     functions = number == 2 or name == "1/M missing"
     parts = cut(number, X, y, weights, made if functions else lambda *part: part)
     model = clone(MODELS[name]).set_params(alpha=1e-3, random_state=0, max_iter=1000)
-    proves = name != "1/M missing"  # whose bound is loose on one array too
-    fine = clone(model).set_params(tol=1e-6, solver="lbfgs", certified=proves)
+    fine = clone(model).set_params(tol=1e-6, solver="lbfgs", certified=True)
     whole = clone(fine).fit(X, y, weights)
     found = fine.fit(parts)
-    assert found.certified_ or not proves
+    assert found.certified_
     assert_allclose(found.objective_, whole.objective_, rtol=1.1e-6)
     assert found.coef_.dtype == X.dtype
     for field in KEEP:

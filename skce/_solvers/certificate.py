@@ -131,14 +131,15 @@ def _balance(problem, table):
     wanted = problem.target_sums
     table = problem.change(with_classes, table, wanted)
     near = 8 * float(np.finfo(problem.X.dtype).eps) * wanted.sum()
-    total = np.zeros(problem.k)
+    total, shown = np.zeros(problem.k), wanted > 0
     for _ in range(MOST_STEPS):
         excess = problem.sum(table_sums, table) - wanted
+        excess[shown] -= excess[shown].mean()  # targets of float32 do not sum to 1 in double
         if np.abs(excess).max(initial=0) <= near:
             return table, total
         step = _intercept_step(problem, table, excess)
         total = total + step
-        if not np.ptp(step[wanted > 0]) < 1:
+        if not np.ptp(step[shown]) < 1:
             break
         table = problem.change(with_intercepts, table, step)
     return None, total
