@@ -38,7 +38,8 @@ def loo_log_loss(model, X, y, *, sample_weight=None) -> float:
     Parameters
     ----------
     model : MultinomialLogistic, MultiLabelLogistic or a CV of them
-        Fitted to X and y with an L2 penalty or none; the loss must not be that of shares (1/M).
+        Fitted to X and y with an L2 penalty or none and no `entry_weight`; the loss must not be
+        that of shares (1/M).
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The rows that it was fitted to.
     y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
@@ -91,7 +92,7 @@ def loo_log_loss(model, X, y, *, sample_weight=None) -> float:
     >>> round(loo_log_loss(model, X, y), 2)
     0.15
     """
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         fit = _fit_of(model, X, y, sample_weight)
         if fit.loss < INTERPOLATES:
             message = f"The training loss is {fit.loss:.2g}: where a model nearly interpolates, "
@@ -107,7 +108,8 @@ def standard_errors(model, X, y, *, sample_weight=None, robust=False):
     Parameters
     ----------
     model : MultinomialLogistic, MultiLabelLogistic or a CV of them
-        Fitted to X and y with an L2 penalty or none; the loss must not be that of shares (1/M).
+        Fitted to X and y with an L2 penalty or none and no `entry_weight`; the loss must not be
+        that of shares (1/M).
         Rounding of float32 coefficients, and a loose `tol`, are in what is found.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The rows that it was fitted to.
@@ -153,7 +155,7 @@ def standard_errors(model, X, y, *, sample_weight=None, robust=False):
     >>> standard_errors(model, X[50:], y[50:]).coef_se.round(2)
     array([[2.39, 4.48, 4.74, 9.74]])
     """
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         fit = _fit_of(model, X, y, sample_weight)
         weighted = {"class_weight", "pos_weight"} & {
             n for n, v in vars(model).items() if v is not None
@@ -290,11 +292,16 @@ class _Optimum:
         H = self._sum(lambda part, c, d: self.weights[part] * self._curvature(part, c, d))
         columns = np.diag(np.arange(self.width) < self.problem.X.shape[1])
         H += self.problem.alpha * np.kron(np.eye(k) - 1 / (k + 1) if self.joint else [[1]], columns)
+        if not np.isfinite(H).all():
+            raise ValueError("X must have finite squares, got a Hessian that overflows.")
         for A in H:
             scale = to_unit(A)
             L, failed = linalg.lapack.dpotrf(A, lower=1)
             if failed or L.diagonal().min() < LEAST_PIVOT:
-                raise ValueError("X must have no collinear columns, got a singular Hessian.")
+                raise ValueError(
+                    "X must have no collinear columns, and y no label without a known entry, got "
+                    "a singular Hessian."
+                )
             lower = linalg.lapack.dpotri(L, lower=1)[0]
             A[:] = np.tril(lower) + np.tril(lower, -1).T
             A *= scale[:, None] * scale

@@ -140,6 +140,15 @@ def test_what_has_no_inverse_hessian_is_refused(function):
     free = MultinomialLogistic(**UNPENALISED).fit(twice, y)
     with pytest.raises(ValueError, match="X must have no collinear columns"):
         function(free, twice, y)
+    unknown = np.where([True, False, False], np.nan, np.eye(3)[y])
+    with pytest.warns(UserWarning, match="never observed: 0"):
+        labels = MultiLabelLogistic().fit(X, unknown)
+    with pytest.raises(ValueError, match="y no label without a known entry"):
+        function(labels, X, unknown)
+    huge = 1e200 * X
+    far = MultinomialLogistic(alpha=0).fit(huge, y)
+    with pytest.raises(ValueError, match="X must have finite squares"):
+        function(far, huge, y)
 
 
 def of_statsmodels(kind, X, y, robust, **arguments):
