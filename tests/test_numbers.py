@@ -7,6 +7,7 @@ the words around them, and the command that measures them or the reason why nobo
 formulas, literals, references and what code prints are left out; CHANGES.md is a history.
 """
 
+import ast
 import csv
 import re
 from pathlib import Path
@@ -15,8 +16,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    page.relative_to(ROOT)
-    for pattern in ("README.md", "docs/*.rst", "docs/guide/*.rst", "docs/internals/*.rst")
+    str(page.relative_to(ROOT))
+    for pattern in (
+        *("README.md", "docs/*.rst", "docs/guide/*.rst", "docs/internals/*.rst"),
+        "examples/gallery/*.py",
+    )
     for page in ROOT.glob(pattern)
 )
 pytestmark = pytest.mark.skipif(len(PAGES) < 2, reason="no docs in an installed package")
@@ -50,9 +54,18 @@ def text_of(source):
     return " ".join(source.split())
 
 
+def read(page):
+    """The running text of a page, of an example that of its docstring and comments."""
+    source = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".py"):
+        comments = [line[1:] for line in source.splitlines() if line.startswith("#")]
+        source = "\n".join([ast.get_docstring(ast.parse(source)) or "", "", *comments])
+    return text_of(source)
+
+
 def figures(page):
     """(figure, the words around it) of a page."""
-    text = text_of((ROOT / page).read_text(encoding="utf-8"))
+    text = read(page)
     for found in FIGURE.finditer(text):
         yield found, text
 
@@ -62,9 +75,9 @@ def listed():
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_figure_is_read_from_a_csv_or_listed_with_its_source(page):
-    known = [row["text"] for row in listed() if row["page"] == str(page)]
+    known = [row["text"] for row in listed() if row["page"] == page]
     for found, text in figures(page):
         around = text[max(found.start() - 60, 0) : found.end() + 40]
         covers = (
@@ -77,7 +90,7 @@ def test_every_figure_is_read_from_a_csv_or_listed_with_its_source(page):
 
 def test_every_listed_figure_is_still_on_its_page():
     for row in listed():
-        text = text_of((ROOT / row["page"]).read_text(encoding="utf-8"))
+        text = read(row["page"])
         assert row["text"] in text, row
         assert FIGURE.search(row["text"]), row
         assert row["source"], row
