@@ -622,3 +622,22 @@ def test_shares_with_missing_entries_are_certified_in_float32(seed):
     assert found.certified_
     rounding = np.finfo(np.float32).eps * best.objective_  # of the shares
     assert found.objective_ - best.objective_ <= found.dual_gap_ + rounding
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_label_that_is_never_on_leaves_the_shares_of_the_others_beside_missing_entries(
+    seed, dtype
+):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((200, 20)).astype(dtype)
+    y = (X @ rng.standard_normal((20, 9)) + rng.gumbel(size=(200, 9)) > 0.5).astype(float)
+    y[:, 0] = 0
+    y[rng.random(y.shape) < 0.2] = np.nan
+    model = MultiLabelLogistic(loss="softmax", alpha=1e-2, tol=1e-5, random_state=0)
+    with pytest.warns(UserWarning, match="never on: 0"):
+        found = clone(model).fit(X, y)
+    others = clone(model).fit(X, y[:, 1:])
+    assert found.converged_
+    assert_allclose(found.objective_, others.objective_, rtol=2e-5)
+    assert np.abs(found.intercept_).max() < 100

@@ -81,7 +81,7 @@ class Penalised:
     def constants(self):
         """Return weights (p + 1, k) of 0 with the intercepts that the targets' shares ask for.
 
-        These are the best, but where missing entries of a softmax leave 0.
+        These are the best; where entries of a softmax are missing they are 0 for labels that occur.
         """
         W = np.zeros((self.X.shape[1] + 1, self.k))
         if self.knows_constants:
@@ -93,6 +93,9 @@ class Penalised:
             else:
                 W[-1] = np.log(on / on.sum())
                 W[-1] -= W[-1].mean()
+        elif self.fit_intercept:  # a label that is never there would run away
+            W[-1] = np.where(self.target_sums > 0, 0, np.log(np.finfo(float).eps))
+            W[-1] -= W[-1].mean()
         return W
 
     @cached_property
