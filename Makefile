@@ -11,7 +11,7 @@ REQUIREMENTS = $(BIN)/python -c 'import sys, tomllib; \
 	print(*lists[sys.argv[1]], sep="\n")'
 PYTEST := $(BIN)/python -m pytest -q -n logical
 
-.PHONY: demo test test-all lint bench docs debug-test level-test sanitize no-openmp-test clean
+.PHONY: demo test test-all lint bench figures docs debug-test level-test sanitize no-openmp-test clean
 
 # a worker of pytest on each core: their OpenMP threads have to sleep while they wait
 test test-all debug-test level-test sanitize no-openmp-test: export OMP_WAIT_POLICY := passive
@@ -45,6 +45,26 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/tasks.py
 
 # -E: a page that is not read again would lose its words of the index in the search
+# the tables and figures of the pages made anew: hours, on a free machine, with the data sets in DATA
+figures: export OMP_NUM_THREADS := 1
+figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/test
+	$(BIN)/python benchmarks/kernels.py --clock cpu --threads 1 --size 1e6 --rounds 5 --write docs/speed
+	$(BIN)/python benchmarks/tasks.py --data $(DATA) --write docs/tasks
+	$(BIN)/python benchmarks/run_peers.py --data $(DATA) --write docs/fits
+	$(BIN)/python benchmarks/estimates.py --write docs/estimates.csv
+	$(BIN)/python benchmarks/left_out.py --write docs/selection
+	$(BIN)/python benchmarks/selection.py --data $(DATA) --sets digits breast_cancer letter covtype \
+		--rows 3000 --no-grid --write docs/selection
+	$(BIN)/python benchmarks/streams.py --data $(DATA) --sets mnist brown_pos --calls 10000 \
+		--learners skce "skce, averaged" "skce, AdaGrad" --write docs/streams/rules.csv
+	$(BIN)/python benchmarks/parts.py --gigabytes 8 --write docs/streams/parts.csv \
+		--ways "in memory" "one memory map" "parts of memory maps"
+	$(BIN)/python benchmarks/parts.py --gigabytes 2 --memory 2 --write docs/streams/parquet.csv \
+		--ways "in memory" "parts of memory maps" "Parquet by columns, spooled" "Parquet of lists, spooled"
+	$(BIN)/python benchmarks/dask_rounds.py --data $(DATA) --seeds 1 --write docs/dask
+	$(BIN)/python benchmarks/many_labels.py --data $(DATA) --sets citeulike_t --write docs/many_labels
+	$(BIN)/python benchmarks/many_labels.py --sets synthetic --labels 10000 --write docs/many_labels
+
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -E -W -b html docs docs/_build/html
 
