@@ -318,6 +318,18 @@ def _columns(lists):
     return ["embedding"] if lists else [f"column {j}" for j in range(P)]
 
 
+def test_parquet_files_may_differ_in_order_and_have_no_rows(tmp_path):
+    frame, y, weights = frame_parts()
+    write(tmp_path / "one", frame[:90], y[:90], weights[:90])
+    write(tmp_path / "two", frame[frame.columns[::-1]][90:], y[90:], weights[90:])
+    write(tmp_path / "none", frame[:0], y[:0], weights[:0])
+    paths = [tmp_path / name for name in ("one", "none", "two")]
+    parts = Parts.from_parquet(paths, "kind", sample_weight="weight")
+    assert_array_equal(np.concatenate([X for X, _, _ in parts]), frame.to_numpy())
+    with pytest.raises(ValueError, match="paths must hold rows"):
+        Parts.from_parquet(tmp_path / "none", "kind", sample_weight="weight")
+
+
 def test_parquet_has_targets_in_several_columns_or_one_of_lists(tmp_path):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet

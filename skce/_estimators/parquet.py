@@ -25,7 +25,7 @@ def row_groups(paths, y, columns, sample_weight):
     targets = [] if y is None else [y] if isinstance(y, str) else [*y]
     for path in paths:
         file = pq.ParquetFile(path)
-        schema, number = file.schema_arrow, file.metadata.num_row_groups
+        schema, metadata = file.schema_arrow, file.metadata
         file.close()
         chosen = columns
         if chosen is None:
@@ -36,10 +36,12 @@ def row_groups(paths, y, columns, sample_weight):
             raise ValueError(f"paths must hold files of the same columns, got others in {path}.")
         wide = any(kind != "float" for kind, _ in known.values())
         dtype = np.dtype(np.float64 if wide else np.float32)
-        names = tuple(chosen)
+        names = tuple(first)  # in the order of the first file
         of_y = y if y is None or isinstance(y, str) else tuple(y)
         groups += [
-            RowGroup(str(path), group, names, dtype, of_y, sample_weight) for group in range(number)
+            RowGroup(str(path), group, names, dtype, of_y, sample_weight)
+            for group in range(metadata.num_row_groups)
+            if metadata.row_group(group).num_rows
         ]
     if not groups:
         raise ValueError("paths must hold rows, got none.")

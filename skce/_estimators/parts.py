@@ -79,7 +79,7 @@ class Parts:
         Parameters
         ----------
         paths : str, path or list of them
-            Files of the same columns.
+            Files of the same columns, in any order; that of the first file counts.
         y : str or list of str, default=None
             The column of labels, or columns of targets (n, K); one column of lists of fixed size
             holds rows of targets too. None is for predictions.
