@@ -332,6 +332,8 @@ def test_chunks_may_be_of_unknown_size_empty_or_of_one_class():
         assert_optimum_of(plain, model, X, y, {})
     assert np.array_equal(model.predict(dX).compute(), model.to_local().predict(X))
     assert model.score(dX, dy) == model.to_local().score(X, y)
+    with pytest.raises(ValueError, match="leave a row with weight"):
+        model.score(dX, dy, 0 * dy)
     with pytest.raises(ValueError, match="part 4: y must hold classes that .classes. or"):
         dask_of(plain).fit(dX, dy, classes=range(3))
 

@@ -125,6 +125,8 @@ class LazyMixin:
         rows = zip(*partitions_of(X, y=y, sample_weight=sample_weight), strict=True)
         found = dask.compute([dask.delayed(_right)(model, *each) for each in rows])[0]
         right, total = np.sum(found, axis=0)
+        if not total:
+            raise ValueError("sample_weight must leave a row with weight, got zeros alone.")
         return float(right / total)
 
     def _mapped(self, method, X, *args):
