@@ -44,7 +44,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
     "streams": ["--quick", "--sets", "mnist", "clinc150", "--calls", "100"],
     "tasks": ["--quick"],
     "many_labels": [
-        *("--sets", "synthetic", "bibtex", "--shape", "60", "40", "20"),
+        *("--sets", "synthetic", "--shape", "60", "40", "20"),
         *("--dtypes", "float32", "--peer-labels", "3"),
     ],
     "kernels": ["--quick"],

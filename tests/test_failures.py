@@ -60,7 +60,7 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
     ("solver", "owner", "name"),
     [
         *((solver, fitting, "minimize") for solver in ("auto", "sdca", "lbfgs")),
-        ("auto", lbfgs.LBFGS, "newton_step"),
+        ("auto", lbfgs.LBFGS, "_move"),
         ("sdca", ascent.SDCA, "step"),
         ("lbfgs", lbfgs.LBFGS, "step"),
         ("sgd", Stream, "run"),
@@ -86,8 +86,8 @@ def test_interrupted_fit_leaves_the_estimator_as_it_was(problem, solver, owner, 
 def test_interrupted_partial_fit_can_be_repeated(problem, before, storage, monkeypatch):
     run, A = Stream.run, STORAGE[storage](X)
 
-    def interrupted(*args):
-        run(*args)
+    def interrupted(*args, **kwargs):
+        run(*args, **kwargs)
         raise KeyboardInterrupt
 
     (model, y), (other, _) = model_and_y(problem), model_and_y(problem)

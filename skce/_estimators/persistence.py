@@ -2,6 +2,7 @@
 
 import warnings
 from importlib.metadata import version
+from inspect import signature
 
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning as SklearnInconsistentVersionWarning
@@ -73,6 +74,8 @@ class VersionMixin(BaseEstimator):
             )
             warnings.warn(warning, stacklevel=2)
         state = {key: value for key, value in state.items() if key != KEY}
+        for name, parameter in signature(type(self)).parameters.items():  # one that is newer
+            state.setdefault(name, parameter.default)
         if "_stream" in state:
             stream, kept = Stream.__new__(Stream), state["_stream"]
             rule, seen = Rule(kept["rule"]), Seen.of_state(kept["seen"])
