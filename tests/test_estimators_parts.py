@@ -227,10 +227,10 @@ def test_samples_hold_no_more_than_their_room(monkeypatch):
     monkeypatch.setattr("skce._solvers.lbfgs.ROWS_PER_WEIGHT", 0.5)
     monkeypatch.setattr("skce._solvers.lbfgs.PIECE", 1)
     sizes = []
-    joined = solver_parts._joined
+    joined = solver_parts.joined
     monkeypatch.setattr(
         solver_parts,
-        "_joined",
+        "joined",
         lambda found: sizes.append(sum(map(len, (f.weights for f in found)))) or joined(found),
     )
     MultinomialLogistic(random_state=0).fit(cut(3, X, y, None))

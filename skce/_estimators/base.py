@@ -34,7 +34,7 @@ from skce._estimators.validation import (
 )
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.columns import rounded_intercept
-from skce._solvers.lazy import columns_of
+from skce._solvers.lazy import columns_of, on_columns
 from skce._solvers.seen import Seen
 from skce._solvers.stream import Stream
 
@@ -344,12 +344,8 @@ class BaseCrossEntropy(
         X = check_X(self, X, reset=False)
         if "coef_" not in self.__dict__ and sparse.issparse(X):  # the columns of X will do
             columns = columns_of(X)
-            W = self._stream.weights(columns)[:-1]
-            X = sparse.csr_array(
-                (X.data, np.searchsorted(columns, X.indices), X.indptr),
-                shape=(X.shape[0], max(len(columns), 1)),
-            )
-            coef = W.T if len(columns) else np.zeros((W.shape[1], 1), W.dtype)
+            columns = columns if len(columns) else np.zeros(1, np.intp)
+            coef, X = self._stream.weights(columns)[:-1].T, on_columns(X, columns)
             return map_logits(X, coef, self.intercept_, function, softmax)
         return map_logits(X, self.coef_, self.intercept_, function, softmax)
 

@@ -11,14 +11,14 @@ from scipy import sparse
 
 from skce._estimators.parts import named
 from skce._estimators.validation import check_rows, check_X, column_names, read_y
-from skce._solvers.columns import PIECE, centre_of, draw, is_mapped
+from skce._solvers.columns import PIECE, centre_of, draw_entries, is_mapped, stacked
 from skce._solvers.parts import BLOCK_BYTES, InTurn, Part, PartsProblem, Rows
 from skce._solvers.problem import Problem
 from skce._solvers.seen import Seen, positives
 from skce.losses._checks import check_weight, contiguous
 from skce.losses._read import NUMBERS
 
-__all__ = ["RowsOfParts", "read_parts", "refuse"]
+__all__ = ["TABLE_BYTES", "RowsOfParts", "itself", "read_parts", "refuse"]
 
 TABLE_BYTES = 1 << 30  # of probabilities that are kept; those of other rows are made anew
 
@@ -101,7 +101,7 @@ class RowsOfParts:
             here = rows[(rows >= block.first) & (rows < block.last)]
             if len(here):
                 found.append(self.read(block)[here - block.first])
-        return _stacked(found)
+        return stacked(found)
 
     def problem(self, data, rng):
         """Return the problem of the Encoded data that have these rows."""
@@ -118,7 +118,7 @@ class RowsOfParts:
             small = replace(whole, X=Rows(shape, self.dtype), targets=targets, weights=weights)
             load: Any = partial(self._problem, block, small)
             if block.X is not None:
-                load = partial(_itself, load())
+                load = partial(itself, load())
             found.append(Part(number, load, block.last * row <= TABLE_BYTES, small))
         return PartsProblem.of(InTurn(found))
 
@@ -129,19 +129,14 @@ class RowsOfParts:
         """Return what `Seen.of_rows` tells, of the sample in place of all rows."""
         targets, weights = data.targets[self.sampled], data.weights[self.sampled]
         seen = Seen.of_rows(self.sample, targets, weights, data.k, self.model.fit_intercept)
-        few, weight = max(seen.rows, 1), seen.weight or 1.0
-        seen.rows, seen.weight = int(np.count_nonzero(data.weights)), float(data.weights.sum())
-        seen.positives = positives(data.targets, data.weights, data.k)
-        seen.looked = seen.weight
-        if self.is_sparse:
-            seen.columns[1] *= seen.rows / few
-        else:
-            seen.scatter = seen.scatter * (seen.weight / weight)
+        rows, weight = int(np.count_nonzero(data.weights)), float(data.weights.sum())
+        seen.stand_for(rows, weight, positives(data.targets, data.weights, data.k))
         return seen
 
 
-def _itself(problem):
-    return problem
+def itself(value):
+    """Return the value, where a function that can be pickled is wanted."""
+    return value
 
 
 def read_parts(model, parts, rng):
@@ -165,9 +160,11 @@ def read_parts(model, parts, rng):
                 weight = np.ones(n) if weight is None else check_weight("sample_weight", weight, n)
                 weights.append(weight)
                 for block, rows in _blocks_of(X, number, given, n, file):
-                    some = _some(rows, weight[block.own], len(parts) * n, rng)
+                    weighing = weight[block.own]
+                    most = PIECE * len(weighing) / (len(parts) * n)
+                    some = draw_entries(rows, weighing, most, rng)
                     drawn.append((rows[some], some + block.first))
-    X.sample = _stacked([rows for rows, _ in drawn])
+    X.sample = stacked([rows for rows, _ in drawn])
     X.sampled = np.concatenate([numbers for _, numbers in drawn])
     y = [y for y, _ in targets]
     y = sparse.vstack(y, format="csr") if any(map(sparse.issparse, y)) else np.concatenate(y)
@@ -211,12 +208,6 @@ def _blocks(number, given, n, first, is_read):
         yield Block(number, first + start, first + end, slice(start, end))
 
 
-def _some(X, weights, n, rng):
-    """Return the numbers of some rows with a weight, so many that of n they have PIECE entries."""
-    width = X.nnz / X.shape[0] + 1 if sparse.issparse(X) else X.shape[1]
-    return draw(np.flatnonzero(weights), int(np.ceil(PIECE / width * len(weights) / n)), rng)
-
-
 def _check_alike(first, names, y, others):
     """Raise unless y of a part, and the names of its columns, go with those of the first."""
     if first.shape[1:] != y.shape[1:]:
@@ -231,9 +222,3 @@ def _check_alike(first, names, y, others):
 
 def _kind(is_sparse, dtype):
     return f"{'CSR' if is_sparse else 'dense'} of {dtype}"
-
-
-def _stacked(arrays):
-    if sparse.issparse(arrays[0]):
-        return sparse.csr_array(sparse.vstack(arrays, format="csr"))
-    return np.concatenate(arrays)

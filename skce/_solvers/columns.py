@@ -12,13 +12,16 @@ __all__ = [
     "SAMPLE_BYTES",
     "centre_of",
     "centred_squares",
+    "divided",
     "draw",
+    "draw_entries",
     "is_mapped",
     "logit_sizes",
     "peaks",
     "pieces",
     "rounded_intercept",
     "some_rows",
+    "stacked",
     "summable",
     "weighted_sums",
 ]
@@ -45,6 +48,26 @@ def is_mapped(X):
 def draw(rows, most, rng):
     """Return at most so many of the rows, in order."""
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def draw_entries(X, weights, most, rng):
+    """Draw rows with a weight, in order, which have about so many entries at most."""
+    width = X.nnz / X.shape[0] + 1 if sparse.issparse(X) else X.shape[1]
+    return draw(np.flatnonzero(weights), int(np.ceil(most / width)), rng)
+
+
+def stacked(arrays):
+    """Return arrays, or CSR, one below another."""
+    if sparse.issparse(arrays[0]):
+        return sparse.csr_array(sparse.vstack(arrays, format="csr"))
+    return np.concatenate(arrays)
+
+
+def divided(X, power):
+    """Return X over 2**power."""
+    if sparse.issparse(X):
+        return sparse.csr_array((np.ldexp(X.data, -power), X.indices, X.indptr), X.shape)
+    return np.ldexp(X, -power)
 
 
 def pieces(n, columns):

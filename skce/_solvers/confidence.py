@@ -12,7 +12,7 @@ from scipy import sparse
 from skce._engine.data import EpochData
 from skce._engine.passes import Pass, run
 from skce._solvers.columns import pieces
-from skce._solvers.lazy import columns_of, scale_squares
+from skce._solvers.lazy import columns_of, on_columns, scale_squares
 
 __all__ = ["ROWS", "learn"]
 
@@ -33,8 +33,7 @@ def learn(stream, data, weights, rows):
     """
     X = sparse.csr_array(data.X[rows])
     columns = columns_of(X)
-    places = np.searchsorted(columns, X.indices).astype(X.indices.dtype)
-    X = sparse.csr_array((X.data, places, X.indptr), shape=(len(rows), len(columns)))
+    X = on_columns(X, columns)
     met = stream.seen.columns[0, columns] > 0  # others have no weights yet, and no scale
     lengths = X.power(2, np.float64) @ (met / scale_squares(stream, columns))
     usual = lengths * stream.clock[2] <= MOST_LENGTH * stream.clock[1]

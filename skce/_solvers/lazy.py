@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skce._engine.sgd import SPREAD, Rule
 
-__all__ = ["columns_of", "made_good", "scale_squares"]
+__all__ = ["columns_of", "made_good", "on_columns", "scale_squares"]
 
 AVERAGE_POWER = 3  # the average weighs rows by their time to this power, as sgd.pxd does
 
@@ -18,6 +19,12 @@ def columns_of(X):
     there = np.zeros(X.shape[1], bool)
     there[X.indices] = True
     return np.flatnonzero(there)
+
+
+def on_columns(X, columns):
+    """Return CSR on these columns alone, outside of which it has no entries."""
+    places = np.searchsorted(columns, X.indices).astype(X.indices.dtype)
+    return sparse.csr_array((X.data, places, X.indptr), shape=(X.shape[0], len(columns)))
 
 
 def made_good(stream, columns):

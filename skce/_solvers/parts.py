@@ -16,16 +16,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from skce._engine.passes import Pass
-from skce._solvers.columns import PIECE, SAMPLE_BYTES, is_mapped, some_rows
+from skce._solvers.columns import PIECE, SAMPLE_BYTES, divided, is_mapped, some_rows, stacked
 from skce._solvers.part import DrawnOfParts, InTurn, Leverages, Part, Room, Rows, Some, Table
 from skce._solvers.penalised import Penalised
-from skce._solvers.problem import Problem
 from skce._solvers.sums import Drawn, target_sums
 
-__all__ = ["InTurn", "Part", "PartsProblem", "Rows", "Table", "in_double"]
+__all__ = ["InTurn", "Part", "PartsProblem", "Rows", "Table", "in_double", "joined"]
 
 BLOCK_BYTES = 1 << 26  # of an array whose rows are read, and go to double, together
 SAME = ("kind", "k", "smoothing", "alpha", "l1_ratio", "fit_intercept", "centre")  # in all parts
@@ -98,7 +96,7 @@ class PartsProblem(Penalised):
             total_weight=sum(every["weight"]),
             has_missing=any(every["has_missing"]),
             weighs_entries=any(every["weighs_entries"]),
-            some_rows=_stacked(every["some_rows"]),
+            some_rows=stacked(every["some_rows"]),
         )
 
     @property
@@ -159,14 +157,14 @@ class PartsProblem(Penalised):
             return
         ends = np.cumsum([0, *self.sizes]) * (sizes[-1] / self.n_weighted)
         some = Some(np.diff(np.round(ends).astype(int)).tolist(), rng.randint(2**31 - 1))
-        largest = _joined(list(self._each(picked, some)))
+        largest = joined(list(self._each(picked, some)))
         total = max(largest.weights.sum(), np.finfo(float).tiny)
         largest = replace(largest, weights=largest.weights * (self.total_weight / total))
         yield from largest.samples(sizes, rng)
 
     def gathered(self):
         """Return the problem in arrays."""
-        return _joined(list(self._each(picked, Some(None))))
+        return joined(list(self._each(picked, Some(None))))
 
     def in_double(self):
         """Return the same with X in double."""
@@ -175,12 +173,8 @@ class PartsProblem(Penalised):
 
     def divided(self, power):
         """Return the same with X over 2**power."""
-        rows, centre = self.some_rows, self.centre
-        if self.is_sparse:
-            rows = sparse.csr_array((np.ldexp(rows.data, -power), rows.indices, rows.indptr))
-        else:
-            rows = np.ldexp(rows, -power)
-        centre = None if centre is None else np.ldexp(centre, -power)
+        rows = divided(self.some_rows, power)
+        centre = None if self.centre is None else divided(self.centre, power)
         return self._seen_as(power=self.power + power, some_rows=rows, centre=centre)
 
     def _seen_as(self, **changes):
@@ -198,16 +192,10 @@ def _added(total, found):
     return total
 
 
-def _stacked(arrays):
-    if sparse.issparse(arrays[0]):
-        return sparse.csr_array(sparse.vstack(arrays, format="csr"))
-    return np.concatenate(arrays)
-
-
-def _joined(problems: list[Problem]):
-    """Return the problem of the rows of several."""
+def joined(problems):
+    """Return the problem, or the Encoded data, of the rows of several."""
     names = ["X", "targets", "weights"] + ["entry_weight"] * (problems[0].entry_weight is not None)
-    whole = {name: _stacked([getattr(each, name) for each in problems]) for name in names}
+    whole = {name: stacked([getattr(each, name) for each in problems]) for name in names}
     return replace(problems[0], **whole)
 
 

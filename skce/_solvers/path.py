@@ -12,7 +12,7 @@ from scipy import sparse
 from skce._engine.passes import Pass
 from skce._solvers.auto import LEAST_GOAL, minimize
 from skce._solvers.columns import pieces
-from skce._solvers.lazy import columns_of
+from skce._solvers.lazy import columns_of, on_columns
 from skce._solvers.objective import Objective
 
 __all__ = ["Sweep", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
@@ -101,10 +101,7 @@ def _filled(problem):
     kept = columns_of(X) if sparse.issparse(X) else ()
     if not 0 < 2 * len(kept) <= p:
         return None, problem
-    numbers = np.zeros(p, X.indices.dtype)
-    numbers[kept] = np.arange(len(kept))
-    X = sparse.csr_array((X.data, numbers[X.indices], X.indptr), (X.shape[0], len(kept)))
-    return (p, kept), replace(problem, X=X)
+    return (p, kept), replace(problem, X=on_columns(X, kept))
 
 
 def _with_weights(problem, weights):

@@ -19,6 +19,7 @@ from skce._solvers.columns import (
     SAMPLE_BYTES,
     centre_of,
     centred_squares,
+    divided,
     draw,
     is_mapped,
     pieces,
@@ -282,12 +283,8 @@ class Problem(Penalised):
 
     def divided(self, power):
         """The same with X over 2**power."""
-        X, centre = self.X, self.centre
-        if self.is_sparse:
-            X = sparse.csr_array((np.ldexp(X.data, -power), X.indices, X.indptr), X.shape)
-        else:
-            X = np.ldexp(X, -power)
-        return replace(self, X=X, centre=None if centre is None else np.ldexp(centre, -power))
+        centre = None if self.centre is None else divided(self.centre, power)
+        return replace(self, X=divided(self.X, power), centre=centre)
 
     def subset(self, rows):
         """The problem of some rows, their weights raised to the same sum."""

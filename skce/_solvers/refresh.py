@@ -56,7 +56,7 @@ class Refresh:
         passes = engine.passes - self.last if passes is None else passes
         engine.know()
         if self.whole:
-            engine.renew(WholeHessian(engine.objective), True, False)
+            engine.renew(WholeHessian(engine.objective), exact=True)
             rows = self.n
         else:
             curvature = engine.objective.curvature(self.for_each, self.least_curvature)

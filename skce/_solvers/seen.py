@@ -63,6 +63,14 @@ class Seen:
                 seen.turn(response, 1.0)
         return seen
 
+    def stand_for(self, rows, weight, on):
+        """Let rows that were looked at be a sample of so many, of this weight and `positives`."""
+        if self.is_sparse:
+            self.columns[1] *= rows / max(self.rows, 1)
+        else:
+            self.scatter = self.scatter * (weight / (self.weight or 1.0))
+        self.rows, self.weight, self.looked, self.positives = rows, weight, weight, on
+
     @classmethod
     def of_state(cls, state):
         """Return one of these attributes."""

@@ -19,7 +19,7 @@ from skce._estimators.targets import balanced_pos_weight, constant_labels
 from skce._estimators.thresholds import sample_step
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.columns import PIECE, centre_of
-from skce._solvers.parts import PartsProblem
+from skce._solvers.parts import PartsProblem, joined
 from skce._solvers.seen import Seen
 from skce.dask import _rows
 from skce.dask._rounds import Source, rounds_of
@@ -166,7 +166,7 @@ class Partitions:
             fact["weight"] = float(np.ldexp(fact["weight"], -fact["power"]))
         self.told, one = told, told[0]["some"]
         self.total = sum(fact["weight"] for fact in told)
-        self.sample = _joined([fact["some"] for fact in told])
+        self.sample = joined([fact["some"] for fact in told])
         centre = None
         if model.fit_intercept and not self.is_sparse:
             centre = centre_of(self.sample.X, self.sample.weights, rng)
@@ -208,14 +208,8 @@ class Partitions:
         """Return what `Seen.of_rows` tells, of the sample in place of all rows."""
         sample = self.sample
         seen = Seen.of_rows(sample.X, sample.targets, sample.weights, data.k, fit_intercept)
-        few, weight = max(seen.rows, 1), seen.weight or 1.0
-        seen.rows, seen.weight = sum(fact["rows"] for fact in self.told), self.total
-        seen.positives = sum(np.ldexp(fact["positives"], -fact["power"]) for fact in self.told)
-        seen.looked = self.total
-        if self.is_sparse:
-            seen.columns[1] *= seen.rows / few
-        else:
-            seen.scatter = seen.scatter * (seen.weight / weight)
+        on = sum(np.ldexp(fact["positives"], -fact["power"]) for fact in self.told)
+        seen.stand_for(sum(fact["rows"] for fact in self.told), self.total, on)
         return seen
 
 
@@ -244,19 +238,6 @@ def _balanced(model, classes, counts, dtype):
     elif hasattr(model, "loss") and isinstance(model.pos_weight, str):
         model.pos_weight = balanced_pos_weight(counts[4 + (len(counts) - 4) // 3 :], dtype)
     return model
-
-
-def _joined(samples):
-    """Return the Encoded rows of several."""
-    names = ["X", "targets", "weights"] + ["entry_weight"] * (samples[0].entry_weight is not None)
-    whole = {}
-    for name in names:
-        arrays = [getattr(each, name) for each in samples]
-        if sparse.issparse(arrays[0]):
-            whole[name] = sparse.csr_array(sparse.vstack(arrays, format="csr"))
-        else:
-            whole[name] = np.concatenate(arrays)
-    return replace(samples[0], **whole)
 
 
 class PartitionsMixin(BaseCrossEntropy):

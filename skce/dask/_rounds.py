@@ -22,6 +22,7 @@ from distributed import CancelledError
 from distributed.client import default_client
 
 from skce._estimators.parts import named
+from skce._estimators.parts_fitting import itself
 from skce._solvers.sums import second_moments
 
 __all__ = ["Here", "Rounds", "Source", "packed", "rounds_of"]
@@ -62,7 +63,7 @@ class Rounds:
             self._told(),
             dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TiB"}),
         ):
-            return self.client.submit(_itself, sent, pure=False)
+            return self.client.submit(itself, sent, pure=False)
 
     def total(self, futures):
         """Return a future of the sum of arrays, which are packed, in a list."""
@@ -207,7 +208,3 @@ def _sum(one, other):
 def packed(value):
     """Return a value as bytes."""
     return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-
-
-def _itself(value):
-    return value

@@ -15,10 +15,11 @@ from sklearn.base import clone
 from skce._estimators.classes import classes_of
 from skce._estimators.encoded import Encoded
 from skce._estimators.label_encoding import form_of
+from skce._estimators.parts_fitting import TABLE_BYTES, itself
 from skce._estimators.targets import label_values
 from skce._estimators.thresholds import labelled
 from skce._estimators.validation import check_rows, check_X, column_names, label_rows, read_y
-from skce._solvers.columns import draw
+from skce._solvers.columns import draw_entries
 from skce._solvers.part import Part
 from skce._solvers.problem import Problem
 from skce._solvers.seen import positives
@@ -38,8 +39,6 @@ __all__ = [
     "read",
     "tell",
 ]
-
-TABLE_BYTES = 1 << 30  # of the probabilities of a part, which are kept; larger ones are made anew
 
 
 class Kept:
@@ -99,7 +98,7 @@ class Held(Kept, Part):
 
     def state(self):
         """Return what is sent."""
-        load = partial(_itself, replace(self.load()))  # without what it has computed
+        load = partial(itself, replace(self.load()))  # without what it has computed
         return {**vars(self), "load": load, "tables": {}, "leverages": {}}
 
     def rows(self):
@@ -203,16 +202,14 @@ def count(coded):
 
 def tell(coded, most, seed):
     """Return facts of the encoded rows, and some of them, of about so many entries."""
-    data, n = coded.data, len(coded.data.weights)
-    width = data.X.nnz / n + 1 if sparse.issparse(data.X) else data.X.shape[1]
-    rows = np.flatnonzero(data.weights)
-    some = draw(rows, int(np.ceil(most / width)), np.random.RandomState(seed))
+    data = coded.data
+    some = draw_entries(data.X, data.weights, most, np.random.RandomState(seed))
     values = None
     if sparse.issparse(data.targets):
         values = label_values(data.targets, data.weights)
     return {
         "counts": data.counts - coded.seen,
-        "rows": len(rows),
+        "rows": int(np.count_nonzero(data.weights)),
         "weight": float(data.weights.sum()),
         "exponent": int(data.exponent),
         "positives": positives(data.targets, data.weights, data.k),
@@ -226,7 +223,7 @@ def part_of(coded, number, power, *of_all):
     data = replace(coded.data, weights=np.ldexp(coded.data.weights, -power))
     problem = Problem.of(data, *of_all)
     room = len(data.weights) * data.k * data.X.dtype.itemsize
-    return Held(number, partial(_itself, problem), keeps=room <= TABLE_BYTES)
+    return Held(number, partial(itself, problem), keeps=room <= TABLE_BYTES)
 
 
 def count_labelled(rows):
@@ -240,10 +237,6 @@ def labelled_proba(rows, model, before, step, power):
     if not len(chosen):
         return np.empty((0, len(model.classes_))), np.empty(0)
     return model._labelled_proba(rows.X[chosen]), np.ldexp(rows.weights[chosen], -power)
-
-
-def _itself(problem):
-    return problem
 
 
 def _aligned(values):
