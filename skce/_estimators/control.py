@@ -10,7 +10,7 @@ from skce._solvers.result import Stopped
 __all__ = ["Control"]
 
 SUBTASK_SECONDS = 0.01  # between subcontexts: callbacks are not told of shorter passes one by one
-BY_LOSS, BY_CALLBACK = "validation loss", "callback"
+BY_LOSS, BY_CALLBACK, BY_PRUNING = "validation loss", "callback", "prune"
 
 
 class Control:

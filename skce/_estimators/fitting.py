@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skce import _kernels
-from skce._estimators.control import BY_CALLBACK, Control
+from skce._estimators.control import BY_CALLBACK, BY_PRUNING, Control
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.held_out import GIVEN, given_rows, mean_loss, split
 from skce._estimators.parts import Parts
@@ -270,7 +270,7 @@ class FitMixin(CallbackSupportMixin):
     def _ended(self, reason, problem, curve, passes):
         """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
         self.stop_reason_ = problem or reason or "tol"
-        self.converged_ = not problem and reason != BY_CALLBACK
+        self.converged_ = not problem and reason not in (BY_CALLBACK, BY_PRUNING)
         self.loss_curve_, self.n_iter_ = [*curve], int(np.ceil(passes))
 
     def _objective(self, data, coef, intercept):

@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from skce import _kernels
 from skce._estimators.base import BaseCrossEntropy
+from skce._estimators.control import BY_PRUNING
 from skce._estimators.decorators import fits, fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
 from skce._estimators.predict import map_logits
@@ -141,7 +142,9 @@ class LabelFitMixin(BaseCrossEntropy):
             self._tell_nothing_of(control.curve[-1])
             return *weights, control.passes, reason, None
         self._tell_of(problem, found)
-        return *weights, found.passes, None, found.ended
+        near = problem.is_within(found.estimate, found.objective, self.tol)
+        reason = BY_PRUNING if self._is_pruned() and not near else None
+        return *weights, found.passes, reason, found.ended
 
     def _order(self, data):
         """Return the layout of `coef_`: of many labels that of predictions, which copy no other."""

@@ -154,10 +154,11 @@ class MultiLabelLogistic(
         loss of its rows, each before it was learnt, without the penalty and, on CSR, without the
         factor of the weights.
     converged_ : bool
-        Whether the fit ended by `tol` or `early_stopping`; False after `partial_fit`.
+        Whether the fit ended by `tol` or `early_stopping`, and `prune` left it there; False after
+        `partial_fit`.
     stop_reason_ : str
-        What ended the fit: "tol", "validation loss" (`early_stopping`), "callback", "partial_fit",
-        or the sentence of the ConvergenceWarning.
+        What ended the fit: "tol", "prune" (a larger gap is what that left), "validation loss"
+        (`early_stopping`), "callback", "partial_fit", or the sentence of the ConvergenceWarning.
     validation_loss_curve_ : list of float
         With `early_stopping`, the loss on the rows held out after each pass or step: that of the
         objective, weights and smoothing included, without the penalty.

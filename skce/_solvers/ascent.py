@@ -125,10 +125,10 @@ class SDCA:
         coef, intercept = problem.from_centred(self.W)
         constant = not coef.any()
         for rows in pieces(len(self.table), problem.k):
-            products = np.zeros(self.table[rows].shape) if constant else problem.X[rows] @ coef.T
-            logits = products + intercept
+            logits = intercept[None] if constant else problem.X[rows] @ coef.T + intercept
             if self.entry_weights is not None:
-                logits[self.entry_weights[rows] == 0] = -np.inf if not problem.sigmoid else 0
+                none = 0 if problem.sigmoid else -np.inf
+                logits = np.where(self.entry_weights[rows] == 0, none, logits)
             proba = sigmoid(logits) if problem.sigmoid else softmax(logits)
             entropy = special.entr(proba)
             if problem.sigmoid:
@@ -136,8 +136,16 @@ class SDCA:
                 entropy *= 1 if self.entry_weights is None else self.entry_weights[rows]
             self.table[rows], self.negentropy[rows] = proba, -entropy.sum(axis=1)
         V = np.empty(self.W.shape)
-        problem.full_pass(Pass.DUAL, self.W, V, self.table, np.ones(problem.k), np.zeros(problem.k))
-        V[:-1] = (near * self.W[:-1] - V[:-1]) / (near + self.ridge)
+        if constant and self.sparse and sparse.issparse(problem.targets) and problem.plain:
+            V[:-1] = (problem.X.T @ problem.weights)[:, None] * proba
+            own = (problem.X.T @ problem.targets.multiply(problem.weights[:, None])).tocoo()
+            V[own.coords] -= own.data
+            V[-1] = problem.total_weight * proba - problem.target_sums
+        else:  # no sum that is known without a pass
+            scale, shift = np.ones(problem.k), np.zeros(problem.k)
+            problem.full_pass(Pass.DUAL, self.W, V, self.table, scale, shift)
+        V[:-1] -= near * self.W[:-1]
+        V[:-1] /= -(near + self.ridge)
         V[-1] = (self.W[-1] - V[-1] / self.intercept_prox_weight) * problem.fit_intercept
         if self.Z is None:
             self.W = V.astype(self.W.dtype)

@@ -129,7 +129,7 @@ def minimize(problem, start, rng, limits, solver, prune=None):
                 found = _pruned(part, found, prune)
             coef, intercept = part.from_centred(found.W)
             coef = coef.astype(problem.X.dtype)
-            coef = coef if prune is None else sparse.csr_array(coef)
+            coef = coef if prune is None else sparse.csr_array(coef.T).T.tocsr()
             return coef, intercept, part.at_zero, replace(found, W=None, engine=None)
 
     labels, results = Labels(problem, prune), []
@@ -185,10 +185,18 @@ def _pruned(problem, found, prune):
     W[:-1][np.abs(W[:-1]) <= prune] = 0
     if (W == found.W).all():
         return found
-    value = problem.objective(W)
+    value = _objective(problem, W)
     lost = max(value - found.objective, 0.0) + Objective(problem).noise(value)
     gap, estimate = found.gap + lost, found.estimate + lost
     return replace(found, W=W, objective=value, gap=gap, estimate=estimate)
+
+
+def _objective(problem, W):
+    """Return the objective at W, by the columns of CSR that have a coefficient."""
+    if problem.is_sparse:
+        used = np.union1d(0, np.flatnonzero(W[:-1].any(axis=1)))  # X has a column
+        problem, W = replace(problem, X=problem.X[:, used]), W[[*used, -1]]
+    return problem.objective(W)
 
 
 def _sum(results, curve, passes):
