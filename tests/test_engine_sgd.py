@@ -2,160 +2,20 @@
 
 import threading
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_allclose, assert_array_equal
-from registry import INSTANCES, Instance
 from scipy import sparse
+from sgd_case import LABELS, MATRICES, STATES, K, N, P, Run, close
 from threadpoolctl import threadpool_limits
 
-from skce._engine.data import EpochData, Matrix
-from skce._engine.sgd import Rule, sgd_run
-from skce._kernels import Loss
-
-KINDS = {
-    "softmax_cross_entropy": Loss.SOFTMAX,
-    "multilabel_softmax_cross_entropy": Loss.MULTILABEL_SOFTMAX,
-    "sigmoid_cross_entropy": Loss.SIGMOID,
-}
-MATRICES = [i for i in INSTANCES if i.kind != "single"]
-LABELS = next(i for i in MATRICES if i.kind == "labels")
-STATES = {"SGD": 0, "MOMENTUM": 1, "ADAGRAD": 1, "ADAM": 2}
 STORAGE = ("dense", "csr-32")
-N, P, K = 23, 24, 5
 
 every_instance = pytest.mark.parametrize("instance", MATRICES, ids=str)
 every_rule = pytest.mark.parametrize("rule", STATES)
 every_storage = pytest.mark.parametrize("storage", STORAGE)
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-
-def close(actual, expected, dtype):
-    rtol = 2e-5 if dtype == np.float32 else 1e-11
-    for a, e in zip(actual, expected, strict=True):
-        e = np.array(e, float)
-        assert_allclose(a, e, rtol=rtol, atol=rtol * np.max(np.abs(e), initial=1))
-
-
-def stored(X, storage):
-    """Dense X, or as CSR with indices of 32 or 64 bits."""
-    if storage == "dense":
-        return X
-    X = sparse.csr_array(X)
-    index = np.dtype(f"int{storage[-2:]}")
-    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
-    return X
-
-
-def encoded(targets, dtype):
-    """Targets as a Problem takes them."""
-    return (
-        targets.astype(np.int32) if targets.ndim == 1 else sparse.csr_array(targets.astype(dtype))
-    )
-
-
-@dataclass
-class Run:
-    """Arguments of a run: 5 batches of 4 of the 23 rows, the last of 3; X has an empty row."""
-
-    instance: Instance
-    rule: str
-    dtype: type
-    storage: str = "dense"
-    k: int = K
-
-    def __post_init__(self):
-        rng = np.random.default_rng(7)
-        problem = self.instance.problem(self.dtype, N, self.k)
-        self.targets, self.weights = problem.targets, problem.sample_weight
-        self.options = {k: v for k, v in problem.options.items() if k != "class_weight"}
-        self.X = (rng.standard_normal((N, P)) * (rng.random((N, P)) < 0.3)).astype(self.dtype)
-        self.X[3] = 0
-        self.order = rng.permutation(N)[:19]
-        self.order[-1] = 3
-        self.count = 6
-        self.cut(4)
-        self.W = rng.standard_normal((P + 1, self.k)).astype(self.dtype)
-        self.average = rng.standard_normal((P + 1, self.k)).astype(self.dtype)
-        self.state = rng.random((STATES[self.rule], P + 1, self.k)).astype(self.dtype)
-        self.metric = rng.uniform(0.5, 2, P + 1).astype(self.dtype)
-        self.mean = None
-        self.l2, self.l1, self.momentum_rate, self.curvature = 0.05, 0.0, 0.8, 0.0
-        self.clock = np.array([2.0, 30.0, 12.0, -40.0, 30.0])
-        sparse_ = self.storage != "dense"
-        self.stamps = rng.uniform(0, 2, (P, 2)) * [1, 3] if sparse_ else None
-        self.columns = None
-        self.look = None
-
-    def cut(self, size, seed=1):
-        """Cut the order in batches of this size."""
-        m, rng = len(self.order), np.random.default_rng(seed)
-        self.ends = np.append(np.arange(0, m, size), m)
-        n_steps = len(self.ends) - 1
-        self.steps, self.rows = rng.uniform(0.05, 0.5, (2, n_steps))
-        self.rows *= 10 * size
-        self.times = 6 + np.append(0, np.cumsum(rng.uniform(1, 5, n_steps)))
-        return self
-
-    def changed(self, **changes):
-        for name, value in changes.items():
-            setattr(self, name, value)
-        return self
-
-    def learned(self):
-        """The same, of CSR whose scales are learned."""
-        rng = np.random.default_rng(3)
-        counts = rng.integers(3, size=P)
-        self.columns = np.stack([rng.uniform(0.1, 0.5, P) * (counts > 0), counts]).astype(float)
-        self.metric[:-1] = 1
-        return self
-
-    def arguments(self):
-        """Arguments of the Problem."""
-        X, targets = stored(self.X, self.storage), encoded(self.targets, self.dtype)
-        pos_weight = self.options.get("pos_weight")
-        pos_weight = None if pos_weight is None else pos_weight.astype(self.dtype)
-        smoothing = self.options.get("label_smoothing", 0.0)
-        kind = KINDS[self.instance.loss]
-        return [kind, X, targets, self.k, self.weights, pos_weight, smoothing]
-
-    def run(self, arguments=None):
-        """Summed loss, W, state, average, clock, stamps and columns of skce."""
-        W, state, clock = self.W.copy(), self.state.copy(), self.clock.copy()
-        average, stamps, columns = (
-            None if a is None else a.copy() for a in (self.average, self.stamps, self.columns)
-        )
-        slots = None if stamps is None else np.full(P, -1, np.int32)
-        self.seen = None if self.look is None else np.zeros((4, P + 1))
-        loss, _ = sgd_run(
-            EpochData(*arguments or self.arguments()), self.order, self.ends, self.steps,
-            self.rows, self.times, W, self.mean, self.metric, self.l2, self.l1,
-            Rule[self.rule], self.momentum_rate, self.curvature, state, self.count, average,
-            clock, stamps, slots, columns, self.look, self.seen,
-        )  # fmt: skip
-        assert slots is None or (slots == -1).all()
-        return [a for a in (loss, W, state, average, clock, stamps, columns) if a is not None]
-
-    def reference(self):
-        """The same of the reference."""
-        function = getattr(reference, self.instance.loss)
-
-        def loss(logits, rows):
-            return function(
-                logits, self.targets[rows], sample_weight=self.weights[rows], **self.options
-            )
-
-        total, W, state, *others = reference.sgd_run(
-            loss, self.X, self.order, self.ends, self.steps, self.rows, self.times, self.W,
-            self.mean, self.metric, self.l2, self.l1, self.rule, self.momentum_rate,
-            self.curvature, self.state, self.count, self.average, self.clock, self.stamps,
-            self.columns,
-        )  # fmt: skip
-        others = [a for a in others if a is not None]
-        return [total, W, np.reshape(state, self.state.shape), *others]
 
 
 @every_dtype
@@ -377,66 +237,6 @@ def test_the_interpreter_runs_on_during_a_run(storage):
         time.sleep(1e-4)
     quarter = (span[1] - span[0]) / 4
     assert any(span[0] + quarter < tick < span[1] - quarter for tick in ticks)
-
-
-def broken(**parts):
-    """A CSR matrix whose arrays do not fit."""
-    X = sparse.csr_array(np.eye(3, 4))
-    for name, value in parts.items():
-        setattr(X, name, np.array(value) if isinstance(value, list) else value)
-    return X
-
-
-WRONG_MATRICES = {
-    "negative index": {"indices": [0, -1, 2]},
-    "large index": {"indices": [0, 4, 2]},
-    "index of 64 bits beyond 32": {"indices": [0, 2**32, 2]},
-    "short indptr": {"indptr": [0, 1, 2]},
-    "long indptr": {"indptr": [0, 1, 2, 3, 3]},
-    "indptr not from 0": {"indptr": [1, 1, 2, 3]},
-    "falling indptr": {"indptr": [0, 2, 1, 3]},
-    "indptr beyond the data": {"indptr": [0, 1, 2, 4]},
-    "negative indptr": {"indptr": [0, -1, 2, 3]},
-    "short data": {"data": np.ones(2)},
-    "short indices": {"indices": [0, 1]},
-    "indices of 16 bits": {"indices": np.arange(3, dtype=np.int16)},
-    "indices of floats": {"indices": np.arange(3.0)},
-}
-
-
-@pytest.mark.parametrize("parts", WRONG_MATRICES.values(), ids=WRONG_MATRICES)
-def test_wrong_csr_matrix_raises(parts):
-    with pytest.raises(ValueError, match=r"indices|indptr"):
-        Matrix(broken(**parts))
-
-
-def targets_with(value, dtype=np.int32):
-    targets = np.zeros(N, dtype)
-    targets[N // 2] = value
-    return targets
-
-
-SIGMOID, Y = Loss.SIGMOID, np.zeros((N, K))
-WRONG_PROBLEMS = [
-    *({2: targets_with(y)} for y in (-1, K, 2**31 - 1)),
-    *({2: targets_with(0, dtype)} for dtype in (np.int64, np.float64)),
-    *({2: y} for y in (targets_with(0)[:-1], Y)),
-    *({0: loss} for loss in (SIGMOID, Loss.MULTILABEL_SOFTMAX)),
-    {0: SIGMOID, 2: Y},
-    *({2: sparse.csr_array(y)} for y in (Y[:-1], Y[:, :-1], Y.astype(np.float32))),
-    {3: 2},
-    *({4: w} for w in (np.ones(N - 1), np.ones((N, 1)), np.ones(N, np.float32))),
-    *({5: q} for q in (np.ones(K - 1), np.ones((1, K)), np.ones(K, np.float32))),
-]
-
-
-@pytest.mark.parametrize("changes", WRONG_PROBLEMS, ids=str)
-def test_wrong_problem_raises(changes):
-    arguments = Run(LABELS, "SGD", np.float64).arguments()
-    for position, value in changes.items():
-        arguments[position] = value
-    with pytest.raises(ValueError, match=r"must|Buffer|Labels"):
-        EpochData(*arguments)
 
 
 WRONG_EPOCHS = {

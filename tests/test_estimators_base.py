@@ -8,12 +8,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
-from skce.optim import constant, cosine, inverse_scaling
+from skce.optim import inverse_scaling
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((120, 5)) + 0.3
@@ -379,19 +377,6 @@ def test_verbose_prints_a_line_for_each_step(solver, capsys):
     assert_allclose(printed_losses, model.loss_curve_, rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Not converged. max_iter")
-@every_solver
-def test_auto_steps_survive_unscaled_features(solver):
-    # DESIGN 6 and the acceptance of issue 2: log loss of folds of raw wine.
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    model = MultinomialLogistic(random_state=0, **SOLVERS[solver])
-    loss = -cross_val_score(
-        model, *load_wine(return_X_y=True), cv=folds, scoring="neg_log_loss", error_score="raise"
-    )
-    assert loss.mean() <= 0.10
-    assert loss.max() <= 0.25
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @every_storage
 @every_solver
@@ -406,20 +391,3 @@ def test_solver_comes_near_the_optimum(problem, solver, storage, dtype):
     assert problem in ("two labels", "bce") or abs(model.intercept_.sum()) < 1e-5
     model.coef_, model.intercept_ = 0 * model.coef_, 0 * model.intercept_
     assert best * 1.02 < objective(problem, model)
-
-
-@pytest.mark.parametrize("rate", [0.1, constant(0.1), inverse_scaling(0.3), cosine(0.3, 400)])
-@every_solver
-def test_schedule_is_followed_from_pass_to_pass(solver, rate):
-    asked = []
-
-    def schedule(step):
-        asked.append(step)
-        return rate(step) if callable(rate) else np.full(len(step), rate)
-
-    model, y = model_and_y("labels", learning_rate=schedule, tol=1e-2, **SOLVERS[solver])
-    bits = parameters(model.fit(X, y))
-    assert_array_equal(np.concatenate(asked), np.arange(sum(map(len, asked))))
-    assert len(asked) == model.n_iter_
-    assert_array_equal(parameters(clone(model).set_params(learning_rate=rate).fit(X, y)), bits)
-    assert objective("labels", model) < 0.9 * np.log(3)
