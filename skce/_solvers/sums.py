@@ -245,11 +245,15 @@ def hessian(problem, table):
     A, own = np.zeros((size, size)), np.zeros((size, p + 1))
     for rows in problem.pieces(None, 1 + k):
         part = X[rows].toarray() if sparse.issparse(X) else X[rows] - problem.centre_in_dtype
+        part = part.astype(np.float64, copy=False)
+        if k == 1:
+            A[:p, :p] += (part * table[rows]).T @ part
+            A[p:, :p] += table[rows].T @ part
+            A[p, p] += table[rows].sum(dtype=np.float64)
+            A[:p, p] = A[p, :p]
+            continue
         Z = np.ones((len(part), p + 1))
         Z[:, :p] = part
-        if k == 1:
-            A += (Z * table[rows]).T @ Z
-            continue
         Z *= np.sqrt(problem.weights[rows])[:, None]
         each = (Z[:, :, None] * table[rows][:, None, :]).reshape(-1, size)
         own += each.T @ Z
