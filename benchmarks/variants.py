@@ -32,7 +32,7 @@ CHOICE, STEPS, SDCA, ASCENT, METRIC, PROBLEM, SPAN, PAIRS, REFRESH = (
 MODULES = (
     *(CHOICE, SPAN, STEPS, PAIRS, REFRESH, METRIC, SDCA, ASCENT, PROBLEM),
     *(SOLVERS + name for name in ("newton", "stopping", "objective", "cholesky", "whole")),
-    *(SOLVERS + name for name in ("columns", "certificate", "sgd")),
+    *(SOLVERS + name for name in ("columns", "certificate", "rounding", "sgd")),
     *("skce._estimators.base", "skce._estimators.fitting"),
 )
 NEVER = 10**18
@@ -72,7 +72,7 @@ SWITCHES = {
     "metric of uniform rows": {(PROBLEM, "Problem.draw"): _uniform_rows},
     "metric not shrunk": {(METRIC, "_shrink"): lambda A, rows: None},
     "singular directions not told": {
-        (SOLVERS + "cholesky", "singular_directions"): lambda A, rounding: np.zeros((len(A), 0))
+        (SOLVERS + "cholesky", "singular_directions"): lambda A: np.zeros((len(A), 0))
     },
     "rows flat at once": {(REFRESH, "LEAST_CURVATURE"): 0.0},
     "no Newton step": {(STEPS, "LBFGS.newton_step"): _step_without_products},
@@ -83,9 +83,9 @@ SWITCHES = {
     "scale never bounded": {(PAIRS, "MOST_SCALE"): np.inf},
     "estimates unsafe": {(SOLVERS + "stopping", "SAFETY"): 1.0},
     "estimates at any tol": {(SOLVERS + "stopping", "LOOSEST"): 1e18},
-    "products never again in double": {(METRIC, "SUSPECT"): 0.0},
+    "products never again in double": {(METRIC, "COARSE"): 0.0},
     "no span": {(SPAN, "is_wide"): lambda problem: False},
-    "never again in double": {(CHOICE, "MOST_ROUNDED"): np.inf, (CHOICE, "LEAST_GOAL"): 0.0},
+    "never again in double": {(CHOICE, "MOST_MOVED"): np.inf, (CHOICE, "COARSE"): 0.0},
     "no sdca": {(CHOICE, "_prefers_sdca"): lambda problem, solver: False},
     "sdca always": {
         (CHOICE, "_prefers_sdca"): lambda problem, solver: problem.alpha > 0,
@@ -93,7 +93,7 @@ SWITCHES = {
     },
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
     "q never adapted": {(ASCENT, "SDCA._adapt_q"): lambda self, gap, move: None},
-    "certificate after each pass": {(ASCENT, "CANDIDATE"): NEVER},
+    "certificate after each pass": {(ASCENT, "NEAR"): NEVER, (SDCA, "NEAR"): NEVER},
     "q never grows": {(ASCENT, "TIMID"): 0.0},
     "q never falls": {(ASCENT, "BOLD"): np.inf},
     "labels in one group": {(SDCA, "GROUP"): NEVER},

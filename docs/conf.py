@@ -16,6 +16,7 @@ version = release = skce.__version__
 extensions = [
     *("sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_design"),
     *("sphinx_gallery.gen_gallery", "matplotlib.sphinxext.plot_directive", "mathml", "measured"),
+    "chosen",
 ]
 html_math_renderer = "mathml"
 sphinx_gallery_conf = {

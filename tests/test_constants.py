@@ -1,10 +1,13 @@
 """tools/constants.py: which numbers it counts."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import skce
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "constants.py"
 PYTHON = '''
@@ -44,3 +47,12 @@ def test_numbers_are_counted_by_name_and_without(tmp_path):
         *(["MEMORY,", "SIZE", "10"], ["MEMORY,", "SIZE", "60"], ["MEMORY,", "SIZE", "21"]),
         *(["SLOPES", "0.5"], ["SLOPES", "1.0"], ["-", "0.25"], ["-", "1e-300"]),
     ]
+
+
+def test_every_named_number_says_why():
+    spec = importlib.util.spec_from_file_location("constants", TOOL)
+    constants = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(constants)
+    found = constants.table(Path(skce.__file__).parent, True)
+    assert len(found) > 25
+    assert not [row for row in found if not row[2]]

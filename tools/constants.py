@@ -4,8 +4,8 @@
 
 A number counts as named where a name in capitals is bound to it, each entry of a tuple or dict for
 itself, and as another where it stands in the code or as a default. What is hardly tuned does not
-count: 0, 1 and 2 without a name, places in brackets, and enumerations that begin at 0. Of
-``1 << 20`` the last number counts.
+count: 0, 1 and 2 without a name, places in brackets, stacklevel, and enumerations that begin at 0.
+Of ``1 << 20`` the last number counts. The page docs/internals/constants.rst shows `table`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import re
 import tokenize
 from pathlib import Path
 
-__all__ = ["main", "numbers"]
+__all__ = ["main", "numbers", "table"]
 
 ROOMS = ("_solvers/*.py", "_engine/*.pyx", "_estimators/*.py")
 NAMED = re.compile(r"(?:cdef \w+ )?([A-Z][A-Z_0-9]+(?:\s*,\s*[A-Z_0-9]+)*)\s*(?::[^=]+)?=(?!=)")
@@ -28,7 +28,7 @@ def main(argv=None):
     parser.add_argument("--list", action="store_true", help="each of them")
     args = parser.parse_args(argv)
     total = [0, 0]
-    for path in sorted(path for room in ROOMS for path in args.folder.glob(room)):
+    for path in _files(args.folder):
         found = list(numbers(path))
         named = sum(bool(name) for name, *_ in found)
         total = [total[0] + named, total[1] + len(found) - named]
@@ -58,8 +58,32 @@ def numbers(path):
             depth += (token.string == "[") - (token.string == "]")
             if token.type != tokenize.NUMBER or depth or after.string == "<<":
                 continue
+            if re.search(rf"stacklevel={token.string}\b", token.line):
+                continue
             if match or float(token.string) not in PLAIN:
                 yield match[1] if match else "", token.string, token.start[0]
+
+
+def table(folder, named):
+    """Return rows of file, statement and why, for named numbers or for the others.
+
+    Why is the comment in the line, or those right above it.
+    """
+    rows = []
+    for path in _files(folder):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        chosen = {line for name, _, line in numbers(path) if bool(name) == named}
+        for line in sorted(chosen):
+            code, _, why = lines[line - 1].partition("  #")
+            above = line - 2
+            while above >= 0 and lines[above].lstrip().startswith("#"):
+                why, above = f"{lines[above].strip('# ')} {why.strip()}", above - 1
+            rows.append((path.relative_to(folder).as_posix(), code.strip(), why.strip()))
+    return rows
+
+
+def _files(folder):
+    return sorted(path for room in ROOMS for path in folder.glob(room))
 
 
 def _statements(path):

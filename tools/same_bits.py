@@ -28,7 +28,14 @@ from scipy import sparse
 from threadpoolctl import threadpool_info
 
 import skce
-from skce import MultiLabelLogistic, MultinomialLogistic, losses, optim
+from skce import (
+    MultiLabelLogistic,
+    MultiLabelLogisticCV,
+    MultinomialLogistic,
+    MultinomialLogisticCV,
+    losses,
+    optim,
+)
 
 __all__ = ["cases", "main", "run"]
 
@@ -174,6 +181,7 @@ def _ways():
     many = ("labels", "csr", "float64", {"n": 500, "p": 80, "k": 130})
     gigabyte = ("labels", "dense", "float32", {"n": 900_000, "p": 1, "k": 300})
     small, stalling = ("classes", "dense", "float64"), ("classes", "dense", "float32")
+    samples = ("classes", "dense", "float32", {"n": 40_000, "p": 64, "k": 3})
     return {
         "one row": _fit(("1/M", "dense", "float64", {"n": 1, "p": 4, "k": 3}), solver="lbfgs"),
         "no row has a target": _fit(("1/M none", "dense", "float64")),
@@ -197,6 +205,18 @@ def _ways():
         "wide": _fit(wide, alpha=1e-3, solver="lbfgs"),
         "wide, auto": _fit(wide, alpha=1e-6),
         "a table beyond a gigabyte": _fit(gigabyte, max_iter=1),
+        "huge columns": _fit(small, times=1e200, verbose=1),
+        "huge columns, L1": _fit(small, times=1e200, l1_ratio=0.5),
+        "tiny columns": _fit(small, times=1e-200),
+        "tiny columns, no penalty": _fit(small, times=1e-200, alpha=0.0),
+        "huge and tiny columns, no penalty": _fit(small, times=[1e-200, *5 * [1e3]], alpha=0.0),
+        "columns that are nearly alike": _fit(("classes", "alike", "float32"), alpha=1e-3),
+        "columns that are nearly alike, no penalty": _fit(
+            ("classes", "alike", "float32"), alpha=0.0
+        ),
+        "many rows, samples of them": _fit(samples, alpha=1e-5, solver="lbfgs"),
+        "a path of penalties": _path(small),
+        "a path of penalties, missing": _path(("missing", "dense", "float64")),
         **{f"hard {seed}": _hard(seed) for seed in HARD},
     }
 
@@ -230,11 +250,24 @@ def _hard(seed):
     return results
 
 
-def _fit(data, *, weighted=False, then=None, **params):
+def _path(data):
+    """Return the function that fits from penalty to penalty, each near the one before."""
+
+    def results():
+        X, y, _ = _draw(*data)
+        kind = MultinomialLogisticCV if data[0] == "classes" else MultiLabelLogisticCV
+        model = kind(alphas=[1e-1, 1e-2, 1e-3], cv=3, random_state=0).fit(X, y)
+        return {name: getattr(model, name) for name in ("coef_", "scores_")} | {"converged_": True}
+
+    return results
+
+
+def _fit(data, *, weighted=False, then=None, times=None, **params):
     """Return the function that fits, and with `then` fits again from there, and tells."""
 
     def results():
         X, y, weight = _draw(*data[:3], **dict(*data[3:]))
+        X = X if times is None else X * np.asarray(times, X.dtype)
         model = _model(data[0], **params)
         model.fit(X, y, weight if weighted else None)
         if then:
@@ -282,6 +315,8 @@ def _draw(targets, storage, dtype, *, n=ROWS, p=COLUMNS, k=CLASSES, seed=0):
     rng = np.random.default_rng(seed)
     scale = 2.0 ** (np.arange(p) % COLUMNS)
     X = rng.standard_normal((n, p)) * scale + rng.standard_normal(p)
+    if storage == "alike":
+        X[:, 1] = X[:, 0] + 1e-4 * X[:, 1]
     if storage == "unit rows":
         X = X / np.linalg.norm(X, axis=1, keepdims=True)
     if storage == "csr":

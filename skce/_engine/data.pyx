@@ -41,7 +41,7 @@ cdef class Matrix:
         indices = np.ascontiguousarray(matrix.indices)
         self.rows.indices = address(indices)
         self.rows.indptr = &indptr[0]
-        self.rows.wide = matrix.indices.dtype.itemsize == 8
+        self.rows.wide = matrix.indices.dtype.itemsize == sizeof(long long)
         self.buffers = (values, indices, indptr)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
+from libc.float cimport DBL_MIN
 from libc.math cimport INFINITY, fabs, log, log1p
 from libc.string cimport memcpy, memset
 
@@ -20,7 +21,7 @@ from skce._kernels import cpu
 
 from skce._engine.data cimport EpochData, Rows
 from skce._engine.products cimport (
-    BLAS_ROWS, BLOCK_ROWS, batch_logits, load_sparse, packed_stride, scatter_residuals)
+    BLAS_ROWS, BLOCK_ROWS, batch_logits, in_lines, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport Loss, xent
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.proba cimport softmax_into
@@ -37,8 +38,6 @@ cpdef enum Pass:
     LOSS = 0
     PRODUCT = 1
     DUAL = 2
-
-cdef double LEAST = 1e-300
 
 cdef struct Plan:
     Pass kind
@@ -162,7 +161,7 @@ def run(
     targets = aligned_zeros(n_threads * a.rows, k, dtype)
     columns = max(a.stride, p)
     sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
-    space = aligned_zeros(n_threads, (k + max(a.rows, 4 * k) + 15) // 16 * 16, np.dtype(np.float64))
+    space = aligned_zeros(n_threads, in_lines(k + max(a.rows, 4 * k), sizeof(double)), np.dtype(np.float64))
     if n_threads > 1:  # pages that two threads are the first to write took .1 s in a fit of .16 s
         sums[:] = 0
     totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
@@ -330,8 +329,8 @@ cdef void dual_row(
         Py_ssize_t k = a.k, c, known = 0
         double *pi = space
         double *one = space + k
-        double *two = space + 2 * k
-        double *three = space + 3 * k
+        double *two = one + k
+        double *three = two + k
         double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0
         double lse, tau, amount
     if weight == 0:
@@ -345,9 +344,9 @@ cdef void dual_row(
             tau = (1 if s[c] > 0 else one[c]) / (1 + one[c]) if table == NULL else table[c]
             pi[c] = min(max(a.scale[c] * tau + a.shift[c], 0.0), 1.0)
             one[c] += 1
-            two[c] = 1 / max(pi[c], LEAST)
-            three[c] = 1 / max(1 - pi[c], LEAST)
-        vlog(one, 3 * k)
+            two[c] = 1 / max(pi[c], DBL_MIN)
+            three[c] = 1 / max(1 - pi[c], DBL_MIN)
+        vlog(one, three + k - one)
         for c in range(k):
             total = (1 - a.smoothing) * t[c] + a.smoothing / 2
             tau = total if positive == NULL else positive[c] * total
@@ -384,7 +383,7 @@ cdef void dual_row(
     for c in range(k):
         if known == k:
             pi[c] = a.scale[c] * pi[c] + a.shift[c] * given
-        two[c] = 1 / max(pi[c], LEAST)
+        two[c] = 1 / max(pi[c], DBL_MIN)
     vlog(two, k)
     for c in range(k):
         if t[c] != t[c]:

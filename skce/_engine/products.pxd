@@ -5,6 +5,11 @@ from skce._engine.data cimport Matrix, Rows
 cdef enum:
     BLOCK_ROWS = 32   # of a packed dense block: they stay in the second-level cache
     BLAS_ROWS = 256   # of a block that BLAS or CSR products work on
+    LINES = 128       # bytes of a pair of cache lines, as processors fetch them
+
+cdef inline Py_ssize_t in_lines(Py_ssize_t n, Py_ssize_t item) noexcept nogil:
+    """Return the least number from n that fills pairs of lines."""
+    return (n * item + LINES - 1) // LINES * LINES // item
 
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil
 

@@ -34,8 +34,8 @@ cdef enum:
 def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
     """Zeros (rows, columns) that begin at a pair of cache lines, as processors fetch them."""
     cdef Py_ssize_t size = rows * columns * dtype.itemsize, start
-    space = np.zeros(size + 128, np.uint8)
-    start = -<size_t>address(space) % 128
+    space = np.zeros(size + LINES, np.uint8)
+    start = -<size_t>address(space) % LINES
     return space[start:start + size].view(dtype).reshape(rows, columns)
 
 
@@ -287,8 +287,8 @@ def decision(
     n_threads = threads_for(
         n_threads, (<double>X.nnz if x.sparse else <double>n * p) * k, THREADED, blocks)
     if stride and not x.sparse:
-        packed = bytearray((k + n_threads * min(size, n)) * stride * sizeof(floating) + 128)
-        pack = <floating *>(<char *>packed + -<size_t><char *>packed % 128)
+        packed = bytearray((k + n_threads * min(size, n)) * stride * sizeof(floating) + LINES)
+        pack = <floating *>(<char *>packed + -<size_t><char *>packed % LINES)
         space = pack + k * stride
         w = pack
         for i in range(k):

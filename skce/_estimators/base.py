@@ -40,8 +40,8 @@ from skce._solvers.stream import Stream
 
 __all__ = ["BaseCrossEntropy"]
 
-DIVERGED_IN_ORDER = 3.0  # the same in a stream, whose rows may be sorted
-ROWS_BEFORE_WARNING = 100
+DIVERGED_IN_ORDER = 3.0  # as DIVERGED in `fitting`, in a stream, whose rows may be sorted
+ROWS_BEFORE_WARNING = 100  # of which a stream's mean loss says little
 
 
 def _same(array, other):

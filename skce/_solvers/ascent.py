@@ -15,21 +15,22 @@ from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._solvers.certificate import certificate
 from skce._solvers.columns import pieces, weighted_sums
+from skce._solvers.rounding import TINY
+from skce._solvers.stopping import NEAR
 from skce.losses import sigmoid, softmax
 
-__all__ = ["CANDIDATE", "SDCA"]
+__all__ = ["SDCA"]
 
-FIRST_Q = {True: 10.0, False: 3.0}  # of the first pass, for CSR and dense data; 5: bibtex 1.18
-LEAST_Q = 0.1
-# Times a proximal term's curvature: where the penalty's is as much it is left out. To leave out one
+# Of the first pass, for CSR and dense data. 3 for CSR: 20news 1.5, bibtex 1.2; 10 for dense:
+FIRST_Q = {True: 10.0, False: 3.0}  # clinc150_minilm 1.25
+LEAST_Q = 1 / FIRST_Q[True]  # shorter steps than of a tenth of a row tell nothing
+# The proximal term is left out where the penalty bends by so many times as much. To leave out one
 # that still counts undoes passes, and then it comes back.
 FAINTEST = 8.0  # 1: clinc150, 8,000 rows, alpha=.1/n: 60 passes were not enough, 9 are
 # Ratio of gap and move below which q grows, above which it falls.
 TIMID, BOLD = 3.0, 50.0  # it never grows: bibtex 1.36; it never falls: corel5k 1.17
 # Ratio of a gap to the one before from which q falls too. Without it, pure L1 fits may stand still:
 SLOW = 0.9  # test_gap_that_rounding_holds_ends_the_passes
-# Times the goal: an estimated gap that is worth a certificate.
-CANDIDATE = 4  # a certificate after each pass: clinc150 1.95 s
 BATCH = 32  # rows of a dense step; more rows overlap more; 1: clinc150_minilm 5.7 s
 
 
@@ -74,7 +75,7 @@ class SDCA:
         self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
-        self.heft = problem.largest_mean_weight or 1.0
+        self.largest_weight = problem.largest_mean_weight or 1.0
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.prox_weight, self.intercept_prox_weight = self._prox_weights()
         self.Z = self.W.copy() if problem.l1_ratio else None
@@ -115,7 +116,7 @@ class SDCA:
             rows = np.sort(self.rng.choice(self.rows, batch, replace=False))
             Z = (X[rows] - self.problem.centre_in_dtype) / np.sqrt(self.metric)
             G = Z @ Z.T
-            d = 1 / np.sqrt(np.maximum(G.diagonal(), 1e-300))
+            d = 1 / np.sqrt(np.maximum(G.diagonal(), TINY))
             factors.append(np.linalg.eigvalsh(G * d[:, None] * d)[-1])
         return batch, max(1.0, float(np.mean(factors)))
 
@@ -156,7 +157,7 @@ class SDCA:
     def leverage_under_penalty(self):
         """Return the mean leverage * weight of the rows without a proximal term."""
         scale = self.dimension * self.metric.mean()
-        return self.overlap * self.heft * scale / max(self.ridge, 1e-300)
+        return self.overlap * self.largest_weight * scale / max(self.ridge, TINY)
 
     def _prox_weights(self):
         """Return the weights of the proximal term for q, 0 where the penalty alone is enough.
@@ -165,8 +166,8 @@ class SDCA:
         """
         near = 0.0
         if FAINTEST * self.leverage_under_penalty() > self.q:
-            near = self.overlap * self.heft * self.dimension / self.q
-        return near, self.batch * self.heft * FIRST_Q[self.sparse] / self.q
+            near = self.overlap * self.largest_weight * self.dimension / self.q
+        return near, self.batch * self.largest_weight * FIRST_Q[self.sparse] / self.q
 
     def _column_curvature(self):
         """Return B, the curvature that holds each column (p,)."""
@@ -231,11 +232,11 @@ class SDCA:
             gap + residual + self.intercept_prox_weight * float(np.abs(change[-1] @ W[-1]))
         )
         self.value = gap - float(problem.weights @ self.negentropy) + dual
-        return 0.5 * (moved + drift)
+        return (moved + drift) / 2
 
     def _adapt_q(self, gap, move):
         """Set q for the next pass."""
-        ratio, slow = gap / max(move, 1e-300), gap > SLOW * self.last_gap
+        ratio, slow = gap / max(move, TINY), gap > SLOW * self.last_gap
         if self.passes > 1:
             if self.prox_weight == 0 and slow:
                 self.q = max(FAINTEST * self.leverage_under_penalty() / 2, LEAST_Q)
@@ -269,7 +270,7 @@ class SDCA:
 
     def certify(self, goal):
         """Set `gap` and `value`, unless the estimated gap tells that it exceeds the goal by far."""
-        if self.estimated_gap <= CANDIDATE * goal:
+        if self.estimated_gap <= NEAR * goal:
             self.value, self.gap = self.evaluate(self.W)
 
     def _sums(self):

@@ -14,20 +14,19 @@ from dataclasses import replace
 import numpy as np
 
 from skce._solvers import lbfgs, sdca
-from skce._solvers.columns import logit_sizes, peaks
+from skce._solvers.columns import MOST_MOVED, logit_sizes, peaks
 from skce._solvers.objective import Objective
 from skce._solvers.parts import in_double
 from skce._solvers.result import Result
+from skce._solvers.rounding import COARSE, TINY, rounding_of
 from skce._solvers.span import Span, is_wide
 
 __all__ = ["find_optimum", "minimize"]
 
-MOST_ROUNDED = 1e-5  # change of a logit by rounding from which fits go on in double
-LEAST_ALPHA = 1e-280  # of X divided by a power of two: its inverse is finite
-MOST_EXPONENT = 500  # of two: squares, and sums of them, of entries within are normal numbers
+# Of two: squares, and sums of them, of entries within are normal numbers.
+MOST_EXPONENT = (np.finfo(float).maxexp - np.finfo(float).nmant) // 2
 # Up to so many columns L-BFGS is as fast as SDCA, and a fit is a function of the weighted rows.
 FEW_COLUMNS = 256  # 0: a9a .91 s, yeast 1.20
-LEAST_GOAL = 100.0  # times the rounding of the objective: for a smaller goal fits go on in double
 
 
 def minimize(problem, start, rng, limits, solver, near=None):
@@ -85,7 +84,7 @@ def _divided(problem, power):
     """
     l1 = np.ldexp(problem.alpha * problem.l1_ratio, -power)
     l2 = np.ldexp(problem.alpha * (1 - problem.l1_ratio), -2 * power)
-    alpha = max(l1 + l2, LEAST_ALPHA) if problem.alpha else 0.0
+    alpha = max(l1 + l2, TINY) if problem.alpha else 0.0
     ratio = min(l1 / (alpha or 1.0), 1.0)
     return replace(problem.divided(power), alpha=alpha, l1_ratio=ratio)
 
@@ -184,13 +183,13 @@ def _settled(problem, found, tol):
 
 def _is_rough(problem, found, tol):
     """Tell whether the dtype of X is too coarse for the logits, or for tol."""
-    eps = np.finfo(problem.X.dtype).eps
+    eps = rounding_of(problem.X.dtype)
     goal = problem.goal(found.objective, tol)
-    if problem.alpha > 0 and goal < LEAST_GOAL * eps * found.objective:
+    if problem.alpha > 0 and goal < COARSE * eps * found.objective:
         return True
     if problem.alpha == 0 and _has_lost_columns(problem, problem.X.dtype):
         return True
-    return eps * logit_sizes(problem.some_rows, problem.centre_in_dtype, found.W) > MOST_ROUNDED
+    return eps * logit_sizes(problem.some_rows, problem.centre_in_dtype, found.W) > MOST_MOVED
 
 
 def _in_double(problem, found, rng, limits, solver):

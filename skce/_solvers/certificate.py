@@ -5,6 +5,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Pass
+from skce._solvers.rounding import NOISE, SUMMING, TINY, rounding_of
 from skce._solvers.sums import (
     intercept_diagonal,
     intercept_matrix,
@@ -16,11 +17,9 @@ from skce._solvers.sums import (
 
 __all__ = ["certificate"]
 
-LEAST = 1e-150  # a curvature below this counts as none
 MOST_STEPS = 20  # of the intercepts, after which the sums that are wanted are given up
 # Most classes for a k x k matrix, whose cost grows with their cube. Conjugate gradients for all are
 MATRIX_CLASSES = 300  # too rough: test_gap_with_missing_entries_is_a_bound_far_from_any_optimum
-MOST_PRODUCTS = 100  # of conjugate gradients, which make a step for more classes
 
 
 def certificate(problem, W, table=None, sums=None):
@@ -84,7 +83,7 @@ def _smallest_bound(problem, W, V, young, loss):
     penalty, conjugate = problem.penalty(W), problem.conjugate(V)
     theta = 1.0
     if problem.l1_ratio == 1:
-        theta = min(1.0, problem.alpha / max(float(np.abs(V).max(initial=0)), 1e-300))
+        theta = min(1.0, problem.alpha / max(float(np.abs(V).max(initial=0)), TINY))
     elif problem.l1_ratio == 0 and conjugate > 0:
         theta = float(np.clip((excess - young - product) / (2 * conjugate), 0, 1))
     if theta == 1 and problem.l1_ratio == 0:  # one sum of squares, where nothing cancels
@@ -93,7 +92,7 @@ def _smallest_bound(problem, W, V, young, loss):
     else:
         rest = penalty + theta * product + theta**2 * conjugate
     bound = theta * young + (1 - theta) * excess + rest
-    rounding = float(np.finfo(problem.X.dtype).eps) * (loss + penalty)
+    rounding = rounding_of(problem.X.dtype) * (loss + penalty)
     return max(float(np.fmin(bound, excess + penalty)), rounding)  # nan where squares overflow
 
 
@@ -116,7 +115,7 @@ def _balanced(problem, W, table):
         balanced, step = _balance(problem, table)
         if balanced is not None or not np.isfinite(step).all():
             return balanced
-        reach = max(float(np.ptp(step)), 1e-300)
+        reach = max(float(np.ptp(step)), TINY)
         W[-1] -= step * np.log1p(reach) / reach
     return None
 
@@ -130,7 +129,7 @@ def _balance(problem, table):
     """
     wanted = problem.target_sums
     table = problem.change(with_classes, table, wanted)
-    near = 8 * float(np.finfo(problem.X.dtype).eps) * wanted.sum()
+    near = NOISE * rounding_of(problem.X.dtype) * wanted.sum()
     total, shown = np.zeros(problem.k), wanted > 0
     for _ in range(MOST_STEPS):
         excess = problem.sum(table_sums, table) - wanted
@@ -148,7 +147,7 @@ def _balance(problem, table):
 def _intercept_step(problem, table, gradient):
     """Return Newton's step of the intercepts of a softmax, from their gradient and the table."""
     diagonal = problem.sum(intercept_diagonal, table)
-    unit = np.where(diagonal > LEAST, 1 / np.sqrt(np.maximum(diagonal, LEAST)), 0.0)
+    unit = np.where(diagonal > TINY, 1 / np.sqrt(np.maximum(diagonal, TINY)), 0.0)
 
     if problem.k > MATRIX_CLASSES:
 
@@ -157,7 +156,7 @@ def _intercept_step(problem, table, gradient):
 
         shape = (problem.k, problem.k)
         H = LinearOperator(shape, matvec=product, dtype=np.float64)
-        return unit * cg(H, unit * gradient, rtol=1e-12, maxiter=MOST_PRODUCTS)[0]
+        return unit * cg(H, unit * gradient, rtol=SUMMING, maxiter=MATRIX_CLASSES)[0]
     H = problem.sum(intercept_matrix, table)
     H[np.diag_indices_from(H)] -= H.sum(axis=1)
-    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=1e-13)[0]
+    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=SUMMING)[0]

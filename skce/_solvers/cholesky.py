@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import linalg
 
-__all__ = ["cholesky", "singular_directions", "to_unit"]
+from skce._solvers.rounding import COARSE, ROUNDING, SINGULAR
 
-SINGULAR = 1e-10  # a squared pivot below this asks for the singular directions
+__all__ = ["cholesky", "singular_directions", "to_unit"]
 
 
 def to_unit(A):
@@ -17,14 +17,14 @@ def to_unit(A):
     return d
 
 
-def cholesky(A, rounding):
+def cholesky(A):
     """Factor A, of unit diagonal, in place: return L, its lower triangle holds the factor.
 
     Directions that rounding cannot tell from singular ones get a curvature of 1: no step goes
     where it would be rounding divided by rounding. Also returned: a basis of them, or None, and
     the least square of a pivot.
     """
-    ridge, N, least, diagonal = 1e-14, None, 0.0, 1.0
+    ridge, N, least, diagonal = ROUNDING, None, 0.0, 1.0
     L, every = A.T, np.diag_indices_from(A)  # LAPACK leaves the upper triangle of L as it is
     while True:
         L[every] = diagonal + ridge
@@ -35,12 +35,12 @@ def cholesky(A, rounding):
                 return L, None, least
             _mirror(L)
             L[every] = 1.0
-            N = singular_directions(L, rounding)
+            N = singular_directions(L)
             L += N @ N.T
             diagonal = L[every]
         elif failed:
             _mirror(L)
-            ridge *= 100
+            ridge *= COARSE
         else:
             return L, N, least
 
@@ -51,9 +51,9 @@ def _mirror(L):
         L[j + 1 :, j] = L[j, j + 1 :]
 
 
-def singular_directions(A, rounding):
+def singular_directions(A):
     """Return an orthonormal basis (p, m) of the null space of A, of unit diagonal, to rounding."""
-    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=rounding * len(A), lower=1)
+    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=ROUNDING * len(A), lower=1)
     if rank == len(A):
         return np.zeros((len(A), 0))
     rest = linalg.solve_triangular(

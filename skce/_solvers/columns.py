@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 __all__ = [
+    "MOST_MOVED",
     "MOST_SQUARED",
     "PIECE",
     "ROWS_PER_COLUMN",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 MOST_SQUARED = 1e15  # of the squares of larger numbers float32 holds no sums, or no inverses
-MOST_MOVED = 1e-6  # of a logit, by rounding an intercept
+MOST_MOVED = 1e-5  # of a logit, by rounding: intercepts are then kept, and fits end, in double
 PIECE = 1 << 19  # entries of the rows that are made dense, copied or looked at together
 PIECE_ROWS = 1024  # which few columns keep in the cache; no bound: letter_scaled 1.12, a9a 1.11
 ROWS_PER_COLUMN = 10  # from which second moments are told, at least; 0: ldl_movie 1.82

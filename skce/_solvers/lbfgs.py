@@ -21,21 +21,21 @@ from skce._solvers.columns import PIECE
 from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
 from skce._solvers.refresh import Refresh
-from skce._solvers.stopping import SAFETY, Stop
+from skce._solvers.rounding import SUMMING
+from skce._solvers.stopping import LOOSEST, NEAR, SAFETY, Stop
 from skce._solvers.whole import WholeHessian
 
 __all__ = ["LBFGS", "minimize"]
 
 PASSES = 10  # most passes, for each of max_iter, as the estimators document
-# Newton's direction is sought once so many times the goal are left to fall.
-NEAR = 3.0  # 1: magic 1.17, yeast 1.20; 10: covtype and satimage 1.5
 ARMIJO, WOLFE = 1e-4, 0.9  # shares of the slope in Wolfe's conditions; Nocedal and Wright, 3.1
-SHORTEST = 1e-10  # length of a step below which the line search gives up
-# Steps in a row whose fall is below rounding: then the fit ends. Without a penalty the gradient of
-MOST_STALLED = 3  # float32 still falls there: 1 misses tol=1e-8 in tests/test_extremes.py
-# Of the first sample: fewer rows know too little of the weights.
+# A trial length is at most so many times the last one, and as large a share within its bracket.
+SAFEGUARD = 10
+# Most steps in a row whose fall is below rounding. Without a penalty the gradient of float32 still
+MOST_STALLED = 3  # falls there: with 1, tests/test_extremes.py misses tol=1e-8
+# Least rows of a sample for each weight: fewer know too little of the weights.
 ROWS_PER_WEIGHT = 30  # 60: covtype, all rows, 1.38; no samples: 1.27 s
-GROWTH = 4  # times as many rows has the next sample; 8: covtype, all rows, 1.12
+GROWTH = 4  # times as many rows as a sample has the next one; 8: covtype, all rows, 1.12
 
 
 class LBFGS:
@@ -138,7 +138,7 @@ class LBFGS:
         D = self.preconditioner.to_weights(direction.reshape(self.W.shape))
         slope = float(np.sum(self.gradient * D))
         low, high, length, best, value = 0.0, np.inf, 1.0, None, np.nan
-        while slope < 0 and length > SHORTEST and high - low > SHORTEST:
+        while slope < 0 and min(length, high - low) > SUMMING:
             W = self.W + length * D
             value, gradient = self.objective.value_and_gradient(W, remember=remember)
             here, fall = float(np.sum(gradient * D)), self.value - value
@@ -152,9 +152,9 @@ class LBFGS:
                     break
                 low, guess = length, length * slope / (slope - here) if here > slope else np.inf
             if high < np.inf:
-                length = float(np.clip(guess, low + (high - low) / 10, (low + high) / 2))
+                length = float(np.clip(guess, low + (high - low) / SAFEGUARD, (low + high) / 2))
             else:
-                length = float(np.clip(guess, 2 * length, 10 * length))
+                length = float(np.clip(guess, 2 * length, SAFEGUARD * length))
         self.known = remember and best is not None and best[0] is W
         if best is None:
             return False
@@ -235,9 +235,10 @@ def _on_samples(problem, W, preconditioner, rng, curve, limits):
     for part in problem.samples(sizes, rng):
         size = part.X.shape[0]
         engine, refresh = LBFGS(Objective(part), preconditioner, W), Refresh(part, rng)
-        sampling = p * max(1, problem.k - 1) / (4 * size)  # what more rows will change anyway
+        # what more rows will change anyway: half a unit of the likelihood for each weight
+        sampling = p * max(1, problem.k - 1) / (2 * size)
         for _ in range(limits.max_iter):
-            if engine.estimate <= min(sampling, 0.05 * abs(engine.value)):
+            if engine.estimate <= min(sampling, LOOSEST * abs(engine.value)):
                 break
             if refresh.is_due(engine.passes):
                 refresh.renew(engine)

@@ -13,10 +13,10 @@ optimization", algorithm 7.1).
 
 import numpy as np
 
+from skce._solvers.stopping import SAFETY
+
 __all__ = ["direction"]
 
-# Share of the goal that may be left of Newton's step.
-LEFT = 0.5  # .1: a9a 1.15; 1: ldl_movie 1.18, covtype and satimage 1.05
 MOST_PRODUCTS = 10  # of one direction; 5: covtype_scaled 1.10; no bound: segment 1.13
 
 
@@ -29,8 +29,7 @@ def direction(engine, goal):
     x, r, q, rz = np.zeros_like(engine.g), -engine.g, engine.direction, 2 * engine.left
     found: list[tuple] = []
     estimate, flattest = engine.estimate, 0.0
-    least = max(LEFT * goal, 1e-3 * estimate)
-    while not found or (estimate > least and len(found) < MOST_PRODUCTS):
+    while not found or (SAFETY * estimate > goal and len(found) < MOST_PRODUCTS):
         Q = preconditioner.to_weights(q.reshape(shape))
         Hq = preconditioner.to_gradient(engine.objective.product(Q)).ravel()
         curvature = float(q @ Hq)

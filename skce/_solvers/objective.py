@@ -6,12 +6,10 @@ import numpy as np
 
 from skce._engine.passes import Pass
 from skce._solvers.certificate import certificate
+from skce._solvers.rounding import NOISE, SUMMING, rounding_of
 from skce._solvers.sums import Curvature, curvature_sums
 
 __all__ = ["Objective"]
-
-SUMMING = 1e-12  # relative error of sums in double
-FLAT_BY_ROUNDING = 0.75  # a row's curvature is at least this power of the dtype's rounding
 
 
 class Objective:
@@ -22,7 +20,7 @@ class Objective:
         self.decay = np.append(np.full(problem.X.shape[1], problem.alpha), 0.0)[:, None]
         self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
         self.table = None
-        self.rounding = float(np.finfo(problem.X.dtype).eps)
+        self.rounding = rounding_of(problem.X.dtype)
 
     def value_and_gradient(self, W, remember=True):
         """Return the objective and its gradient at W; remember the curvature there."""
@@ -37,7 +35,7 @@ class Objective:
 
     def noise(self, value):
         """Return what rounding may change of an objective."""
-        return max(4 * self.rounding, SUMMING) * abs(value)
+        return max(NOISE * self.rounding, SUMMING) * abs(value)
 
     def product(self, v):
         """Return the Hessian, at the last W that was remembered, times v."""
@@ -84,7 +82,7 @@ class Objective:
         """
         total = self.problem.sum(curvature_sums, self.table)
         least = share * total / self.problem.total_weight
-        least = np.maximum(least, self.rounding**FLAT_BY_ROUNDING)
+        least = np.maximum(least, self.rounding)
         return Curvature(self.table, least, each)
 
     @cached_property

@@ -3,12 +3,14 @@
 import numpy as np
 from scipy import linalg
 
+from skce._solvers.rounding import ROUNDING
+
 __all__ = ["Pairs"]
 
 # Least and most pairs.
 MEMORY = (10, 60)  # 15 at most: covtype_scaled, 60,000 rows, 1.30; 10: covtype 1.09, mnist 1.06
 MEMORY_SIZE = 1 << 21  # numbers that all of them may hold
-# Of what no pair has met: beyond 2 rounding there grows from step to step.
+# Most inverse curvature where no pair has been: beyond 2 rounding there grows from step to step.
 MOST_SCALE = 1.5  # no bound: ldl_movie 1.09, digits 1.05
 # Share of the pairs, the flattest, that say nothing of what none has met.
 OUTLIERS = 0.05  # 0: covtype and segment 1.09
@@ -89,4 +91,4 @@ class Pairs:
 
 def _is_curved(sy, ss, yy):
     """Tell where rounding does not hide the curvature of pairs, of their products."""
-    return (1e-14 * np.sqrt(ss * yy) < sy) & (sy < np.inf)
+    return (ROUNDING * np.sqrt(ss * yy) < sy) & (sy < np.inf)

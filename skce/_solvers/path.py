@@ -10,10 +10,11 @@ import numpy as np
 from scipy import sparse
 
 from skce._engine.passes import Pass
-from skce._solvers.auto import LEAST_GOAL, minimize
+from skce._solvers.auto import minimize
 from skce._solvers.columns import pieces
 from skce._solvers.lazy import columns_of, on_columns
 from skce._solvers.objective import Objective
+from skce._solvers.rounding import COARSE, TINY, rounding_of
 
 __all__ = ["Sweep", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
 
@@ -48,7 +49,7 @@ class Sweep:
         self.parts = [problem, *(_with_weights(problem, problem.weights * f) for f in folds)]
         self.rngs = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in self.parts]
         self.solver, self.begin, tol = solver, begin, limits.tol
-        rounding = LEAST_GOAL * float(np.finfo(problem.X.dtype).eps)
+        rounding = COARSE * rounding_of(problem.X.dtype)
         of_fold = replace(limits, sdca_tol=max(FOLD_TOL * tol, min(tol, rounding)))
         self.limits = [limits] + [of_fold] * len(folds)
         self.restart()
@@ -159,6 +160,6 @@ def strongest_alpha(problem, l1_ratio):
     shares = lengths[seen] / squares[seen]
     mean = np.exp(np.average(np.log(squares[seen]), weights=shares))
     evened = mean * shares.sum() / lengths.sum()
-    ridge = evened * lengths.sum() / (2 * NEAR_ZERO * loss) / max(1 - l1_ratio, 1e-300)
-    lasso = np.sqrt(evened) * np.abs(G).max() / max(l1_ratio, 1e-300)
+    ridge = evened * lengths.sum() / (2 * NEAR_ZERO * loss) / max(1 - l1_ratio, TINY)
+    lasso = np.sqrt(evened) * np.abs(G).max() / max(l1_ratio, TINY)
     return float(min(ridge, lasso))

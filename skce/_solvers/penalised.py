@@ -8,6 +8,7 @@ from scipy import special
 
 from skce import _kernels
 from skce._engine.passes import Pass
+from skce._solvers.rounding import COARSE, rounding_of
 from skce._solvers.sums import column_squares, target_sums
 
 __all__ = ["Penalised", "elastic_net"]
@@ -65,7 +66,7 @@ class Penalised:
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""
-        slack = 64 * float(np.finfo(self.X.dtype).eps) * abs(self.at_zero)
+        slack = COARSE * rounding_of(self.X.dtype) * abs(self.at_zero)
         return value <= self.at_zero + slack
 
     def beats_constants(self, value):
@@ -122,7 +123,7 @@ class Penalised:
 
     def goal(self, value, tol):
         """The gap within which `value` of the objective counts as the optimum."""
-        floor = np.sqrt(np.finfo(self.X.dtype).eps) * self.at_best_intercept
+        floor = np.sqrt(rounding_of(self.X.dtype)) * self.at_best_intercept
         least = np.finfo(float).eps * self.at_zero
         return max(tol * max(value - self.entropy, floor), least)
 

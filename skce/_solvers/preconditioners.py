@@ -4,6 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from skce._solvers.cholesky import cholesky, to_unit
+from skce._solvers.rounding import COARSE, SUMMING, TINY, rounding_of
 from skce._solvers.sums import ConstantCurvature, diagonal_moments, row_weights, second_moments
 
 __all__ = ["Preconditioner", "has_matrices", "inverse_root"]
@@ -11,8 +12,6 @@ __all__ = ["Preconditioner", "has_matrices", "inverse_root"]
 MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype 3.7
 # Most numbers in one matrix for each class; beyond, one serves all.
 MATRICES_SIZE = 1 << 23  # 0: covtype 5.2, covtype_scaled 2.9, letter_scaled 2.3
-ROUNDING = 1e-15  # of a pivot, times p; for float32 columns that of their squares
-SUSPECT = 1e-5  # a squared pivot below this asks for products in double
 
 
 class Preconditioner:
@@ -45,7 +44,7 @@ class Preconditioner:
             D = problem.sum(diagonal_moments, curvature, shares)
             D[:-1] += problem.alpha
             self.shifts = D.shape[1] > 1 and not problem.sigmoid
-            self.C = 1 / np.sqrt(np.maximum(D, max(1e-12 * D.max(), 1e-300)))
+            self.C = 1 / np.sqrt(np.maximum(D, max(SUMMING * D.max(), TINY)))
             return
         made = problem, drawn, curvature, shares
         if self._factor(*made, dtype, flat is None) and dtype == np.float32:
@@ -59,11 +58,11 @@ class Preconditioner:
         if len(shares) > 1:
             moments = shares[:, None, None] * moments
         for c, A in enumerate(moments):  # in place
-            A[-1, -1] = max(A[-1, -1], 1e-300)
+            A[-1, -1] = max(A[-1, -1], TINY)
             scale, flat, least = inverse_root(A, problem)
             if flat is not None:
                 found.append((c, flat / scale[:, None], flat * scale[:, None]))
-            suspect |= least < SUSPECT
+            suspect |= least < COARSE * rounding_of(dtype)
         self.C = moments
         if at_constants:
             self.flat = found
@@ -151,7 +150,7 @@ def inverse_root(A, problem, k=1):
         largest = abs(problem.some_rows).max()
         raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")
     scale = to_unit(A)
-    L, flat, least = cholesky(A, max(ROUNDING, np.finfo(problem.X.dtype).eps ** 2))
+    L, flat, least = cholesky(A)
     linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
     for j in range(len(A) - 1):
         A[j + 1 :, j] = 0
@@ -173,5 +172,5 @@ def _moments(problem, drawn, curvature, dtype):
 def _shrink(A, rows):
     """Shrink a matrix of few rows to its diagonal."""
     diagonal = A.diagonal().copy()
-    A *= 1 - 0.5 * len(A) / (rows + len(A))
+    A *= 1 - len(A) / (2 * (rows + len(A)))
     A[np.diag_indices_from(A)] = diagonal

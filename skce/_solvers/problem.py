@@ -26,6 +26,7 @@ from skce._solvers.columns import (
     some_rows,
 )
 from skce._solvers.penalised import Penalised
+from skce._solvers.rounding import TINY
 from skce._solvers.sums import draw_rows, leverages
 
 __all__ = ["Problem"]
@@ -235,7 +236,7 @@ class Problem(Penalised):
                 weights = weights * self.entry_weights[rows]
             sums += weights.sum(axis=0)
             squares += np.square(weights).sum(axis=0)
-        return float((squares / np.maximum(sums, 1e-300)).max())
+        return float((squares / np.maximum(sums, TINY)).max())
 
     @property
     def start_table(self):

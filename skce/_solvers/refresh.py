@@ -2,13 +2,14 @@
 
 from skce._solvers.columns import PIECE, ROWS_PER_COLUMN
 from skce._solvers.preconditioners import Preconditioner, has_matrices
+from skce._solvers.rounding import TINY
 from skce._solvers.whole import WholeHessian, is_small
 
 __all__ = ["Refresh"]
 
 # Least passes between two preconditioners.
 REFRESH = 10  # 1: letter_scaled and segment 1.4 s; 20: satimage 1.8; one alone: digits 5.8
-WEIGHTS_PER_PASS = 8  # of which the whole Hessian costs a pass; 4: segment 1.15; 16: 1.25
+WEIGHTS_PER_PASS = 8  # so many make the whole Hessian as dear as a pass; 4: segment 1.15; 16: 1.25
 # Share of the mean curvature of its class that a row is given at least, once steps bent much more
 # than the preconditioner told.
 LEAST_CURVATURE = 0.01  # 0: kddcup99 is at .098 after 85 passes, and not at .005 after 1000
@@ -21,15 +22,16 @@ class Refresh:
         X, self.problem, self.rng = problem.X, problem, rng
         self.n, p = problem.n_weighted, X.shape[1]
         self.for_each = has_matrices(problem)
-        # a row of CSR costs what its pairs of non-zeros do: 2.5 passes for kddcup99, 5.5 for a9a
-        width = min(p, 2 * X.nnz / X.shape[0]) if problem.is_sparse else p
-        self.cost = width / (4 if self.for_each else 4 * problem.k)  # passes, of all rows
         self.least = min(self.n, max(PIECE // p, ROWS_PER_COLUMN * p))
-        self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.whole = is_small(problem)
         if self.whole:
             self.cost = (p + 1) * problem.k / WEIGHTS_PER_PASS
             self.wait = max(1.0, self.cost)
+        else:
+            # a row of CSR costs what its pairs of non-zeros do: kddcup99 2.5 passes, a9a 5.5
+            width = min(p, 2 * X.nnz / X.shape[0]) if problem.is_sparse else p
+            self.cost = width / (4 * (1 if self.for_each else problem.k))  # passes, of all rows
+            self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.last = self.spent = self.least_curvature = 0.0
 
     def first(self):
@@ -38,7 +40,7 @@ class Refresh:
 
     def rows(self, passes):
         """Draw the rows of a preconditioner that may cost so many passes."""
-        most = max(self.least, int(passes / max(self.cost, 1e-300) * self.n))
+        most = max(self.least, int(passes / max(self.cost, TINY) * self.n))
         return self.problem.draw(most, self.rng)
 
     def is_due(self, passes):

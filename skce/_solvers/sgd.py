@@ -4,7 +4,7 @@ import numpy as np
 
 __all__ = ["run_epochs"]
 
-STALE_BEFORE_HALVING = 2
+STALE_BEFORE_HALVING = 2  # passes without progress after which steps are halved
 
 
 def run_epochs(

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, sparse
 
-from skce._solvers.cholesky import SINGULAR
 from skce._solvers.preconditioners import MOST_COLUMNS
+from skce._solvers.rounding import SINGULAR
 
 __all__ = ["Span", "is_wide"]
 

@@ -36,6 +36,7 @@ FIRST_STEP = {Rule.ADAGRAD: 1.5, Rule.ADAM: 1.0}
 # noisy streams: of 14, two end above the loss of the class frequencies by 0.25 and 1.2 with 0.01
 FIRST_SQUARES = 0.3
 RULES = {"sgd": Rule.SGD, "adagrad": Rule.ADAGRAD, "adam": Rule.ADAM}
+# Arrays of the size of the weights that a rule keeps.
 STATES = {Rule.SGD: 0, Rule.MOMENTUM: 1, Rule.ADAGRAD: 1, Rule.ADAM: 2}
 
 

@@ -39,6 +39,7 @@ from skce._engine.data import Matrix
 from skce._engine.products import row_squares, weighted_grams
 from skce._kernels.threads import in_threads
 from skce._solvers.columns import pieces, summable, weighted_sums
+from skce._solvers.rounding import TINY
 
 __all__ = [
     "OF_TARGETS",
@@ -94,7 +95,7 @@ def draw_rows(problem, most, rng, known=None):
         return Drawn(None, None, problem.n_weighted)
     share = problem.weights * (problem.leverages if known is None else known)
     ordered = np.sort(share)[::-1]
-    rest = np.maximum(np.cumsum(ordered[::-1])[::-1], 1e-300)  # of a row and those after it
+    rest = np.maximum(np.cumsum(ordered[::-1])[::-1], TINY)  # of a row and those after it
     left = np.maximum(most - np.arange(len(share)), 1)
     certain = int(np.argmax(left * ordered <= rest))
     chance = np.minimum(left[certain] / rest[certain] * share, 1.0)

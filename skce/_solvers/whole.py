@@ -3,6 +3,7 @@
 import numpy as np
 
 from skce._solvers.preconditioners import Preconditioner, inverse_root
+from skce._solvers.rounding import TINY
 from skce._solvers.sums import hessian
 
 __all__ = ["WholeHessian", "is_small"]
@@ -44,5 +45,5 @@ def is_small(problem):
     size = (problem.X.shape[1] + 1) * problem.k
     if problem.alpha == 0 or (problem.sigmoid and problem.k > 1) or size > MOST_WEIGHTS:
         return False
-    shares = problem.target_sums / np.maximum(problem.label_weights, 1e-300)
+    shares = problem.target_sums / np.maximum(problem.label_weights, TINY)
     return not (np.isclose(shares, 0) | np.isclose(shares, 1)).all()

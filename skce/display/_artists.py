@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["class_names_of", "fitted_model", "pyplot"]
+__all__ = ["axes_of", "class_names_of", "fitted_model", "pyplot"]
 
 
 def pyplot(display):
@@ -14,6 +14,15 @@ def pyplot(display):
         name = type(display).__name__
         raise ImportError(f"{name}.plot needs matplotlib: pip install skce[plot]") from error
     return plt
+
+
+def axes_of(display, ax):
+    """Return the axes that are given, or new ones; the display keeps them and their figure."""
+    plt = pyplot(display)
+    if ax is None:
+        _, ax = plt.subplots()
+    display.ax_, display.figure_ = ax, ax.figure
+    return ax
 
 
 def fitted_model(estimator, attribute):

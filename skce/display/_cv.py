@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skce.display._artists import fitted_model, pyplot
+from skce.display._artists import axes_of, fitted_model
 
 __all__ = ["CVDisplay"]
 
@@ -93,9 +93,7 @@ class CVDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = pyplot(self)
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         data, self.lines_ = self.frame(), []
         for ratio in np.unique(data["l1_ratio"]):
             own = data["l1_ratio"] == ratio
@@ -110,7 +108,6 @@ class CVDisplay:
         ax.set(xlabel="alpha", ylabel=f"{score} (mean and standard error of the folds)")
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def frame(self):

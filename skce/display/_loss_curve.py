@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skce.display._artists import fitted_model, pyplot
+from skce.display._artists import axes_of, fitted_model
 
 __all__ = ["LossCurveDisplay"]
 
@@ -114,9 +114,7 @@ class LossCurveDisplay:
             raise ValueError(f'kind must be "loss" or "gap", got {kind!r}.')
         if kind == "gap" and self.lower_bound is None:
             raise ValueError('lower_bound must be a number for kind="gap", got None.')
-        plt = pyplot(self)
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         data = self.frame()
         (self.line_,) = ax.plot(data["iteration"], data[kind], marker=".", label=self.name)
         self.validation_line_ = None
@@ -134,7 +132,6 @@ class LossCurveDisplay:
         ax.set_yscale(yscale or {"loss": "linear", "gap": "log"}[kind])
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def frame(self):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skce.display._artists import pyplot
+from skce.display._artists import axes_of
 
 __all__ = ["PathDisplay"]
 
@@ -104,9 +104,7 @@ class PathDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = pyplot(self)
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         data, self.lines_ = self.frame(), []
         alphas = data.pop("alpha")
         for feature, coef in data.items():
@@ -116,7 +114,6 @@ class PathDisplay:
         if self.name:
             ax.set_title(f"Output {self.name}")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def frame(self):

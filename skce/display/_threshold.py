@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from skce.display._artists import class_names_of, fitted_model, pyplot
+from skce.display._artists import axes_of, class_names_of, fitted_model
 from skce.losses._checks import check_proba, check_targets, float_array, some_row_weight
 from skce.losses._read import read_targets
 
@@ -186,9 +186,7 @@ class ThresholdDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = pyplot(self)
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         data, self.lines_ = self.frame(), {}
         for curve in CURVES:
             (self.lines_[curve],) = ax.plot(
@@ -214,7 +212,6 @@ class ThresholdDisplay:
         if self.name:
             ax.set_title(f"Label {self.name}")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def frame(self):

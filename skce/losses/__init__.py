@@ -16,14 +16,6 @@ from skce.losses._curvature import (
     sigmoid_cross_entropy_hessian_diag,
     softmax_cross_entropy_hessian_diag,
 )
-from skce.losses._logits import (
-    multilabel_softmax_cross_entropy,
-    multilabel_softmax_cross_entropy_value_and_grad,
-    sigmoid_cross_entropy,
-    sigmoid_cross_entropy_value_and_grad,
-    softmax_cross_entropy,
-    softmax_cross_entropy_value_and_grad,
-)
 from skce.losses._proba import (
     binary_cross_entropy,
     cross_entropy,
@@ -31,6 +23,13 @@ from skce.losses._proba import (
     log_softmax,
     sigmoid,
     softmax,
+)
+from skce.losses._sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_value_and_grad
+from skce.losses._softmax import (
+    multilabel_softmax_cross_entropy,
+    multilabel_softmax_cross_entropy_value_and_grad,
+    softmax_cross_entropy,
+    softmax_cross_entropy_value_and_grad,
 )
 
 __all__ = [
