@@ -8,7 +8,8 @@ from skce._solvers.rounding import TINY
 __all__ = ["LOOSEST", "MOST_PASSES", "NEAR", "SAFETY", "Stop", "is_slow"]
 
 # Times the goal: an estimate from which Newton's direction, or a certificate, is worth its passes.
-NEAR = 3.0  # 1: magic 1.17, yeast 1.20; 10: covtype and satimage 1.5
+# 1: magic 1.17, yeast 1.20; 10: covtype and satimage 1.5; 3: clinc150_minilm 1.25, bibtex 1.08
+NEAR = 4.0
 # Of 1,200 fits of benchmarks/estimates.py 98.6 % end within tol.
 SAFETY = 2.0  # the estimate times this has to be within the goal; 1: 94.7 %
 LOOSEST = 0.01  # tol to which estimates are held at least: farther away they are too low; 1: 97.3 %
