@@ -4,8 +4,12 @@
 
 Two workers of one thread on loopback, the scheduler in a process of its own. Rounds are all trips
 to the workers of a fit, at the default tol; CPU seconds are those of the fit, without the start of
-the cluster. "KB" are those of one partition in a pass, sent to it and back; "MB once" is what the
-driver gets in all other rounds. CPU is that of driver, scheduler, its nannies and workers.
+the cluster, and a fit before has imported what the workers need. "KB" are those of one partition in
+a pass, sent to it and back; "MB once" is what the driver gets in all other rounds. CPU is that of
+driver, scheduler, its nannies and workers, once in all and once less what these take while nothing
+runs ("less idle"), which is told below: it grows with the time by the clock, so with the load of
+the machine. "work" is the CPU of one process over the number of partitions. --times repeats the
+rows of each set, to tell of large partitions.
 The second table is a model: a round takes the work of a pass over the workers and, at most, the CPU
 of driver and scheduler, a line in the number of partitions that the first table gives.
 """
@@ -27,11 +31,12 @@ __all__ = ["main"]
 HEADER = (
     *("data", "partitions", "passes of one process", "passes", "other rounds", "rounds / passes"),
     *("objective off", "driver ms a pass", "scheduler ms a round", "KB sent", "KB back"),
-    *("MB once", "CPU / one process"),
+    *("MB once", "work s", "CPU / one process", "less idle"),
 )
 MODEL = ("one pass takes", "partitions", "ms of driver and scheduler", "speed-up", "best number")
 WORK = (0.1, 1.0, 10.0, 100.0)  # seconds of one thread in a pass
 WORKERS = 100
+IDLE = 5.0  # seconds in which nothing runs
 
 
 def main(argv=None):
@@ -41,6 +46,7 @@ def main(argv=None):
     parser.add_argument("--sets", nargs="+", default=["mnist", "letter_scaled"])
     parser.add_argument("--partitions", nargs="+", type=int, default=[2, 4, 8, 16])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", type=Path, help="folder of rounds.csv and workers.csv")
     args = parser.parse_args(argv)
@@ -51,10 +57,12 @@ def main(argv=None):
         warnings.simplefilter("ignore")
         for name in args.sets:
             problem = load(name, data=args.data, dtype=np.float32)
-            p, k = problem.X_train.shape[1], len(np.unique(problem.y_train))
+            X = np.tile(problem.X_train, (args.times, 1))
+            y, k = np.tile(problem.y_train, args.times), len(np.unique(problem.y_train))
             for number in args.partitions:
-                cells, cost = _row(client, problem.X_train, problem.y_train, number, args.seeds)
-                rows.append((f"{name} ({p * k:,} weights)", number, *cells))
+                cells, cost = _row(client, X, y, number, args.seeds)
+                size = f"{len(y):,} rows, {X.shape[1] * k:,} weights"
+                rows.append((f"{name} ({size})", number, *cells))
                 costs.append((number, cost))
                 print(*rows[-1], flush=True)
     print(markdown_table(HEADER, rows))
@@ -75,25 +83,31 @@ def _row(client, X, y, number, seeds):
     size = -(-len(y) // number)
     parts = client.persist([da.from_array(X, chunks=(size, -1)), da.from_array(y, chunks=size)])
     wait(parts)
+    skce_dask.MultinomialLogistic(random_state=0).fit(*parts, client=client)
+    before = _clocks(client)
+    time.sleep(IDLE)
+    idle = np.sum(np.subtract(_clocks(client), before)) / IDLE
     found = []
     for seed in range(seeds):
         began = time.process_time()
         one = MultinomialLogistic(solver="lbfgs", random_state=seed).fit(X, y)
         alone = time.process_time() - began
         with _Counted() as counted:
-            before = _clocks(client)
+            before, clock = _clocks(client), time.perf_counter()
             model = skce_dask.MultinomialLogistic(random_state=seed).fit(*parts, client=client)
             times = np.subtract(_clocks(client), before)
+            still = idle * (time.perf_counter() - clock)
         off = abs(model.objective_ / one.objective_ - 1)
-        found.append((one.n_iter_, *counted.passes(), off, alone, times[1], sum(times)))
-    alone_passes, passes, others, sent, back, driver, once, off, alone, scheduler, total = np.mean(
-        found, axis=0
-    )
+        spent = alone, times[1], sum(times), sum(times) - still
+        found.append((one.n_iter_, *counted.passes(), off, *spent))
+    alone_passes, passes, others, sent, back, driver, once, off, *spent = np.mean(found, axis=0)
+    alone, scheduler, total, working = spent
     rounds = passes + others
     cells = (
         *(f"{alone_passes:.0f}", f"{passes:.0f}", f"{others:.0f}", f"{rounds / alone_passes:.2f}"),
         *(f"{off:.0e}", f"{driver:.1f}", f"{1e3 * scheduler / rounds:.1f}"),
-        *(f"{sent / 1e3:.0f}", f"{back / 1e3:.0f}", f"{once / 1e6:.1f}", f"{total / alone:.1f}"),
+        *(f"{sent / 1e3:.0f}", f"{back / 1e3:.0f}", f"{once / 1e6:.1f}"),
+        *(f"{alone / number:.2f}", f"{total / alone:.1f}", f"{working / alone:.1f}"),
     )
     return cells, driver + 1e3 * scheduler / rounds
 
@@ -130,9 +144,9 @@ class _Counted:
         def each(source, view, function, args):
             gather = source.rounds.gather
 
-            def counted(futures, of_each):
+            def counted(futures, of_each=None):
                 found = gather(futures, of_each)
-                sizes.append(sum(map(len, found)))
+                sizes.append(sum(getattr(each, "nbytes", None) or len(each) for each in found))
                 return found
 
             source.rounds.gather = counted

@@ -80,8 +80,10 @@ class Objective:
         A row has at least a share of the mean of its class: a step may bring it to where it bends
         again.
         """
-        total = self.problem.sum(curvature_sums, self.table)
-        least = share * total / self.problem.total_weight
+        least = np.zeros(self.problem.k)
+        if share:
+            total = self.problem.sum(curvature_sums, self.table)
+            least = share * total / self.problem.total_weight
         least = np.maximum(least, self.rounding)
         return Curvature(self.table, least, each)
 

@@ -12,7 +12,7 @@ what was changed since.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from skce._engine.passes import Pass
 from skce._solvers.columns import PIECE, SAMPLE_BYTES, divided, is_mapped, some_rows, stacked
 from skce._solvers.part import DrawnOfParts, InTurn, Leverages, Part, Room, Rows, Some, Table
 from skce._solvers.penalised import Penalised
-from skce._solvers.sums import Drawn, target_sums
+from skce._solvers.sums import Drawn, column_squares, target_sums
 
 __all__ = ["InTurn", "Part", "PartsProblem", "Rows", "Table", "in_double", "joined"]
 
@@ -48,6 +48,8 @@ def picked(problem, rows):
 def facts(problem, most):
     """Return what is asked of each part first, with rows of at most about so many entries."""
     X, nnz = problem.X, problem.X.nnz if problem.is_sparse else None
+    with np.errstate(all="ignore"):  # squares that overflow are made anew, of X over a power of two
+        squares = column_squares(problem)
     return {
         "same": {name: getattr(problem, name) for name in SAME},
         "X": Rows(X.shape, X.dtype, nnz),
@@ -55,6 +57,8 @@ def facts(problem, most):
         "weight": problem.total_weight,
         "has_missing": problem.has_missing,
         "weighs_entries": problem.weighs_entries,
+        "target_sums": target_sums(problem),
+        "column_squares": squares,
         "some_rows": some_rows(X, most),
     }
 
@@ -88,7 +92,7 @@ class PartsProblem(Penalised):
         X = found[0]["X"]
         shape = sum(rows.shape[0] for rows in every["X"]), X.shape[1]
         nnz = None if X.nnz is None else sum(rows.nnz for rows in every["X"])
-        return cls(
+        problem = cls(
             source=source,
             X=Rows(shape, X.dtype, nnz),
             **found[0]["same"],
@@ -98,6 +102,9 @@ class PartsProblem(Penalised):
             weighs_entries=any(every["weighs_entries"]),
             some_rows=stacked(every["some_rows"]),
         )
+        vars(problem)["_sums"] = _total(target_sums, every["target_sums"])
+        vars(problem)["column_squares"] = _total(column_squares, every["column_squares"])
+        return problem
 
     @property
     def is_sparse(self):
@@ -114,12 +121,7 @@ class PartsProblem(Penalised):
 
     def sum(self, function, *args):
         """Return the sum over the parts of a function of `sums`."""
-        total: Any = None
-        for found in self._each(function, *args):
-            total = found if total is None else _added(total, found)
-        if function is target_sums:  # rounding may exceed it
-            return np.minimum(total[0], total[1]), *total[1:]
-        return total
+        return _total(function, self._each(function, *args))
 
     def full_pass(self, kind, W, out, table=None, scale=None, shift=None):
         """Do what `Problem.full_pass` does."""
@@ -143,10 +145,14 @@ class PartsProblem(Penalised):
         """Draw about so many rows for second moments, of each part by its share of them."""
         if self.n_weighted <= most:
             return Drawn(None, None, self.n_weighted)
-        known = Leverages(self.column_squares)
-        shares = np.array(list(self._each(leverage_share, known)))
+        known, shares = self._leverages
         rows = np.ceil(most * shares / shares.sum()).astype(int)
         return DrawnOfParts(rows.tolist(), rng.randint(2**31 - 1), most, known)
+
+    @cached_property
+    def _leverages(self):
+        known = Leverages(self.column_squares)
+        return known, np.array(list(self._each(leverage_share, known)))
 
     def samples(self, sizes, rng):
         """Yield problems of so many rows, in arrays, of at most SAMPLE_BYTES."""
@@ -179,9 +185,16 @@ class PartsProblem(Penalised):
 
     def _seen_as(self, **changes):
         other = replace(self, **changes)
-        if "_sums" in vars(self):  # of the targets
-            vars(other)["_sums"] = self._sums
+        vars(other)["_sums"] = self._sums  # of the targets
         return other
+
+
+def _total(function, found):
+    """Return the sum of what a function has found of each part."""
+    total = reduce(_added, found)
+    if function is target_sums:  # rounding may exceed it
+        return np.minimum(total[0], total[1]), *total[1:]
+    return total
 
 
 def _added(total, found):
