@@ -7,7 +7,7 @@ from skce._estimators.thresholds import best_thresholds
 from skce._estimators.validation import _Scorer
 from skce.losses import binary_cross_entropy, cross_entropy
 from skce.losses._checks import FINITE, check_proba, check_targets, float_array, some_row_weight
-from skce.losses._read import read_targets
+from skce.losses._read import read_targets, shown
 
 __all__ = [
     "best_thresholds",
@@ -232,7 +232,7 @@ def _mean_at_k(measure, y_true, y_score, k, sample_weight, upper=1.0):
         raise ValueError(f"y_score must have shape (n_samples, n_labels), got {scores.shape}.")
     n, n_labels = scores.shape
     if not (isinstance(k, (int, np.integer)) and 1 <= k <= n_labels):
-        raise ValueError(f"k must be an integer in 1..{n_labels}, got {k!r}.")
+        raise ValueError(f"k must be an integer in 1..{n_labels}, got {shown(k)}.")
     targets = read_targets("y_true", y_true)
     if targets.shape != scores.shape:
         raise ValueError(f"y_true must have shape {scores.shape}, got {targets.shape}.")

@@ -62,6 +62,8 @@ def test_value_and_gradient_are_the_reference_for_any_number_of_classes(instance
         expected = instance.reference(p.logits, p.targets, **p.options, reduction="none")
         actual = instance.value_and_grad(p.logits, p.targets, **p.options, reduction="none")
         assert_same(actual, expected, dtype)
+        alone = instance.value(p.logits, p.targets, **p.options, reduction="none")
+        assert_array_equal(alone, actual[0])
 
 
 @every_instance

@@ -9,7 +9,7 @@ from registry import then_long
 from scipy import sparse
 from sklearn.model_selection import KFold, cross_val_score
 
-from skce import MultiLabelLogistic, MultinomialLogistic, losses
+from skce import MultiLabelLogistic, MultinomialLogistic, losses, metrics
 from skce.losses._read import column_names, first_missing, read_array, read_targets
 from skce.metrics import (
     multilabel_log_loss,
@@ -406,6 +406,26 @@ def test_argument_that_is_no_array_is_named(wrong, name):
     for call in CALLS[name]:
         with pytest.raises(ValueError, match=rf"^{name} .*{message}"):
             call(value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: MultinomialLogistic().fit(np.eye(4), np.full(4, 3)),
+        lambda: MultinomialLogistic().fit(np.eye(4), np.full(4, np.str_("q"), object)),
+        lambda: MultinomialLogistic().fit(np.eye(4), np.int64(3)),
+        lambda: MultinomialLogistic().fit(np.eye(4), list("abab")).score(np.eye(4), np.str_("a")),
+        lambda: losses.softmax(np.eye(4), n_threads=np.int64(-1)),
+        lambda: losses.softmax_cross_entropy(np.eye(4), range(4), label_smoothing=np.float64(2)),
+        lambda: losses.softmax_cross_entropy(np.eye(4), range(4), ignore_index=np.float64(2)),
+        lambda: losses.softmax_cross_entropy(np.eye(4), range(4), reduction=np.str_("x")),
+        lambda: metrics.precision_at_k(np.eye(4), np.eye(4), k=np.int64(9)),
+    ],
+)
+def test_messages_show_plain_values(call):
+    with pytest.raises(ValueError, match="got ") as raised:
+        call()
+    assert "np." not in str(raised.value)
 
 
 def test_mask_that_hides_nothing_is_no_mask():

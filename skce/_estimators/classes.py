@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
 from skce.losses._checks import check_weight
-from skce.losses._read import NUMBERS, first_missing, read_targets
+from skce.losses._read import NUMBERS, first_missing, read_targets, shown
 
 __all__ = [
     "class_numbers",
@@ -22,13 +22,13 @@ def encode_labels(y, classes=None, least=2):
     y = labels_of(y)
     classes = classes_of(y) if classes is None else classes
     if len(classes) < least:
-        got = f"one class, {classes.tolist()[0]!r}" if len(classes) else "none"
+        got = f"one class, {shown(classes[0])}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
     numbers = class_numbers(y, classes)
     if (numbers < 0).any():
         unseen = np.unique(y[numbers < 0])[:5].tolist()
         raise ValueError(
-            f"y must hold classes that `classes` or the first call names, got {unseen}."
+            f"y must hold classes that `classes` or the first call names, got {shown(unseen)}."
         )
     return classes, numbers
 

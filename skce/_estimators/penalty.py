@@ -5,6 +5,8 @@ from functools import wraps
 from numbers import Real
 from typing import TypeVar, cast
 
+from skce.losses._read import shown
+
 __all__ = ["alpha_from_C", "penalty_name", "without_C"]
 
 Init = TypeVar("Init", bound=Callable)
@@ -17,7 +19,7 @@ def without_C(init: Init) -> Init:
     def told(self, *args, **params):
         if "C" in params:
             raise TypeError(
-                f"{type(self).__name__} has alpha in place of C, got C={params['C']!r}: "
+                f"{type(self).__name__} has alpha in place of C, got C={shown(params['C'])}: "
                 "alpha=skce.alpha_from_C(C, n_samples)."
             )
         init(self, *args, **params)
@@ -62,5 +64,5 @@ def alpha_from_C(C: float, n_samples: float) -> float:
     """
     for name, value in (("C", C), ("n_samples", n_samples)):
         if not (isinstance(value, Real) and float(value) > 0):
-            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+            raise ValueError(f"{name} must be a number above 0, got {shown(value)}.")
     return 1 / (C * n_samples)

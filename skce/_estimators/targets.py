@@ -20,6 +20,7 @@ from skce._estimators.validation import (
     label_column,
     read_y,
 )
+from skce.losses._read import shown
 
 __all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels", "label_values"]
 
@@ -63,8 +64,8 @@ class TargetsMixin:
             before = [*before, *names[len(before) :]]
         if names is not None and before is not None and list(names) != list(before):
             raise ValueError(
-                f"y must have the label columns of the first call in their order, {list(before)}, "
-                f"got {list(names)}."
+                "y must have the label columns of the first call in their order, "
+                f"{shown(list(before))}, got {shown(list(names))}."
             )
         return names if before is None else before
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skce.losses._read import shown
+
 __all__ = ["TopKMixin", "best_places"]
 
 
@@ -57,7 +59,7 @@ class TopKMixin:
         observed = np.asarray(getattr(self, "_observed", True))  # one for two classes
         known = np.flatnonzero(np.broadcast_to(observed, self.classes_.shape))
         if not (isinstance(k, (int, np.integer)) and 1 <= k <= len(known)):
-            raise ValueError(f"k must be an integer in 1..{len(known)}, got {k!r}.")
+            raise ValueError(f"k must be an integer in 1..{len(known)}, got {shown(k)}.")
         best = self._map_logits(X, partial(self._best, int(k), known))
         return self.classes_[best["label"]], np.ascontiguousarray(best["score"])
 

@@ -5,17 +5,20 @@
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
+from libc.float cimport DBL_MAX, FLT_MAX
+from libc.math cimport NAN
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 import numpy as np
 
 from skce._kernels import cpu
 
-from skce._kernels.blocks cimport Loss, xent
+from skce._kernels.blocks cimport Loss, xent, xent_alone
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.proba cimport log_softmax_into as log_softmax, proba_xent, softmax_into as softmax
 from skce._kernels.simd cimport (
-    extent as extent_of, log_logistic_to, logistic_to, minus_log, outside, prefetch, skce_set_level)
+    extent as extent_of, log_logistic_to, logistic_to, minus_log, outside, row_sums, skce_set_level)
 from skce._kernels.tiles cimport CHUNK, tile_rows
 
 skce_set_level(cpu.level_number)
@@ -141,10 +144,6 @@ cdef void one_tile(
     logits += first * k
     if residuals != NULL:
         out = residuals + first * k
-    # the next tile: 20 % of the time
-    prefetch(logits + n * k, n * k)
-    if targets != NULL:
-        prefetch(targets + (first + n) * k, n * k)
     sums[0] = sums[1] = sums[2] = 0
     if labels != NULL:
         labels += first
@@ -160,8 +159,11 @@ cdef void one_tile(
         losses += first
     if entry_weight != NULL:
         entry_weight += first * k
-    if fits:
+    if fits and residuals != NULL:
         sums[0] = xent(
+            loss, logits, out, labels, targets, pos_weight, entry_weight, weights, smoothing, n, k, losses)
+    elif fits:
+        sums[0] = xent_alone(
             loss, logits, out, labels, targets, pos_weight, entry_weight, weights, smoothing, n, k, losses)
 
 
@@ -248,66 +250,114 @@ def sigmoid_into(
 
 
 def proba_losses(
-    bint binary, const floating[:, ::1] proba not None, const floating[:, ::1] targets not None,
-    double[::1] losses not None, int n_threads,
+    bint binary, const floating[:, ::1] proba not None, const long long[::1] labels,
+    const floating[:, ::1] targets, double upper, const double[::1] weights, double[::1] losses,
+    int n_threads,
 ):
-    """Fill losses (n,) with the cross-entropies of the rows of probabilities; return whether these fit."""
-    cdef:
-        Py_ssize_t n = proba.shape[0], k = proba.shape[1], rows, tile, tiles, i, m, wrong = 0
-    if targets.shape[0] != n or targets.shape[1] != k or losses.shape[0] != n:
-        raise ValueError(f"targets must have shape ({n}, {k}), losses ({n},).")
-    if n == 0 or k == 0:
-        losses[:] = 0
-        return True
-    rows = tile_rows(k)
-    tiles = (n + rows - 1) // rows
-    n_threads = threads_for(n_threads, <double>n * k, THREADED, tiles)
-    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
-        i = tile * rows
-        m = min(rows, n - i)
-        wrong += outside(&proba[i, 0], m * k)
-        proba_xent(binary, &proba[i, 0], &targets[i, 0], m, k, &losses[i])
-    return wrong == 0
+    """Return the sum of the weighted cross-entropies of rows of probabilities; fill losses unless None.
 
-
-def label_losses(
-    const floating[:, ::1] proba not None, const long long[::1] labels not None,
-    double[::1] losses not None, int n_threads,
-):
-    """Fill losses (n,) with -log of the probability of each row's label.
-
-    Return whether the labels lie in 0..K-1 and these probabilities in [0, 1].
+    labels (n,) or targets (n, K), in [0, upper], are None; weights may be. NaN where a label, a target, a
+    row's sum of targets or a probability that counts is not what it must be, or a target is missing that
+    is not binary.
     """
     cdef:
-        Py_ssize_t n = proba.shape[0], k = proba.shape[1], block, i, wrong = 0
-        Py_ssize_t blocks = (n + CHUNK - 1) // CHUNK
-    if labels.shape[0] != n or losses.shape[0] != n:
-        raise ValueError(f"labels and losses must have {n} entries.")
+        Py_ssize_t n = proba.shape[0], k = proba.shape[1], rows, tile, tiles, i
+        const long long *label = NULL
+        const floating *target = NULL
+        const double *weight = NULL
+        double *row_loss = NULL
+        double[::1] sums
+        double total = 0
+    if (labels is None) == (targets is None):
+        raise ValueError("Either labels or targets must be given.")
+    if targets is not None and (targets.shape[0] != n or targets.shape[1] != k):
+        raise ValueError(f"targets must have shape ({n}, {k}).")
+    if (labels is not None and labels.shape[0] != n) or (weights is not None and weights.shape[0] != n) or (
+            losses is not None and losses.shape[0] != n):
+        raise ValueError(f"labels, weights and losses must have {n} entries.")
     if n == 0 or k == 0:
-        return n == 0
-    n_threads = threads_for(n_threads, <double>n * LABELLED, THREADED, blocks)
-    for block in prange(blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
-        i = block * CHUNK
-        wrong += labelled(&proba[i, 0], &labels[i], min(<Py_ssize_t>CHUNK, n - i), k, &losses[i])
-    return wrong == 0
+        if losses is not None:
+            losses[:] = 0
+        return NAN if n and labels is not None else 0.0
+    if labels is not None:
+        label = &labels[0]
+        rows = CHUNK
+    else:
+        target = &targets[0, 0]
+        rows = tile_rows(k)
+    if weights is not None:
+        weight = &weights[0]
+    if losses is not None:
+        row_loss = &losses[0]
+    tiles = (n + rows - 1) // rows
+    n_threads = threads_for(n_threads, <double>n * (k if labels is None else LABELLED), THREADED, tiles)
+    sums = np.empty(tiles)
+    for tile in prange(tiles, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        sums[tile] = proba_tile(
+            binary, &proba[0, 0], label, target, upper, weight, tile * rows, min(rows, n - tile * rows), k,
+            row_loss)
+    for i in range(tiles):
+        total += sums[i]
+    return total
 
 
-cdef bint labelled(
-    const floating *proba, const long long *labels, Py_ssize_t n, Py_ssize_t k, double *losses,
+cdef double proba_tile(
+    bint binary, const floating *proba, const long long *labels, const floating *targets, double upper,
+    const double *weights, Py_ssize_t first, Py_ssize_t n, Py_ssize_t k, double *losses,
 ) noexcept nogil:
-    """Do label_losses for n rows; return whether something is wrong."""
+    """Do proba_losses for the n rows from first on; NULL is None."""
     cdef:
+        double row_loss[CHUNK]
         floating picked[CHUNK]
+        double total, low = 0, high = 0
         Py_ssize_t i
         bint wrong = False
+    proba += first * k
+    if labels != NULL:
+        labels += first
+        for i in range(n):
+            wrong |= <unsigned long long>labels[i] >= <unsigned long long>k
+        if wrong:
+            return NAN
+        for i in range(n):
+            picked[i] = proba[i * k + labels[i]]
+        if outside(<const floating *>picked, n):
+            return NAN
+        minus_log(<floating *>picked, n)
+        for i in range(n):
+            row_loss[i] = picked[i]
+    else:
+        targets += first * k
+        extent_of(targets, n * k, &low, &high)
+        if low < 0 or high > upper or outside(proba, n * k):
+            return NAN
+        if high * k > largest(proba) and not sums_fit(targets, n, k):
+            return NAN
+        proba_xent(binary, proba, targets, n, k, row_loss)
+    row_sums(<const double *>row_loss, 1, n, 0, <const double *>NULL, &total)
+    if weights != NULL and total == total:
+        for i in range(n):
+            row_loss[i] = weights[first + i] * row_loss[i] if weights[first + i] > 0 else 0
+        row_sums(<const double *>row_loss, 1, n, 0, <const double *>NULL, &total)
+    if losses != NULL:
+        memcpy(losses + first, row_loss, n * sizeof(double))
+    return total
+
+
+cdef inline double largest(const floating *values) noexcept nogil:
+    return FLT_MAX if floating is float else DBL_MAX
+
+
+cdef bint sums_fit(const floating *targets, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """Return whether the sums of the rows of targets, NaN apart, are finite in their type."""
+    cdef:
+        Py_ssize_t i, c
+        double total
     for i in range(n):
-        wrong |= (labels[i] < 0) | (labels[i] >= k)
-    if wrong:
-        return True
-    for i in range(n):
-        picked[i] = proba[i * k + labels[i]]
-    wrong = outside(<const floating *>picked, n)
-    minus_log(<floating *>picked, n)
-    for i in range(n):
-        losses[i] = picked[i]
-    return wrong
+        total = 0
+        for c in range(k):
+            if targets[i * k + c] > 0:
+                total += targets[i * k + c]
+        if total > largest(targets):
+            return False
+    return True

@@ -21,6 +21,12 @@ cdef double xent(
     const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n) noexcept nogil
 
+# the same for the loss alone, which needs no residuals but takes room for them
+cdef double xent_alone(
+    Loss loss, const floating *logits_nk, floating *scratch_nk, const int *labels_n,
+    const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n) noexcept nogil
+
 # For this package: x, the tile of source, which it may be, in which one +inf in a row is 0 and all else -inf
 cdef floating *settled(
     const floating *source, floating *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride,

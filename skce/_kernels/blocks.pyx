@@ -59,10 +59,10 @@ cdef floating *settled(
 
 
 cdef void softmax_labels(
-    const floating *logits, floating *s, const int *labels, const double *weight, double smoothing,
-    Py_ssize_t n, Py_ssize_t k, double *loss,
+    bint alone, const floating *logits, floating *s, const int *labels, const double *weight,
+    double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
-    """Softmax cross-entropy of one tile with integer labels."""
+    """Softmax cross-entropy of one tile with integer labels; s is only scratch for the loss alone."""
     cdef:
         double total[CHUNK]
         double rest[CHUNK]
@@ -97,23 +97,24 @@ cdef void softmax_labels(
         for i in range(n):
             loss[i] = <double>at[i * row_step + labels[i] * class_step] - top[i]
     exp_rows(source, x, n, k, stride, top, total, rest)
-    softmax_scales(scale, n, weight, <double *>NULL, total)
-    for i in range(n, stride):
-        scale[i] = shift[i] = 0
-    scale_rows(x, n, k, stride, scale, shift_or_null)
-    if stride:
-        unpack(tile, n, k, stride, s)
-    for i in range(n):
-        s[i * k + labels[i]] -= <floating>weight[i] * on
+    if not alone:
+        softmax_scales(scale, n, weight, <double *>NULL, total)
+        for i in range(n, stride):
+            scale[i] = shift[i] = 0
+        scale_rows(x, n, k, stride, scale, shift_or_null)
+        if stride:
+            unpack(tile, n, k, stride, s)
+        for i in range(n):
+            s[i * k + labels[i]] -= <floating>weight[i] * on
     log_sums(total, n, rest)
     weighted_losses(loss, n, weight, total)
 
 
 cdef void softmax_targets(
-    const floating *logits, floating *s, const floating *targets, bint divide, const double *weight,
-    double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
+    bint alone, const floating *logits, floating *s, const floating *targets, bint divide,
+    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
-    """Softmax cross-entropy of one tile with dense targets; NaN marks a missing entry."""
+    """The same with dense targets; NaN marks a missing entry."""
     cdef:
         double total[CHUNK]
         double rest[CHUNK]
@@ -166,12 +167,13 @@ cdef void softmax_targets(
         dots(source, n, k, stride, t, top, keep, spread, dot)
     memcpy(loss, dot, n * sizeof(double))
     exp_rows(source, x, n, k, stride, top, total, rest)
-    softmax_scales(scale, n, weight, mass, total)
-    for i in range(n, stride):
-        scale[i] = kept[i] = spread_out[i] = 0
-    residuals(x, n, k, stride, t, scale, kept, spread_out)
-    if stride:
-        unpack(tile, n, k, stride, s)
+    if not alone:
+        softmax_scales(scale, n, weight, mass, total)
+        for i in range(n, stride):
+            scale[i] = kept[i] = spread_out[i] = 0
+        residuals(x, n, k, stride, t, scale, kept, spread_out)
+        if stride:
+            unpack(tile, n, k, stride, s)
     log_sums(total, n, rest)
     for i in range(n):
         total[i] *= mass[i]
@@ -207,8 +209,8 @@ cdef double sum_losses(
 
 
 cdef double softmax_blocks(
-    const floating *logits, floating *s, const int *labels, const floating *targets, bint divide,
-    const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
+    bint alone, const floating *logits, floating *s, const int *labels, const floating *targets,
+    bint divide, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss,
 ) noexcept nogil:
     cdef:
         double losses[CHUNK]
@@ -222,16 +224,18 @@ cdef double softmax_blocks(
         if loss != NULL:
             row_loss = loss + i
         if labels != NULL:
-            softmax_labels(logits + i * k, s + i * k, labels + i, weight + i, smoothing, m, k, row_loss)
+            softmax_labels(
+                alone, logits + i * k, s + i * k, labels + i, weight + i, smoothing, m, k, row_loss)
         else:
             here = targets + i * k
-            softmax_targets(logits + i * k, s + i * k, here, divide, weight + i, smoothing, m, k, row_loss)
+            softmax_targets(
+                alone, logits + i * k, s + i * k, here, divide, weight + i, smoothing, m, k, row_loss)
         total += sum_losses(s + i * k, here, weight + i, m, k, row_loss)
     return total
 
 
 cdef double sigmoid_blocks(
-    const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
+    bint alone, const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
     const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss,
 ) noexcept nogil:
@@ -252,14 +256,14 @@ cdef double sigmoid_blocks(
             if entry_weight != NULL:
                 of_entries = entry_weight + i * k + first
             total += sigmoid_tile(
-                logits + i * k + first, s + i * k + first, targets + i * k + first, positive, of_entries,
+                alone, logits + i * k + first, s + i * k + first, targets + i * k + first, positive, of_entries,
                 weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first),
                 NULL if loss == NULL else loss + i)
     return total
 
 
 cdef double sigmoid_tile(
-    const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
+    bint alone, const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
     const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
     double *loss,
 ) noexcept nogil:
@@ -277,11 +281,12 @@ cdef double sigmoid_tile(
         positive = factor
         for i in range(n):
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
-    softplus_mix(logits, s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
+    softplus_mix(logits, <floating *>NULL if alone else s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
                  weight[0] if equal else 1.0, entries)
     if entry_weight != NULL:
         for i in range(n * k):
             entries[i] = entry_weight[i] * entries[i] if entry_weight[i] > 0 else 0
+        for i in range(0 if alone else n * k):
             s[i] = entry_weight[i] * s[i] if entry_weight[i] > 0 else 0
     if loss == NULL and equal:
         row_sums(entries, 1, n * k, 0, <floating *>NULL, total)
@@ -291,7 +296,7 @@ cdef double sigmoid_tile(
         row_sums(tile, n, k, stride, <floating *>NULL, total)
     else:
         row_sums(entries, n, k, 0, <floating *>NULL, total)
-    if not equal:
+    if not (equal or alone):
         for i in range(n):
             factor[i] = <floating>weight[i]
         scale_rows(s, n, k, 0, factor, <floating *>NULL)
@@ -309,11 +314,27 @@ cdef double xent(
     const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
 ) noexcept nogil:
+    return of_loss(loss, False, logits_nk, residuals_nk, labels_n, targets_nk, pos_weight_k,
+                   entry_weight_nk, weight_n, smoothing, n, k, loss_n)
+
+
+cdef double xent_alone(
+    Loss loss, const floating *logits_nk, floating *scratch_nk, const int *labels_n,
+    const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+) noexcept nogil:
+    return of_loss(loss, True, logits_nk, scratch_nk, labels_n, targets_nk, pos_weight_k,
+                   entry_weight_nk, weight_n, smoothing, n, k, loss_n)
+
+
+cdef inline double of_loss(
+    Loss loss, bint alone, const floating *logits, floating *s, const int *labels, const floating *targets,
+    const floating *pos_weight, const floating *entry_weight, const double *weight, double smoothing,
+    Py_ssize_t n, Py_ssize_t k, double *losses,
+) noexcept nogil:
     if loss == Loss.SOFTMAX:
-        return softmax_blocks(logits_nk, residuals_nk, labels_n, targets_nk, False, weight_n, smoothing,
-                              n, k, loss_n)
+        return softmax_blocks(alone, logits, s, labels, targets, False, weight, smoothing, n, k, losses)
     if loss == Loss.MULTILABEL_SOFTMAX:
-        return softmax_blocks(logits_nk, residuals_nk, NULL, targets_nk, True, weight_n, smoothing,
-                              n, k, loss_n)
-    return sigmoid_blocks(logits_nk, residuals_nk, targets_nk, pos_weight_k, entry_weight_nk, weight_n,
-                          smoothing, n, k, loss_n)
+        return softmax_blocks(alone, logits, s, NULL, targets, True, weight, smoothing, n, k, losses)
+    return sigmoid_blocks(
+        alone, logits, s, targets, pos_weight, entry_weight, weight, smoothing, n, k, losses)

@@ -44,12 +44,12 @@ def certificate(problem, W, table=None, sums=None):
     belong to the table: every term is positive, so nothing cancels. Where no table of rows with
     missing entries is found, the bound is that of the targets, the objective less their entropy.
     """
-    k = problem.k
+    k, left = problem.k, 0.0
     scale, shift = np.ones(k), np.zeros(k)
     wanted, total = problem.target_sums, problem.label_weights
     if problem.fit_intercept:
         if not problem.sigmoid and problem.has_missing:
-            table = _balanced(problem, W, table)
+            table, left = _balanced(problem, W, table)
             if table is None:
                 value = problem.objective(W)
                 return value, max(value - problem.entropy, 0.0)
@@ -69,7 +69,10 @@ def certificate(problem, W, table=None, sums=None):
                 scale = np.ones(k)
     V = np.empty(W.shape)
     young, loss = problem.full_pass(Pass.DUAL, W, V, table, scale, shift)
-    return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss)
+    # Sums that are off count by the way to the best intercepts, for which 1 and what they span now
+    # stand.
+    left *= 1 + float(np.ptp(W[-1]))
+    return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss) + left
 
 
 def _smallest_bound(problem, W, V, young, loss):
@@ -97,7 +100,7 @@ def _smallest_bound(problem, W, V, young, loss):
 
 
 def _balanced(problem, W, table):
-    """Return probabilities whose sums are those of the targets, in rows with missing entries too.
+    """Return probabilities whose sums are those of the targets but for what is returned with them.
 
     They are near those of the table, else near those at W with better intercepts; None where
     neither is near enough. Steps of the intercepts are damped as self-concordance asks: where they
@@ -105,23 +108,23 @@ def _balanced(problem, W, table):
     analysis for logistic regression").
     """
     if table is not None:
-        balanced, _ = _balance(problem, table)
+        balanced, _, left = _balance(problem, table)
         if balanced is not None:
-            return balanced
+            return balanced, left
     W = np.array(W, dtype=np.float64)
     table = problem.new_table()
     for _ in range(MOST_STEPS):
         problem.full_pass(Pass.LOSS, W, np.empty(W.shape), table)
-        balanced, step = _balance(problem, table)
+        balanced, step, left = _balance(problem, table)
         if balanced is not None or not np.isfinite(step).all():
-            return balanced
+            return balanced, left
         reach = max(float(np.ptp(step)), TINY)
         W[-1] -= step * np.log1p(reach) / reach
-    return None
+    return None, 0.0
 
 
 def _balance(problem, table):
-    """Return the table moved to the sums of the targets, or None; and the step of the intercepts.
+    """Return the table moved to the sums of the targets, or None; their step; what is left.
 
     The step of Newton's method for the intercepts changes the probabilities to first order by just
     what their sums lack; that is a table as long as none gets below 0. Classes without targets are
@@ -135,13 +138,13 @@ def _balance(problem, table):
         excess = problem.sum(table_sums, table) - wanted
         excess[shown] -= excess[shown].mean()  # targets of float32 do not sum to 1 in double
         if np.abs(excess).max(initial=0) <= near:
-            return table, total
+            return table, total, float(np.abs(excess).sum())
         step = _intercept_step(problem, table, excess)
         total = total + step
         if not np.ptp(step[shown]) < 1:
             break
         table = problem.change(with_intercepts, table, step)
-    return None, total
+    return None, total, 0.0
 
 
 def _intercept_step(problem, table, gradient):

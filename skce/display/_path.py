@@ -3,6 +3,7 @@
 import numpy as np
 
 from skce.display._artists import axes_of
+from skce.losses._read import shown
 
 __all__ = ["PathDisplay"]
 
@@ -76,7 +77,7 @@ class PathDisplay:
         """
         k = path.coefs.shape[1]
         if not 0 <= output < k:
-            raise ValueError(f"output must be in 0..{k - 1}, got {output!r}.")
+            raise ValueError(f"output must be in 0..{k - 1}, got {shown(output)}.")
         name = path.classes[output if k == len(path.classes) else -1]
         return cls(
             alphas=path.alphas,
@@ -136,7 +137,7 @@ class PathDisplay:
         if len({"alpha", *map(str, names)}) <= coefs.shape[1] or len(names) != coefs.shape[1]:
             raise ValueError(
                 f"feature_names must be {coefs.shape[1]} distinct names, none of them 'alpha', got "
-                f"{list(names)}."
+                f"{shown(list(names))}."
             )
         order = np.argsort(-np.abs(coefs).max(axis=0), kind="stable")[: self.n_features]
         return {"alpha": np.asarray(self.alphas), **{str(names[j]): coefs[:, j] for j in order}}

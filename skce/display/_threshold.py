@@ -5,7 +5,7 @@ from scipy import sparse
 
 from skce.display._artists import axes_of, class_names_of, fitted_model
 from skce.losses._checks import check_proba, check_targets, float_array, some_row_weight
-from skce.losses._read import read_targets
+from skce.losses._read import read_targets, shown
 
 __all__ = ["ThresholdDisplay"]
 
@@ -83,7 +83,7 @@ class ThresholdDisplay:
         model = fitted_model(estimator, "classes_")
         names, classes = class_names_of(model).tolist(), model.classes_.tolist()
         if label not in names and label not in classes:
-            raise ValueError(f"label must be one of {names}, got {label!r}.")
+            raise ValueError(f"label must be one of {shown(names)}, got {shown(label)}.")
         j = names.index(label) if label in names else classes.index(label)
         y, several = read_targets("y", y), getattr(model, "_form", None) is not None
         if y.ndim == 2 and y.shape[1] == 1 and not several:

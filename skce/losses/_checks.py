@@ -8,7 +8,7 @@ from scipy import sparse
 
 from skce._kernels import arrays
 from skce._kernels.threads import check_threads
-from skce.losses._read import read_array, read_targets
+from skce.losses._read import read_array, read_targets, shown
 
 __all__ = [
     "FINITE",
@@ -189,7 +189,7 @@ def without_ignored(targets, weight, ignore_index):
     if not isinstance(ignore_index, Integral) or targets.ndim != 1:
         raise ValueError(
             "ignore_index must be None or an integer, for integer labels (n,) alone, got "
-            f"{ignore_index!r} for targets of shape {targets.shape}."
+            f"{shown(ignore_index)} for targets of shape {targets.shape}."
         )
     ignored = targets == ignore_index
     weight = np.ones(len(targets)) if weight is None else weight
@@ -205,14 +205,14 @@ def raise_labels(targets, k):
 
 def check_smoothing(label_smoothing):
     if not (isinstance(label_smoothing, Real) and 0 <= float(label_smoothing) <= 1):
-        raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing!r}.")
+        raise ValueError(f"label_smoothing must lie in [0, 1], got {shown(label_smoothing)}.")
     return float(label_smoothing)
 
 
 def check_reduction(reduction):
     """Raise unless it is one of the three."""
     if not (isinstance(reduction, str) and reduction in ("mean", "sum", "none")):
-        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
+        raise ValueError(f'reduction must be "mean", "sum" or "none", got {shown(reduction)}.')
 
 
 def check_out(logits, out):

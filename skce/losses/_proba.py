@@ -14,6 +14,7 @@ from skce.losses._checks import (
     check_row_weight,
     check_targets,
     contiguous,
+    dense_targets,
     float_array,
     raise_labels,
     wide_labels,
@@ -179,39 +180,29 @@ def log_sigmoid(logits, *, n_threads: int | None = None, out=None) -> np.ndarray
     return _of_entries(logits, True, n_threads, out)
 
 
-def _reduce(losses, sample_weight, reduction):
-    weight = check_row_weight(sample_weight, len(losses), reduction)
-    if weight is not None:
-        losses = weight * np.where(weight > 0, losses, 0.0)
-    if reduction == "none":
-        return losses
-    total = float(np.add.reduce(losses))  # half the time of losses.sum() for few rows
-    if reduction == "mean":
-        total /= (len(losses) if weight is None else float(weight.sum())) or 1.0
-    return total
-
-
 def _loss(proba, targets, binary, sample_weight, reduction, n_threads):
     """Return the reduced cross-entropy of probabilities with labels or dense targets."""
     check_reduction(reduction)
     threads, proba = check_threads(n_threads), float_array("proba", proba)
     if proba.ndim != 2:
         raise ValueError(f"proba must have shape (n, K), got {proba.shape}.")
-    proba, losses = contiguous(proba), np.empty(len(proba))
-    if not binary and targets.ndim == 1:
-        labels = wide_labels(targets, *proba.shape)
-        fits = arrays.label_losses(proba, labels, losses, threads)
-        if not fits and not (labels.min() >= 0 and labels.max() < proba.shape[1]):
+    proba, n, upper = contiguous(proba), len(proba), 1.0 if binary else FINITE
+    labels = wide_labels(targets, *proba.shape) if not binary and targets.ndim == 1 else None
+    dense = None if labels is not None else dense_targets(targets, proba.shape, proba.dtype)
+    weight = check_row_weight(sample_weight, n, reduction)
+    losses = np.empty(n) if reduction == "none" else None
+    total = arrays.proba_losses(binary, proba, labels, dense, upper, weight, losses, threads)
+    if total != total:
+        if labels is None:
+            check_targets(targets, proba.shape, proba.dtype, upper)
+        elif not (labels.min() >= 0 and labels.max() < proba.shape[1]):
             raise_labels(targets, proba.shape[1])
-    else:
-        upper = 1.0 if binary else FINITE
-        targets = check_targets(targets, proba.shape, proba.dtype, upper, n_threads=n_threads)
-        fits = arrays.proba_losses(binary, proba, targets, losses, threads)
-    if not fits:
         check_proba(proba)
-    total = _reduce(losses, sample_weight, reduction)
-    if not binary and targets.ndim == 2 and np.isnan(losses).any():
         raise ValueError("targets must not hold NaN: probabilities cannot lose a class.")
+    if losses is not None:
+        return losses
+    if reduction == "mean":
+        total /= (n if weight is None else float(weight.sum())) or 1.0
     return total
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-__all__ = ["NUMBERS", "column_names", "first_missing", "read_array", "read_targets"]
+__all__ = ["NUMBERS", "column_names", "first_missing", "read_array", "read_targets", "shown"]
 
 NUMBERS = "biuf"  # kinds of dtypes
 HINT = "; labels listed by row are for sklearn.preprocessing.MultiLabelBinarizer"
@@ -55,7 +55,7 @@ def read_targets(name, values):
     array = read_array(name, values, labels=True)
     if array.ndim == 0:
         raise ValueError(
-            f"{name} must be labels (n,) or rows (n, K), got a single value, {values!r}."
+            f"{name} must be labels (n,) or rows (n, K), got a single value, {shown(values)}."
         )
     if array.dtype.kind == "O":
         for kind in set(map(type, array.flat)):
@@ -72,6 +72,13 @@ def column_names(values):
         return None
     names = list(values.column_names if hasattr(values, "itercolumns") else values.columns)
     return None if names == list(range(len(names))) else np.fromiter(names, object, len(names))
+
+
+def shown(value):
+    """Return how a message shows a value or a list: plain numbers and texts, not NumPy's."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def first_missing(array):
