@@ -1,15 +1,16 @@
 """One pass over real streams by partial_fit, beside other online learners.
 
     python benchmarks/streams.py --data FOLDER [--sets mnist brown_pos] [--calls 100 10000]
-        [--learners NAME ...] [--write FILE.csv]
+        [--learners NAME ...] [--rows N] [--best] [--write FILE.csv]
 
 For each set and rows a call: the progressive log loss (of each row before it is learnt), the log
-loss of the test rows after the pass and its ratio to the optimum's, rows learnt a second
-(predictions not counted), for skce at its defaults and by either of its rules, SGDClassifier
-(default and averaged), torch's Adam (lr 1e-3), Vowpal Wabbit (--oaa, --multilabel_oaa) and River's
-softmax regression where they can be imported. All learn the same rows in the same calls, at the
-alpha of the set; with --best each has that one of 0.1, 1 and 10 times it with which its progressive
-loss is least.
+loss of the test rows after the pass and its ratio to that of the optimum of all rows of the stream,
+rows learnt in a CPU second (predictions not counted), for skce at its defaults and by either of its
+rules, SGDClassifier (default and averaged), torch's Adam (lr 1e-3), Vowpal Wabbit (--oaa) and
+River's softmax regression where they can be imported. All learn the same rows in the same calls, at
+the alpha of the set; with --best two columns more have the losses of each with that one of 0.1, 1
+and 10 times it with which its progressive loss is least. Rows of a file that are not measured stay
+in it.
 Multi-label losses are summed over the labels.
 """
 
@@ -52,13 +53,14 @@ def main(argv=None):
     add_data_option(parser)
     parser.add_argument("--sets", nargs="+", default=list(ALPHAS))
     parser.add_argument("--calls", nargs="+", type=int, default=[1, 100, 10_000])
-    parser.add_argument("--rows", type=int, default=None, help="rows of the stream, at most")
+    parser.add_argument("--rows", type=int, help="rows of the stream and of the test, at most")
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     parser.add_argument("--best", action="store_true", help="the best of three alphas of each")
     parser.add_argument("--quick", action="store_true", help="small synthetic problems")
     parser.add_argument("--write", type=Path, help="a file for the table, as CSV")
     args = parser.parse_args(argv)
-    header = ("data", "rows a call", "learner", "progressive", "test", "test / optimum", "rows/s")
+    header = ["data", "rows a call", "rows", "learner", "progressive", "test", "test / optimum"]
+    header += ["rows/s", *(["best progressive", "its test"] if args.best else [])]
     rows = []
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,13 +73,25 @@ def main(argv=None):
                     runs = [_run(data, alpha, size, learner) for alpha in alphas]
                     if runs[0] is None:
                         continue
-                    progressive, test, speed = min(runs)
-                    losses = (f"{progressive:.4f}", f"{test:.4f}", f"{test / best:.2f}")
-                    rows.append((name, size, learner, *losses, f"{speed:,.0f}"))
+                    progressive, test, speed, n = runs[0]
+                    row = [name, size, f"{n:,}", learner, f"{progressive:.4f}", f"{test:.4f}"]
+                    row += [f"{test / best:.2f}", f"{speed:,.0f}"]
+                    rows.append(row + [f"{x:.4f}" for x in min(runs)[:2] if args.best])
     print(markdown_table(header, rows) + "\n")
     if args.write:
-        with open(args.write, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        _write(args.write, header, rows)
+
+
+def _write(path, header, rows):
+    """Write the table, and rows of one with this header that is there and were not made anew."""
+    before = []
+    if path.exists():
+        with open(path, encoding="utf-8", newline="") as file:
+            before = [*csv.reader(file)]
+    made = {(row[0], str(row[1]), row[3]) for row in rows}
+    kept = [row for row in before[1:] if before[0] == header and (*row[:2], row[3]) not in made]
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *kept, *rows])
 
 
 def _data(name, args):
@@ -91,7 +105,8 @@ def _data(name, args):
     y, t = problem.y_train, problem.y_test
     order = np.random.RandomState(0).permutation(len(y) if y.ndim == 1 else y.shape[0])
     order = order[: args.rows]
-    return problem.X_train[order], y[order], problem.X_test, t, problem.n_classes
+    tested = slice(args.rows)
+    return problem.X_train[order], y[order], problem.X_test[tested], t[tested], problem.n_classes
 
 
 def _optimum(data, alpha):
@@ -120,20 +135,20 @@ def _run(data, alpha, size, learner):
         return None
     progressive, seconds = stream(model, X, y, size, k)
     test = _losses(model.predict_proba(T), t).mean()
-    return progressive, test, X.shape[0] / seconds
+    return progressive, test, X.shape[0] / seconds, X.shape[0]
 
 
 def stream(model, X, y, size, k):
-    """Predict each call's rows, then learn them; return the mean loss and seconds of learning."""
+    """Predict each call's rows, then learn them; return the mean loss and the CPU s of learning."""
     total, seconds = 0.0, 0.0
     for first in range(0, X.shape[0], size):
         rows, targets = X[first : first + size], y[first : first + size]
         n = rows.shape[0]
         start = np.full((n, k), 1 / k if y.ndim == 1 else 0.5)
         total += _losses(model.predict_proba(rows) if first else start, targets).sum()
-        begun = time.perf_counter()
+        begun = time.process_time()
         model.partial_fit(rows, targets)
-        seconds += time.perf_counter() - begun
+        seconds += time.process_time() - begun
     return total / X.shape[0], seconds
 
 

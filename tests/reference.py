@@ -107,13 +107,14 @@ def _softplus(s):
 
 def sgd_run(  # noqa: C901 (a loop, told step by step)
     loss, X, order, ends, steps, rows, times, W, mean, metric, l2, l1, rule, momentum_rate,
-    curvature, state, count, average, clock, stamps, columns,
+    curvature, state, count, average, clock, stamps, columns, sure=None,
 ):  # fmt: skip
     """A run on dense X, as `skce._engine.sgd.sgd_run`, which has these arguments.
 
     loss(logits, rows) returns what the losses above do. `rule` is the name of the update rule. With
     stamps X stands for CSR, of which a step moves the columns that its batch holds; with columns
-    their scale is learned. Returns the summed loss, and what the run changes.
+    their scale is learned, and with `sure` the factor of the weights. Returns the summed loss, and
+    what the run changes.
     """
     X = np.asarray(X, FLOAT) if mean is None else np.asarray(X, FLOAT) - np.asarray(mean, FLOAT)
     W, average, clock = (np.array(a, FLOAT) for a in (W, average, clock))
@@ -123,6 +124,13 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
     metric = np.array(metric, FLOAT)
     rooted = rule in ("ADAGRAD", "ADAM")
     total, typical = FLOAT(0), clock[3] / clock[4]
+
+    def rate(step):
+        eta = FLOAT(steps[step])
+        if columns is not None and rooted:
+            eta = eta / np.sqrt(clock[1] / clock[2])
+        return eta, eta / 6 if rule == "ADAGRAD" and curvature > 0 else 0
+
     for step, (start, end) in enumerate(itertools.pairwise(ends)):
         batch, scale = order[start:end], 1 / FLOAT(rows[step])
         Z = X[batch]
@@ -130,6 +138,7 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         if weights.sum() <= 0:
             continue
         count += 1
+        slow = rate(step)[1]
         met = np.arange(X.shape[1]) if stamps is None else np.flatnonzero(np.any(Z != 0, axis=0))
         if columns is not None:
             for row in Z[weights > 0]:
@@ -150,9 +159,16 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         if stamps is not None:
             for j in met:
                 lag = clock[0] - stamps[j, 0]
-                W[j] = _shrunk(W, state, j, lag, metric, l2, l1, rule, momentum_rate, count)
+                W[j] = _shrunk(W, state, j, lag, metric, l2, l1, rule, momentum_rate, count, slow)
                 average[j] += _share(stamps[j, 1], times[step]) * (W[j] - average[j])
                 stamps[j] = clock[0], times[step + 1]
+        if sure is not None:
+            for i in range(len(batch)):
+                length = Z[i] ** 2 @ metric[:-1] ** (2 if rooted else 1) + metric[-1]
+                if sure[2] > 0 and weights[i] > 0 and length * clock[2] <= 10 * clock[1]:
+                    penalty = (l1 + l2) * times[step] * clock[2] / clock[1] / np.exp(typical)
+                    logits, row = Z[i : i + 1] @ W[:-1], batch[i : i + 1]
+                    sure = _surer(*sure, loss, logits, W[-1], row, scale, penalty)
         losses, residuals, _ = loss(Z @ W[:-1] + W[-1], batch)
         total += losses.sum()
         if columns is not None:
@@ -166,16 +182,16 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         if columns is not None and rooted:
             factor = factor**2  # norms are of scaled columns
         norms = (Z[:, :-1] ** 2) @ factor[:-1] + metric[-1]
-        eta = FLOAT(steps[step])
         if stamps is not None:
             clock[1:3] += weights @ norms, weights.sum()
-            if columns is not None and rooted:
-                eta = eta / np.sqrt(clock[1] / clock[2])
+        eta, slow = rate(step)
         if curvature > 0:
             for i, row in enumerate(Z):
+                if columns is not None and rooted:
+                    residuals[i] *= min(1, 2 * clock[1] / clock[2] / norms[i]) ** 2
                 if rule == "ADAGRAD":
                     c = np.argmax(np.abs(residuals[i]))
-                    roots = np.sqrt(state[0]) + FLOAT(1e-8)
+                    roots = np.sqrt(state[0]) + slow * state[0] + FLOAT(1e-8)
                     roots = roots.mean(axis=1) if stamps is None else roots[:, c]
                     there = np.append(row[:-1] != 0, True)
                     pulls = eager * row**2 * metric**2 / roots
@@ -188,17 +204,29 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         moved = np.append(met, X.shape[1])
         new = [s[moved] for s in state]
         W[moved] += eager[moved, None] * _update(
-            rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count
+            rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count, slow
         )
         for old, changed in zip(state, new, strict=True):
             old[moved] = changed
         length = eta * weights.sum() * scale
         if stamps is None:
             for j in met:
-                W[j] = _shrunk(W, state, j, length, metric, l2, l1, rule, momentum_rate, count)
+                W[j] = _shrunk(
+                    W, state, j, length, metric, l2, l1, rule, momentum_rate, count, slow
+                )
         clock[0] += length
         average[moved] += _share(times[step], times[step + 1]) * (W[moved] - average[moved])
-    return total, W, state, average, clock, stamps, columns
+    return total, W, state, average, clock, stamps, columns, sure
+
+
+def _surer(factor, curvature, rows, loss, Z, intercept, batch, scale, penalty):
+    """The factor of the weights after Newton's step of a row, its curvature and the rows left."""
+    slopes = [
+        np.sum(loss(f * Z + intercept, batch)[1] * scale * f * Z) for f in (factor, 1.1 * factor)
+    ]
+    curvature += max(slopes[1] - slopes[0], 0) / np.log(FLOAT(1.1)) + penalty
+    step = np.clip(-(slopes[0] + penalty * np.log(factor)) / curvature, -0.2, 0.2)
+    return np.array([factor * np.exp(step), curvature, rows - 1])
 
 
 def _scale_square(square, typical):
@@ -216,14 +244,14 @@ def _divisor(rule, momentum_rate):
     return 1 - FLOAT(momentum_rate) if rule == "MOMENTUM" else FLOAT(1)
 
 
-def _shrunk(W, state, j, length, metric, l2, l1, rule, momentum_rate, count):
+def _shrunk(W, state, j, length, metric, l2, l1, rule, momentum_rate, count, slow):
     """Row j of W after the proximal step of the penalty."""
     length = length * metric[j] / _divisor(rule, momentum_rate)
     if rule in ("ADAGRAD", "ADAM"):
         square = state[-1][j]
         if rule == "ADAM":
             square = square / (1 - FLOAT(0.999) ** count)
-        length = np.where(square > 0, length / (np.sqrt(square) + FLOAT(1e-8)), 0)
+        length = np.where(square > 0, length / (np.sqrt(square) + slow * square + FLOAT(1e-8)), 0)
     return np.sign(W[j]) * np.maximum(np.abs(W[j]) - l1 * length, 0) / (1 + l2 * length)
 
 
@@ -242,7 +270,7 @@ def _implicit(residual, pull):
     return (low + high) / 2 / (pull * residual)
 
 
-def _update(rule, eta, momentum_rate, metric, gradient, state, count):
+def _update(rule, eta, momentum_rate, metric, gradient, state, count, slow):
     """What a step adds to W. Its state changes."""
     if rule == "SGD":
         return -eta * gradient
@@ -251,7 +279,7 @@ def _update(rule, eta, momentum_rate, metric, gradient, state, count):
         return momentum_rate * state[0] - eta * gradient
     if rule == "ADAGRAD":
         state[0] += gradient**2
-        return -eta * metric * gradient / (np.sqrt(state[0]) + 1e-8)
+        return -eta * metric * gradient / (np.sqrt(state[0]) + slow * state[0] + 1e-8)
     state[0] = 0.9 * state[0] + (1 - FLOAT(0.9)) * gradient
     state[1] = 0.999 * state[1] + (1 - FLOAT(0.999)) * gradient**2
     mean = state[0] / (1 - FLOAT(0.9) ** count)

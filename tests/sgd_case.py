@@ -81,6 +81,7 @@ class Run:
         self.stamps = rng.uniform(0, 2, (P, 2)) * [1, 3] if sparse_ else None
         self.columns = None
         self.look = None
+        self.sure = None
 
     def cut(self, size, seed=1):
         """Cut the order in batches of this size."""
@@ -115,10 +116,11 @@ class Run:
         return [kind, X, targets, self.k, self.weights, pos_weight, smoothing]
 
     def run(self, arguments=None):
-        """Summed loss, W, state, average, clock, stamps and columns of skce."""
+        """Summed loss, W, state, average, clock, stamps, columns and factor of skce."""
         W, state, clock = self.W.copy(), self.state.copy(), self.clock.copy()
-        average, stamps, columns = (
-            None if a is None else a.copy() for a in (self.average, self.stamps, self.columns)
+        average, stamps, columns, sure = (
+            None if a is None else a.copy()
+            for a in (self.average, self.stamps, self.columns, self.sure)
         )
         slots = None if stamps is None else np.full(P, -1, np.int32)
         self.seen = None if self.look is None else np.zeros((4, P + 1))
@@ -126,10 +128,11 @@ class Run:
             EpochData(*arguments or self.arguments()), self.order, self.ends, self.steps,
             self.rows, self.times, W, self.mean, self.metric, self.l2, self.l1,
             Rule[self.rule], self.momentum_rate, self.curvature, state, self.count, average,
-            clock, stamps, slots, columns, self.look, self.seen,
+            clock, stamps, slots, columns, self.look, self.seen, sure,
         )  # fmt: skip
         assert slots is None or (slots == -1).all()
-        return [a for a in (loss, W, state, average, clock, stamps, columns) if a is not None]
+        changed = (loss, W, state, average, clock, stamps, columns, sure)
+        return [a for a in changed if a is not None]
 
     def reference(self):
         """The same of the reference."""
@@ -144,7 +147,7 @@ class Run:
             loss, self.X, self.order, self.ends, self.steps, self.rows, self.times, self.W,
             self.mean, self.metric, self.l2, self.l1, self.rule, self.momentum_rate,
             self.curvature, self.state, self.count, self.average, self.clock, self.stamps,
-            self.columns,
+            self.columns, self.sure,
         )  # fmt: skip
         others = [a for a in others if a is not None]
         return [total, W, np.reshape(state, self.state.shape), *others]

@@ -58,6 +58,20 @@ def test_run_that_learns_the_scale_is_the_reference(size, curvature, instance, r
 
 
 @every_dtype
+@every_instance
+@pytest.mark.parametrize("size", [1, 4])
+def test_run_that_learns_the_factor_is_the_reference(size, instance, dtype):
+    run = Run(instance, "ADAGRAD", dtype, "csr-32").cut(size).learned()
+    run.changed(sure=np.array([1.5, 4.0, 10]))
+    close(run.run(), run.reference(), dtype)
+    *others, sure = run.run()
+    assert sure[0] != 1.5
+    assert 0 <= sure[2] < 10
+    for a, b in zip(others, run.changed(sure=None).run(), strict=True):
+        assert_array_equal(a, b)
+
+
+@every_dtype
 @every_rule
 @every_instance
 def test_centre_means_centred_columns(instance, rule, dtype):
@@ -259,6 +273,7 @@ WRONG_EPOCHS = {
     "stamps": [np.ones((P + 1, 2)), np.ones((P, 1))],
     "columns": [np.ones((2, P + 1)), np.ones((1, P))],
     "look": [np.ones((2, P)), np.ones((1, P + 1))],
+    "sure": [np.ones(3), np.ones(2)],
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ class Rule(IntEnum):
     ADAGRAD = 2
     ADAM = 3
 
+LAST_STEP: int
 SPREAD: int
 
 def sgd_run(
@@ -36,4 +37,5 @@ def sgd_run(
     columns: np.ndarray | None,
     look: np.ndarray | None,
     seen: np.ndarray | None,
+    sure: np.ndarray | None,
 ) -> tuple[float, int]: ...

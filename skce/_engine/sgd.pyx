@@ -21,6 +21,7 @@ from libc.string cimport memcpy, memset
 from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
 
+from skce._engine.confidence cimport MOST_LENGTH, Confidence, learn
 from skce._engine.data cimport EpochData
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
@@ -39,7 +40,7 @@ def sgd_run(
     double l2, double l1, Rule rule, double momentum_rate, double curvature,
     floating[:, :, ::1] state not None, long long count, floating[:, ::1] average,
     double[::1] clock not None, double[:, ::1] stamps, int[::1] slots, double[:, ::1] columns,
-    const floating[:, ::1] look, double[:, ::1] seen,
+    const floating[:, ::1] look, double[:, ::1] seen, double[::1] sure,
 ):
     """Make the steps of the batches of the rows `order`; update W, state, average and what was seen.
 
@@ -92,6 +93,8 @@ def sgd_run(
         Largest deviation of a column that counts, and a direction.
     seen : ndarray of shape (4, p + 1) or None
         Added to it: deviations from mean, their squares, the largest, the response to the direction.
+    sure : ndarray of shape (3,) or None
+        For CSR whose scale is learned: the factor of the weights, its curvature, rows left to tell of it.
 
     Returns
     -------
@@ -119,14 +122,15 @@ def sgd_run(
         const Py_ssize_t *rows_of_step
         const Py_ssize_t *batch
         const floating[::1] pos_weight
-        floating[::1] response, sums, factors
+        floating[::1] response, sums, stretched, factors
         floating[:, ::1] gradient_array, x_block, target_block, entry_block, residuals
         floating[:, :, ::1] packed
         double[::1] batch_weights, losses, norms
         int[::1] batch_labels
+        Confidence *confidence = NULL
         Py_ssize_t[::1] met
     size = checked(problem, order, ends, steps, rows, times, W, mean, metric, rule, state, average, clock,
-                   stamps, slots, columns, look, seen)
+                   stamps, slots, columns, look, seen, sure)
     if m == 0:
         return 0.0, count
     dtype = problem.X.dtype
@@ -147,7 +151,7 @@ def sgd_run(
         x_block = aligned_zeros(block_rows, stride, dtype)
         block = &x_block[0, 0]
         gradient_array, factors = np.empty((p + 1, k), dtype), np.empty(p + 1, dtype)
-    residuals, sums = np.empty((block_rows, k), dtype), np.empty(k, dtype)
+    residuals, (sums, stretched) = np.empty((block_rows, k), dtype), np.empty((2, k), dtype)
     batch_weights, losses, norms = np.empty(size), np.empty(block_rows), np.empty(block_rows)
     batch_labels = np.empty(block_rows, np.intc)
     target_block = np.empty((block_rows if soft else 1, k), dtype)
@@ -179,6 +183,8 @@ def sgd_run(
         run.stamps, run.slots = &stamps[0, 0], &slots[0]
     if columns is not None:
         run.usual, run.hits = &columns[0, 0], &columns[1, 0]
+    if sure is not None:
+        confidence = <Confidence *>&sure[0]
     if look is not None:
         response = np.zeros(p + 1, dtype)
         run.looking, run.limit, run.direction = True, &look[0, 0], &look[1, 0]
@@ -195,7 +201,7 @@ def sgd_run(
             if not weight > 0:
                 continue
             count += 1
-            eta, scale = steps[step], 1 / rows[step]
+            eta, scale = rate(&run, steps[step]), 1 / rows[step]
             share = time_share(times[step], times[step + 1])
             if rule == Rule.ADAM:
                 root = 1 / sqrt(1 - BETA2 ** count)
@@ -226,13 +232,21 @@ def sgd_run(
                 if of_entries != NULL:
                     for i in range(n_b):
                         memcpy(of_entries + i * k, all_entries + batch[i] * k, k * sizeof(floating))
+                for i in range(n_b):
+                    if (confidence != NULL and confidence.rows > 0 and batch_weights[b + i] > 0 and
+                            norm_sparse(&run, batch[i], &factors[0], False) * clock[2]
+                            <= MOST_LENGTH * clock[1]):
+                        learn(confidence, problem.loss, &residuals[i, 0], w + p * k,
+                              NULL if soft else &batch_labels[i], &target_block[i if soft else 0, 0],
+                              positive, NULL if of_entries == NULL else of_entries + i * k,
+                              batch_weights[b + i] * scale, problem.smoothing,
+                              penalty_of_logits(&run, times[step]), k, &stretched[0])
                 total += xent(problem.loss, &residuals[0, 0], &residuals[0, 0],
                               NULL if soft else &batch_labels[0], &target_block[0, 0], positive,
                               of_entries, &batch_weights[b], problem.smoothing, n_b, k, &losses[0])
                 watch_rows(&run, batch, n_b, &batch_weights[b], &factors[0], block, stride,
                            &norms[0])
-                if run.usual != NULL and run.rooted and clock[1] > 0:
-                    eta = steps[step] / sqrt(clock[1] / clock[2])
+                eta = rate(&run, steps[step])
                 if curvature > 0:
                     hold(&run, batch, n_b, &batch_weights[b], eta / run.divisor * scale, &factors[0], block,
                          stride, &norms[0], &residuals[0, 0])
@@ -256,7 +270,7 @@ def sgd_run(
                 update(&run, 0, p, length, root, scale, &metric[0], g)
                 if run.penalised:
                     shrink(w, p, k, eta * weight * scale / run.divisor, l2, l1, &metric[0],
-                           <floating *>run.h, root, TINY)
+                           <floating *>run.h, root, run.slow, TINY)
                 take_up(&run, 0, p, share, w)
             update(&run, p, 1, length, root, scale, &metric[p], &sums[0])
             take_up(&run, p, 1, share, w)
@@ -283,7 +297,7 @@ cdef Py_ssize_t checked(
     const double[::1] rows, const double[::1] times, floating[:, ::1] W, const floating[::1] mean,
     const floating[::1] metric, Rule rule, floating[:, :, ::1] state, floating[:, ::1] average,
     double[::1] clock, double[:, ::1] stamps, int[::1] slots, double[:, ::1] columns,
-    const floating[:, ::1] look, double[:, ::1] seen,
+    const floating[:, ::1] look, double[:, ::1] seen, double[::1] sure,
 ) except -1:
     """Check the arguments of sgd_run; return the rows of the largest batch."""
     cdef:
@@ -320,6 +334,8 @@ cdef Py_ssize_t checked(
             look.shape[0] != 2 or look.shape[1] != p + 1 or seen.shape[0] != 4 or seen.shape[1] != p + 1
             or x.sparse != (columns is not None))):
         raise ValueError(f"look must have shape (2, {p + 1}), and seen (4, {p + 1}).")
+    if sure is not None and (sure.shape[0] != 3 or columns is None):
+        raise ValueError("sure must have 3 entries, for CSR whose scale is learned only.")
     if order.shape[0] and not (0 <= np.min(order) and np.max(order) < problem.X.shape[0]):
         raise ValueError(f"order must hold rows in 0..{problem.X.shape[0] - 1}.")
     return size

@@ -99,12 +99,12 @@ cdef extern from "c/skce_simd.h" nogil:
         void *g, Py_ssize_t p, Py_ssize_t k, double scale, const void *metric)
     void shrink "skce_shrink"(
         void *w, Py_ssize_t p, Py_ssize_t k, double step, double l2, double l1, const void *metric,
-        const void *h, double root, double tiny)
+        const void *h, double root, double slow, double tiny)
     void momentum "skce_momentum"(
         void *w, Py_ssize_t n, double step, double momentum, const void *g, void *v)
     void adagrad "skce_adagrad"(
-        void *w, Py_ssize_t p, Py_ssize_t k, double step, double tiny, const void *metric, const void *g,
-        void *h)
+        void *w, Py_ssize_t p, Py_ssize_t k, double step, double slow, double tiny, const void *metric,
+        const void *g, void *h)
     void adam "skce_adam"(
         void *w, Py_ssize_t p, Py_ssize_t k, double step, double root, double beta1, double beta2,
         double tiny, const void *metric, const void *g, void *m, void *v)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from skce._engine.sgd import SPREAD, Rule
+from skce._engine.sgd import LAST_STEP, SPREAD, Rule
 
 __all__ = ["columns_of", "made_good", "on_columns", "scale_squares"]
 
@@ -42,6 +42,10 @@ def made_good(stream, columns):
             if stream.rule == Rule.ADAM:
                 square = square / (1 - 0.999 ** max(stream.steps, 1))
             divisor = np.sqrt(square)
+            if stream.by_rows:  # AdaGrad's
+                norm = stream.clock[1] / (stream.clock[2] or 1)
+                step = stream.step_sizes(np.ones(1)) / np.sqrt(norm or 1)
+                divisor = divisor + step / LAST_STEP * square
             lag = np.where(square > 0, lag, 0)
         elif stream.rule == Rule.MOMENTUM:
             divisor = 1 - stream.params["momentum"]
