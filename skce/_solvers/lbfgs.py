@@ -22,7 +22,7 @@ from skce._solvers.objective import Objective
 from skce._solvers.pairs import Pairs
 from skce._solvers.refresh import Refresh
 from skce._solvers.rounding import SUMMING
-from skce._solvers.stopping import LOOSEST, NEAR, SAFETY, Stop
+from skce._solvers.stopping import NEAR, SAFETY, Stop
 from skce._solvers.whole import WholeHessian
 
 __all__ = ["LBFGS", "minimize"]
@@ -235,10 +235,10 @@ def _on_samples(problem, W, preconditioner, rng, curve, limits):
     for part in problem.samples(sizes, rng):
         size = part.X.shape[0]
         engine, refresh = LBFGS(Objective(part), preconditioner, W), Refresh(part, rng)
-        # what more rows will change anyway: half a unit of the likelihood for each weight
-        sampling = p * max(1, problem.k - 1) / (2 * size)
+        # half of what more rows will change anyway, half a unit of the likelihood for each weight
+        sampling = p * max(1, problem.k - 1) / (4 * size)
         for _ in range(limits.max_iter):
-            if engine.estimate <= min(sampling, LOOSEST * abs(engine.value)):
+            if engine.estimate <= min(sampling, 0.05 * abs(engine.value)):
                 break
             if refresh.is_due(engine.passes):
                 refresh.renew(engine)

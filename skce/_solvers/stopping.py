@@ -5,7 +5,7 @@ import numpy as np
 from skce._solvers.result import Result
 from skce._solvers.rounding import TINY
 
-__all__ = ["LOOSEST", "MOST_PASSES", "NEAR", "SAFETY", "Stop", "is_slow"]
+__all__ = ["MOST_PASSES", "NEAR", "SAFETY", "Stop", "is_slow"]
 
 # Times the goal: an estimate from which Newton's direction, or a certificate, is worth its passes.
 # 1: magic 1.17, yeast 1.20; 10: covtype and satimage 1.5; 3: clinc150_minilm 1.25, bibtex 1.08
@@ -76,11 +76,9 @@ class Stop:
         engine, problem = self.engine, self.problem
         if problem.alpha == 0:
             left = self._relative_gradient()
-            return (
-                None
-                if left <= LEAST_GRADIENT
-                else f"rounding left a relative gradient of {left:.1g}"
-            )
+            if left <= LEAST_GRADIENT:
+                return None
+            return f"rounding left a relative gradient of {left:.1g}"
         near = max(self.aim, engine.objective.noise(engine.value))
         if not self.limits.certified and SAFETY * engine.estimate <= near:
             return None
