@@ -90,5 +90,7 @@ class Objective:
     @cached_property
     def column_scale(self):
         """1 over the scale of each column, 1 for the intercept (p + 1, 1)."""
-        square = self.problem.column_squares / self.problem.total_weight + 4 * self.problem.alpha
-        return np.append(1 / np.sqrt(np.where(square > 0, square, 1.0)), 1.0)[:, None]
+        problem = self.problem
+        square = problem.column_squares / problem.total_weight + 4 * problem.alpha
+        varies = square > problem.constant_squares
+        return np.append(1 / np.sqrt(np.where(varies, square, 1.0)), 1.0)[:, None]

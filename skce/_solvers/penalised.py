@@ -8,7 +8,7 @@ from scipy import special
 
 from skce import _kernels
 from skce._engine.passes import Pass
-from skce._solvers.rounding import COARSE, rounding_of
+from skce._solvers.rounding import COARSE, SUMMING, rounding_of
 from skce._solvers.sums import column_squares, target_sums
 
 __all__ = ["Penalised", "elastic_net"]
@@ -63,6 +63,14 @@ class Penalised:
     def column_squares(self):
         """Weighted sums of the squares of the centred columns (p,)."""
         return self.sum(column_squares)
+
+    @property
+    def constant_squares(self):
+        """Mean squares (p,) of centred columns up to which these are constant but for rounding.
+
+        They are 0 where a penalty holds the weights.
+        """
+        return np.square(SUMMING * self.centre_in_dtype.astype(np.float64)) * (self.alpha == 0)
 
     def beats_zero(self, value):
         """Tell whether zero coefficients have no lower objective, but for rounding."""

@@ -162,6 +162,8 @@ def _moments(problem, drawn, curvature, dtype):
     """Return the matrix of each curvature (k, p + 1, p + 1), of dense X from products in dtype."""
     A, p = problem.sum(second_moments, drawn, curvature, dtype), problem.X.shape[1]
     for c in range(len(A)):
+        constant = A[c].diagonal()[:p] <= problem.constant_squares * A[c, p, p]
+        A[c, :p][constant], A[c, :, :p][:, constant] = 0, 0
         A[c, p, :p] *= problem.fit_intercept
         A[c, :p, p] = A[c, p, :p]
         if drawn.rows is not None:
