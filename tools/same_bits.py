@@ -215,6 +215,10 @@ def _ways():
             ("classes", "alike", "float32"), alpha=0.0
         ),
         "many rows, samples of them": _fit(samples, alpha=1e-5, solver="lbfgs"),
+        "many rows, samples of them, one step": _fit(
+            samples, alpha=1e-5, solver="lbfgs", max_iter=1
+        ),
+        "squares that overflow": _refused(small, times=[1e200, *5 * [1.0]], solver="lbfgs"),
         "a path of penalties": _path(small),
         "a path of penalties, missing": _path(("missing", "dense", "float64")),
         **{f"hard {seed}": _hard(seed) for seed in HARD},
@@ -246,6 +250,19 @@ def _hard(seed):
             params["solver"] = "auto"
         X = X.astype(rng.choice(["float32", "float64"]))
         return _results(_model(kind, **params).fit(X, y), X)
+
+    return results
+
+
+def _refused(data, **params):
+    """Return the function that tells why a fit raises."""
+    fit = _fit(data, **params)
+
+    def results():
+        try:
+            return fit()
+        except ValueError as error:
+            return {"error": str(error), "converged_": False}
 
     return results
 
