@@ -346,6 +346,8 @@ def test_parquet_has_targets_in_several_columns_or_one_of_lists(tmp_path):
         clone(model).fit(parts) for parts in (wide, Parts.from_parquet(tmp_path / "lists", "y"))
     ]
     assert_array_equal(found[0].coef_, found[1].coef_)
+    assert found[0].label_names_.tolist() == [f"y{c}" for c in range(K)]
+    assert not hasattr(found[1], "label_names_")
     assert_allclose(found[0].objective_, clone(model).fit(X, y).objective_, rtol=1e-3)
 
 
@@ -428,9 +430,11 @@ def test_what_parts_do_not_offer_is_refused(params, name):
 
 def test_arguments_that_parts_hold_are_refused():
     parts = Parts([GOOD])
-    for name in "y", "sample_weight", "X_val":
+    for name in "y", "sample_weight":
         with pytest.raises(ValueError, match=f"{name} must be None for Parts"):
             MultinomialLogistic().fit(parts, **{name: GOOD[1]})
+    with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+        MultinomialLogistic().fit(parts, y_val=GOOD[1])
     with pytest.raises(ValueError, match="entry_weight must be None for Parts"):
         MultiLabelLogistic().fit(parts, entry_weight=GOOD[0])
     with pytest.raises(ValueError, match="X must be an array here"):
@@ -443,6 +447,20 @@ def test_arguments_that_parts_hold_are_refused():
 def test_parts_are_a_list_of_tuples_or_functions(parts):
     with pytest.raises(ValueError, match="parts must"):
         Parts(parts)
+
+
+@pytest.mark.parametrize("storage", ["dense", "CSR"])
+def test_rows_held_out_end_a_fit_of_parts_as_one_of_an_array(storage):
+    X, y, _ = draw("integers", storage, "float64", False)
+    model = MultinomialLogistic(alpha=1e-6, solver="lbfgs", early_stopping=True, random_state=0)
+    X, y, held = X[::2], y[::2], {"X_val": X[1::2], "y_val": y[1::2]}
+    one = clone(model).fit(X, y, **held)
+    model.fit(Parts([(X[:30], y[:30]), (X[30:], y[30:])]), **held)
+    assert model.stop_reason_ == one.stop_reason_ == "validation loss"
+    assert_allclose(model.validation_loss_curve_, one.validation_loss_curve_, rtol=1e-6)
+    assert model.best_iteration_ == one.best_iteration_
+    assert_allclose(model.coef_, one.coef_, atol=1e-5)
+    assert_allclose(model.objective_, one.objective_, rtol=1e-8)
 
 
 def test_a_plain_list_stays_an_array():

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from skce import _kernels
 from skce._estimators.control import BY_CALLBACK, BY_PRUNING, Control
 from skce._estimators.decorators import fits_with_callbacks
-from skce._estimators.held_out import GIVEN, given_rows, mean_loss, split
+from skce._estimators.held_out import given_rows, mean_loss, split
 from skce._estimators.parts import Parts
 from skce._estimators.parts_fitting import read_parts, refuse
 from skce._estimators.predict import dense_rows
@@ -103,12 +103,13 @@ class FitMixin(CallbackSupportMixin):
             if parts is None:
                 X = check_X(self, X, reset=True)
             else:
-                held = dict(zip(GIVEN, held_out, strict=True))
-                refuse(self, {"y": y, "sample_weight": sample_weight, **held, **of_labels})
+                given = {"y": y, "sample_weight": sample_weight, **of_labels}
+                refuse(self, given, held_out=held_out[0] is not None)
                 X, y, sample_weight, names = read_parts(self, parts, rng)
             data, weights = self._weighted(X, y, sample_weight, **of_labels)
             if parts is not None:
-                data.attributes["label_names_"] = names
+                of_columns = names is not None and len(names) == data.k
+                data.attributes["label_names_"] = names if of_columns else None
             begin = self._start(data, *start)
             data, held = self._hold_out(data, rng, *held_out)
             hooks = self._hooks(data, y, None if sample_weight is None else weights)
@@ -158,7 +159,8 @@ class FitMixin(CallbackSupportMixin):
         """Return what callbacks are told of the rows trained on."""
         rows = np.flatnonzero(data.weights)
         told = {"X": getattr(data.X, "parts", data.X), "y": y}
-        if self.early_stopping and len(rows) < len(data.weights):
+        in_parts = hasattr(data.X, "problem")
+        if self.early_stopping and len(rows) < len(data.weights) and not in_parts:
             told = {"X": lambda: data.X[rows], "y": lambda: read_y(y)[rows]}
             weights = None if weights is None else weights[rows]
         return {**told, "metadata": None if weights is None else {"sample_weight": weights}}
@@ -193,8 +195,10 @@ class FitMixin(CallbackSupportMixin):
         proves = self.l1_ratio > 0 or self.certified
         descends, optimises = self.solver not in ("auto", *OPTIMISERS), self.solver in OPTIMISERS
         if self.solver == "auto":
-            optimises = fits or proves or hasattr(data.X, "problem")
-            ahead = self.early_stopping and not sparse.issparse(data.X) and not proves
+            in_parts = hasattr(data.X, "problem")
+            optimises = fits or proves or in_parts
+            is_dense = not (in_parts or sparse.issparse(data.X))
+            ahead = self.early_stopping and is_dense and not proves
             descends = not optimises or ahead
         if control.held_out is not None:
             shape, dtype = (data.k, data.X.shape[1]), data.X.dtype

@@ -12,7 +12,7 @@ PIECE_BYTES = 1 << 20  # of rows that are turned together: they stay in cache
 
 
 def row_groups(paths, y, columns, sample_weight):
-    """Return functions that read the row groups, and the names of the features or None."""
+    """Return functions that read the row groups, names of the features and of labels, or None."""
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
@@ -46,7 +46,8 @@ def row_groups(paths, y, columns, sample_weight):
     if not groups:
         raise ValueError("paths must hold rows, got none.")
     listed = any(size for _, size in first.values())
-    return groups, None if listed else np.array([*first], dtype=object)
+    features = None if listed else np.array([*first], dtype=object)
+    return groups, features, np.array(targets, dtype=object) if isinstance(of_y, tuple) else None
 
 
 def _types(path, schema, features, others):

@@ -60,7 +60,7 @@ class Parts:
     (3, 4)
     """
 
-    feature_names = None  # of columns that have them
+    feature_names = label_names = None  # of columns that have them
 
     def __init__(self, parts, *, spool=None):
         if isinstance(parts, (tuple, np.ndarray)) or not hasattr(parts, "__len__"):
@@ -94,7 +94,8 @@ class Parts:
         Returns
         -------
         parts : Parts
-            For `fit`; features that are no lists give it `feature_names_in_`.
+            For `fit`; features that are no lists give it `feature_names_in_`, and a list of columns
+            of targets `label_names_`.
 
         Raises
         ------
@@ -125,9 +126,9 @@ class Parts:
         """
         from skce._estimators.parquet import row_groups
 
-        groups, names = row_groups(paths, y, columns, sample_weight)
+        groups, *names = row_groups(paths, y, columns, sample_weight)
         parts = cls(groups, spool=spool)
-        parts.feature_names = names
+        parts.feature_names, parts.label_names = names
         return parts
 
     def __len__(self):

@@ -23,15 +23,18 @@ __all__ = ["TABLE_BYTES", "RowsOfParts", "itself", "read_parts", "refuse"]
 TABLE_BYTES = 1 << 30  # of probabilities that are kept; those of other rows are made anew
 
 
-def refuse(model, given, kind="Parts"):
-    """Raise where a fit of Parts has not what is asked for; `given` are other arguments of fit."""
+def refuse(model, given, kind="Parts", held_out=False):
+    """Raise where a fit of Parts has not what is asked for; `given` are other arguments of fit.
+
+    `held_out` tells whether there are rows held out.
+    """
     passed = [name for name, value in given.items() if value is not None]
     if passed:
         raise ValueError(f"{passed[0]} must be None for Parts, which hold X, y and sample_weight.")
     asked = {
         "solver": (model.solver in ("auto", "lbfgs"), "'auto' or 'lbfgs'"),
         "l1_ratio": (model.l1_ratio == 0, "0"),
-        "early_stopping": (not model.early_stopping, "False"),
+        "early_stopping": (held_out or not model.early_stopping, "False without X_val and y_val"),
         "prune": (getattr(model, "prune", None) is None, "None"),
         "threshold": (not isinstance(getattr(model, "threshold", None), str), "a number or None"),
     }
@@ -169,7 +172,8 @@ def read_parts(model, parts, rng):
     y = [y for y, _ in targets]
     y = sparse.vstack(y, format="csr") if any(map(sparse.issparse, y)) else np.concatenate(y)
     y = sparse.csr_matrix(y) if matrices else y
-    return X, y, np.concatenate(weights) if weighted else None, targets[0][1]
+    names = targets[0][1] if parts.label_names is None else parts.label_names
+    return X, y, np.concatenate(weights) if weighted else None, names
 
 
 def _blocks_of(X, number, given, n, file):
