@@ -31,10 +31,11 @@ def refuse(model, given, kind="Parts", held_out=False):
     passed = [name for name, value in given.items() if value is not None]
     if passed:
         raise ValueError(f"{passed[0]} must be None for Parts, which hold X, y and sample_weight.")
+    whole = "False without X_val and y_val" if kind == "Parts" else "False"
     asked = {
         "solver": (model.solver in ("auto", "lbfgs"), "'auto' or 'lbfgs'"),
         "l1_ratio": (model.l1_ratio == 0, "0"),
-        "early_stopping": (held_out or not model.early_stopping, "False without X_val and y_val"),
+        "early_stopping": (held_out or not model.early_stopping, whole),
         "prune": (getattr(model, "prune", None) is None, "None"),
         "threshold": (not isinstance(getattr(model, "threshold", None), str), "a number or None"),
     }
