@@ -99,6 +99,22 @@ def test_passes_end_at_the_optimum(name, seed, storage):
 
 @every_storage
 @every_kind
+def test_a_pass_in_parts_is_the_same_pass(name, storage):
+    case = case_of(name, 1, storage=storage)
+    whole, parted = (
+        SDCA(case.problem, np.zeros(case.plain.shape), np.random.RandomState(0)) for _ in range(2)
+    )
+    for number in range(4):
+        whole.step()
+        passes = [parted.passes for _ in parted.in_parts(4)]
+        assert passes == [number + part / 4 for part in range(1, 5)]
+        assert_array_equal(parted.W, whole.W)
+        assert_allclose(parted.value, whole.value, rtol=1e-12)
+        assert_allclose(parted.estimated_gap, whole.estimated_gap, rtol=1e-9)
+
+
+@every_storage
+@every_kind
 def test_start_at_the_optimum_stays_there(name, storage):
     case = case_of(name, 1, storage=storage, alpha=1e-2)
     best, least = case.plain.optimum()

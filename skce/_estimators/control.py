@@ -10,6 +10,10 @@ from skce._solvers.result import Stopped
 __all__ = ["Control"]
 
 SUBTASK_SECONDS = 0.01  # between subcontexts: callbacks are not told of shorter passes one by one
+CHECKS = 4  # of the held-out loss in a pass, at most
+# Checks that each of n_iter_no_change stands for. The loss may rise in a pass of SDCA and fall in
+# the next: with 1, 20news and clinc150 at .01/n end 38 and 26 % above the test loss of plain fits.
+PATIENCE = 2  # L-BFGS stands still for some steps: with 1, segment at .01/n ends 20 % above
 BY_LOSS, BY_CALLBACK, BY_PRUNING = "validation loss", "callback", "prune"
 
 
@@ -47,7 +51,7 @@ class Control:
         self.began, self.last = time.perf_counter(), ("", 0.0)
         self.earlier = 0.0  # passes of solvers before this one
         self.best: tuple = (0, np.inf, None)
-        self.since = 0  # passes before the solver that runs
+        self.since = 0  # of these passes, those before the solver that runs
         root.call_on_fit_task_begin(estimator=model, **hooks)
         self.subtask = None
         if hasattr(model, "_skl_callbacks"):
@@ -62,6 +66,9 @@ class Control:
         """Take note of a pass: solver, its passes, the objective, (coef, intercept), the gap."""
         if name != self.last[0] or passes < self.last[1]:
             self.earlier += self.last[1]
+            self.since = len(self.curve)
+        elif self.held_out is not None and passes - self.last[1] < 1 / CHECKS:
+            return
         self.last, iterate = (name, passes), cache(iterate)
         self.curve.append(float(value))
         if self.model._observe is not None:
@@ -85,7 +92,7 @@ class Control:
         if loss < self.best[1]:
             kept = coef.copy(order="K"), intercept.copy()
             self.best = len(self.validation_curve), loss, kept
-        window = self.model.n_iter_no_change
+        window = self.model.n_iter_no_change * PATIENCE
         last, earlier = self.validation_curve[-window:], self.validation_curve[:-window]
         if len(earlier) <= self.since:
             return None
@@ -100,11 +107,6 @@ class Control:
             start, loss = None, self.held_out(*zero)
         self.best = 0, loss, start or zero
         return start
-
-    def restart(self):
-        """Let another solver go on, and return coef and intercept to start it at."""
-        self.since = len(self.curve)
-        return self.best[2]
 
     def _tell(self, iterate, gap):
         """End the subtask of the callbacks, unless it just began; return whether one says stop."""

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skce import _kernels
-from skce._estimators.control import BY_CALLBACK, BY_PRUNING, Control
+from skce._estimators.control import BY_CALLBACK, BY_PRUNING, CHECKS, Control
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.held_out import given_rows, mean_loss, split
 from skce._estimators.parts import Parts
@@ -32,10 +32,6 @@ __all__ = ["OPTIMISERS", "FitMixin"]
 OPTIMISERS = ("sdca", "lbfgs")
 DIVERGED = 1.1  # times the loss at zero weights
 TABLE = 1 << 28  # probabilities of a softmax, up to which "auto" looks for the optimum
-# Passes, or at least rows, of stochastic gradients ahead where rows are held out: mnist
-# takes 0.70 of a plain fit's time with one pass and 0.81 with two; 2,000 rows of it need three
-AHEAD, ROWS_AHEAD = 1, 20000
-CHECKS = 4  # of the held-out loss in a pass of stochastic gradients
 OF_EARLY_STOPPING = ("validation_loss_curve_", "best_iteration_")
 
 
@@ -193,23 +189,16 @@ class FitMixin(CallbackSupportMixin):
             self.__dict__.pop(name, None)
         fits = data.kind == _kernels.Loss.SIGMOID or data.X.shape[0] * data.k <= TABLE
         proves = self.l1_ratio > 0 or self.certified
-        descends, optimises = self.solver not in ("auto", *OPTIMISERS), self.solver in OPTIMISERS
+        optimises = self.solver in OPTIMISERS
         if self.solver == "auto":
-            in_parts = hasattr(data.X, "problem")
-            optimises = fits or proves or in_parts
-            is_dense = not (in_parts or sparse.issparse(data.X))
-            ahead = self.early_stopping and is_dense and not proves
-            descends = not optimises or ahead
+            optimises = fits or proves or hasattr(data.X, "problem")
         if control.held_out is not None:
             shape, dtype = (data.k, data.X.shape[1]), data.X.dtype
             start = control.begin(start, (np.zeros(shape, dtype), np.zeros(shape[:1], dtype)))
-        if descends:
-            most = max(AHEAD, -(-ROWS_AHEAD // len(data.weights))) if optimises else self.max_iter
-            *found, passes, reason, ended = self._descend(data, params, start, rng, control, most)
-        if optimises and not (descends and reason == BY_CALLBACK):
-            if descends:
-                start = control.restart()
+        if optimises:
             *found, passes, reason, ended = self._optimise(data, start, rng, control)
+        else:
+            *found, passes, reason, ended = self._descend(data, params, start, rng, control)
         if control.held_out is not None:
             self.validation_loss_curve_, passes = control.validation_curve, control.passes
             self.best_iteration_ = control.best[0]
@@ -234,6 +223,8 @@ class FitMixin(CallbackSupportMixin):
             control(name, passes, value, lambda: problem.from_centred(W()), gap)
 
         limits, reason = Limits(self.tol, self.max_iter, self.certified, report), None
+        if control.held_out is not None:
+            limits = replace(limits, prove=self.certified, parts=CHECKS)
         with np.errstate(all="ignore"):  # what overflows is never the best
             try:
                 found = minimize(problem, W, rng, limits, solver)
@@ -261,7 +252,8 @@ class FitMixin(CallbackSupportMixin):
 
     def _tell_of(self, problem, found):
         """Set the attributes of the run that found the optimum."""
-        self.objective_, self.dual_gap_ = float(found.objective), float(found.gap)
+        self.objective_ = float(found.objective)
+        self.dual_gap_ = float(found.gap) if np.isfinite(found.gap) else np.nan
         self.gap_estimate_ = float(found.estimate)
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
         self._ended(None, found.ended, found.curve, found.passes)
@@ -282,7 +274,7 @@ class FitMixin(CallbackSupportMixin):
         loss = mean_loss(data, self.label_smoothing, coef, intercept)
         return loss + self.alpha * elastic_net(coef, self.l1_ratio)
 
-    def _descend(self, data, params, start, rng, control, max_iter):
+    def _descend(self, data, params, start, rng, control):
         """Run stochastic gradient descent."""
         X, weights = data.X, data.weights / data.weights.mean()
         stream = Stream(params, X.shape[1], data.k, X.dtype, sparse.issparse(X))
@@ -306,7 +298,7 @@ class FitMixin(CallbackSupportMixin):
             try:
                 ended = run_epochs(
                     *(stream, problem, inner, weights, DIVERGED * at_zero * len(weights), rng),
-                    **{"tol": self.tol, "max_iter": max_iter, "report": report},
+                    **{"tol": self.tol, "max_iter": self.max_iter, "report": report},
                     n_iter_no_change=self.n_iter_no_change if control.held_out is None else np.inf,
                     parts=1 if control.held_out is None else CHECKS,
                 )

@@ -87,11 +87,10 @@ class MultinomialLogistic(BaseCrossEntropy):
         alpha=0.
     early_stopping : bool, default=False
         Whether rows are held out, and the coefficients of the pass with the least loss on them are
-        the result. A fit then ends after `n_iter_no_change` passes or steps (quarters of a pass for
-        "sgd", "adagrad" and "adam") without a held-out loss lower by the share `tol` of its best
-        value; "sdca" and "lbfgs" also end by `tol` on the objective. "auto" begins dense data by a
-        pass of "sgd", several for few rows, which may be better than the optimum where labels are
-        noisy.
+        the result. The loss on them is looked at after each quarter of a pass, or step of "lbfgs".
+        A fit then ends after 2 · `n_iter_no_change` looks without a loss lower by the share `tol`
+        of its best value; "sdca" and "lbfgs" also end by `tol` on the objective. "auto" begins with
+        "sdca" for more than 256 columns, dense or not: its held-out loss falls fastest.
     validation_fraction : float, default=0.1
         Share of the rows that `early_stopping` holds out where `fit` gets no `X_val`; classes keep
         their shares if they have the rows.
@@ -122,7 +121,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         `loss_curve_`, NaN without one.
     dual_gap_ : float
         Bound of `objective_` − its minimum, however loose; NaN for "sgd", "adagrad", "adam", for
-        alpha=0 and after `partial_fit`.
+        alpha=0, after `partial_fit` and, unless `certified` or found by "sdca", with
+        `early_stopping`.
     gap_estimate_ : float
         Estimate of the same, times 2 to be safe; of "sdca" the bound. NaN for "sgd", "adagrad",
         "adam" and after `partial_fit`.

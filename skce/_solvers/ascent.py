@@ -78,6 +78,7 @@ class SDCA:
         self.largest_weight = problem.largest_mean_weight or 1.0
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.prox_weight, self.intercept_prox_weight = self._prox_weights()
+        self.leverage_at = np.nan
         self.Z = self.W.copy() if problem.l1_ratio else None
         self.table, self.negentropy = problem.start_table
         if self.W.any():
@@ -184,6 +185,11 @@ class SDCA:
 
     def step(self):
         """Make one pass."""
+        for _ in self.in_parts(1):
+            pass
+
+    def in_parts(self, parts):
+        """Make one pass; yield after each of its parts, which `value` is an estimate from."""
         problem, dtype = self.problem, self.W.dtype
         if self.passes:
             self._recentre()
@@ -191,29 +197,36 @@ class SDCA:
         inverse = np.append(1 / B, 0.0)
         if problem.fit_intercept:
             inverse[-1] = 1 / self.intercept_prox_weight
-        if np.ptp(B) == 0:
-            leverage = self.norms * (self.metric[0] / B[0])
-        else:
-            leverage = self._leverages(1 / B)
-        leverage = self.overlap * leverage + self.batch * inverse[-1]
+        if self.prox_weight != self.leverage_at:  # most passes keep q
+            if np.ptp(B) == 0:
+                self.leverage = self.norms * (self.metric[0] / B[0])
+            else:
+                self.leverage = self._leverages(1 / B)
+            self.leverage_at = self.prox_weight
+        leverage = self.overlap * self.leverage + self.batch * inverse[-1]
         centre = None if problem.centre is None else problem.centre_in_dtype
         inverse = inverse.astype(dtype)
         threshold = None if self.Z is None else self._threshold()
-        gap = sdca_epoch(
-            *(self.matrix, self.rng.permutation(self.rows), self.batch, problem.weights, leverage),
-            *(self.W, centre, inverse, self.table, self.negentropy),
-            *(self.entry_weights, problem.sigmoid, self.Z, threshold),
-        )
-        self.passes += 1
-        np.subtract(self.W, self.centre_W, out=self.centre_W)
-        self.change = self.centre_W
-        self._adapt_q(gap, self._estimate_gap(gap))
-        self.gap = np.inf
-        return True
+        order, begun, gap, at = self.rng.permutation(self.rows), self.passes, 0.0, 0
+        for part in range(1, parts + 1):
+            end = -(-part * len(order) // (parts * self.batch)) * self.batch
+            gap += sdca_epoch(
+                *(self.matrix, order[at:end], self.batch, problem.weights, leverage),
+                *(self.W, centre, inverse, self.table, self.negentropy),
+                *(self.entry_weights, problem.sigmoid, self.Z, threshold),
+            )
+            at, self.gap, self.passes = min(end, len(order)), np.inf, begun + part / parts
+            if part < parts:
+                self._estimate_gap(gap * len(order) / max(at, 1), self.W - self.centre_W)
+            else:
+                np.subtract(self.W, self.centre_W, out=self.centre_W)
+                self.change = self.centre_W
+                self._adapt_q(gap, self._estimate_gap(gap, self.change))
+            yield
 
-    def _estimate_gap(self, gap):
+    def _estimate_gap(self, gap, change):
         """Set `value` and `estimated_gap`; return half the squared distance from the centre."""
-        problem, change, W = self.problem, self.change, self.W
+        problem, W = self.problem, self.W
         near, metric = self.prox_weight, self.metric.astype(change.dtype)
         squares = np.einsum("ij,ij->i", change, change)
         moved = near * float(metric @ squares[:-1])

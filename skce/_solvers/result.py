@@ -38,6 +38,8 @@ class Limits:
         Stands for tol in SDCA.
     prove : bool
         Whether L-BFGS bounds the gap at its end; if not, its result has the gap infinity.
+    parts : int
+        Reports in a pass of SDCA, several where the loss on rows held out ends the fit.
     """
 
     tol: float
@@ -47,6 +49,7 @@ class Limits:
     may_give_up: bool = False
     sdca_tol: float | None = None
     prove: bool = True
+    parts: int = 1
 
 
 @dataclass(frozen=True)

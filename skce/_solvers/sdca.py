@@ -57,11 +57,19 @@ class SplitSDCA:
 
     def step(self):
         """Make one pass."""
-        list(self.pool.map(SDCA.step, self.engines))
-        self.passes += 1
-        self.value = sum(engine.value for engine in self.engines)
-        self.estimated_gap = sum(engine.estimated_gap for engine in self.engines)
-        self.gap = np.inf
+        for _ in self.in_parts(1):
+            pass
+
+    def in_parts(self, parts):
+        """Make one pass; yield after each of its parts, which `value` is an estimate from."""
+        passes = [engine.in_parts(parts) for engine in self.engines]
+        for _ in range(parts):
+            list(self.pool.map(next, passes))
+            self.passes = self.engines[0].passes
+            self.value = sum(engine.value for engine in self.engines)
+            self.estimated_gap = sum(engine.estimated_gap for engine in self.engines)
+            self.gap = np.inf
+            yield
 
     def certify(self, goal):
         """Set `gap` and `value`, unless the estimated gap tells that it exceeds the goal by far."""
@@ -95,7 +103,7 @@ def minimize(problem, start, rng, limits, near=None):
     q = near.q if near is not None else None
     engine = (SplitSDCA if several else SDCA)(problem, start, rng, q)
     fits = engine.sparse or engine.Z is not None or engine.leverage_under_penalty() <= MOST_LEVERAGE
-    if limits.may_give_up and not fits:
+    if limits.may_give_up and not (fits or limits.parts > 1):
         return Result(start, ended=GAVE_UP)
     curve: list[float] = []
     gaps: list[float] = []
@@ -106,10 +114,11 @@ def minimize(problem, start, rng, limits, near=None):
         return Result(W, value, gap, gap, curve, engine.passes, ended, q=engine.q)
 
     while engine.passes < limits.max_iter:
-        engine.step()
-        curve.append(engine.value)
+        for _ in engine.in_parts(limits.parts):
+            curve.append(engine.value)
+            gap = engine.estimated_gap
+            limits.report("sdca", engine.passes, engine.value, lambda: engine.W, gap)
         gaps.append(engine.estimated_gap)
-        limits.report("sdca", engine.passes, engine.value, lambda: engine.W, engine.estimated_gap)
         goal = problem.goal(engine.value, limits.tol)
         engine.certify(goal)
         if problem.is_within(engine.gap, engine.value, limits.tol):
