@@ -11,7 +11,6 @@ import pytest
 from numpy.testing import assert_allclose
 from plain import Plain
 from scipy import sparse
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skce import MultiLabelLogistic, MultinomialLogistic
@@ -405,18 +404,3 @@ def test_float32_far_from_zero_publishes_what_was_judged(solver, offset, estimat
     assert_allclose(model.objective_, plain.objective(W), rtol=1e-5)
     agree = (model.decision_function(A).reshape(60, -1) > 0) == (plain.logits(W) > 0)
     assert agree.all()
-
-
-@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
-@pytest.mark.parametrize("kept", [slice(0, 3), slice(0, 4)])
-def test_column_that_is_constant_but_for_rounding_has_no_weight_without_penalty(solver, kept):
-    rng = np.random.default_rng(0)
-    shares, y = rng.dirichlet(np.ones(4), 500), rng.integers(3, size=500)
-    total = shares.sum(axis=1, keepdims=True)
-    assert np.ptp(total) > 0
-    model = MultinomialLogistic(solver=solver, alpha=0.0, tol=1e-8)
-    expected = clone(model).fit(shares[:, kept], y).coef_
-    for scale in (1.0, 1e6):
-        found = clone(model).fit(np.hstack([shares[:, kept], scale * total]), y).coef_
-        assert_allclose(found[:, :-1], expected, rtol=1e-3, atol=1e-3)
-        assert_allclose(found[:, -1], 0, atol=1e-3)

@@ -8,6 +8,7 @@ from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -284,3 +285,18 @@ def test_predictions_do_not_depend_on_the_blocks(block, storage, monkeypatch):
     proba = softmax(logits, axis=1)
     assert_allclose(model.predict_proba(data), proba, rtol=1e-12)
     assert_allclose(model.predict_log_proba(data), np.log(proba), rtol=1e-11)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
+@pytest.mark.parametrize("kept", [slice(0, 3), slice(0, 4)])
+def test_column_that_is_constant_but_for_rounding_has_no_weight_without_penalty(solver, kept):
+    rng = np.random.default_rng(0)
+    shares, y = rng.dirichlet(np.ones(4), 500), rng.integers(3, size=500)
+    total = shares.sum(axis=1, keepdims=True)
+    assert np.ptp(total) > 0
+    model = MultinomialLogistic(solver=solver, alpha=0.0, tol=1e-8)
+    expected = clone(model).fit(shares[:, kept], y).coef_
+    for scale in (1.0, 1e6):
+        found = clone(model).fit(np.hstack([shares[:, kept], scale * total]), y).coef_
+        assert_allclose(found[:, :-1], expected, rtol=1e-3, atol=1e-3)
+        assert_allclose(found[:, -1], 0, atol=1e-3)

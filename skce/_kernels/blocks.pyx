@@ -256,8 +256,8 @@ cdef double sigmoid_blocks(
             if entry_weight != NULL:
                 of_entries = entry_weight + i * k + first
             total += sigmoid_tile(
-                alone, logits + i * k + first, s + i * k + first, targets + i * k + first, positive, of_entries,
-                weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first),
+                alone, logits + i * k + first, s + i * k + first, targets + i * k + first, positive,
+                of_entries, weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first),
                 NULL if loss == NULL else loss + i)
     return total
 
@@ -281,8 +281,8 @@ cdef double sigmoid_tile(
         positive = factor
         for i in range(n):
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
-    softplus_mix(logits, <floating *>NULL if alone else s, n * k, targets, positive, 1 - smoothing, smoothing / 2,
-                 weight[0] if equal else 1.0, entries)
+    softplus_mix(logits, <floating *>NULL if alone else s, n * k, targets, positive, 1 - smoothing,
+                 smoothing / 2, weight[0] if equal else 1.0, entries)
     if entry_weight != NULL:
         for i in range(n * k):
             entries[i] = entry_weight[i] * entries[i] if entry_weight[i] > 0 else 0
