@@ -250,6 +250,25 @@ def test_held_out_rows_that_do_not_fit_are_named(case):
         MultinomialLogistic(early_stopping=True, validation_fraction=0.9).fit(X[:3], [0, 1, 1])
 
 
+def test_y_val_has_the_label_columns_of_y_in_their_order():
+    pd = pytest.importorskip("pandas")
+    model = MultiLabelLogistic(early_stopping=True, random_state=0)
+
+    def fit(names, names_val):
+        y, y_val = (
+            pd.DataFrame(a, columns=n) for a, n in ((INDICATOR, names), (INDICATOR_VAL, names_val))
+        )
+        return model.fit(X, y, X_val=X_VAL, y_val=y_val)
+
+    names = [*"abcdefghij"][: INDICATOR.shape[1]]
+    with pytest.raises(ValueError, match="X_val, y_val.*label columns of the first call"):
+        fit(names, names[::-1])
+    assert not hasattr(model, "label_names_")
+    other = [name.upper() for name in names]
+    fit(names, names)
+    assert fit(other, other).label_names_.tolist() == other  # not those of the fit before
+
+
 def test_pipeline_transforms_X_val_and_a_search_routes_it():
     X_raw, X_raw_val = 100 * X + 7, 100 * X_VAL + 7
     with sklearn.config_context(enable_metadata_routing=True):

@@ -452,7 +452,8 @@ def test_parts_are_a_list_of_tuples_or_functions(parts):
 @pytest.mark.parametrize("storage", ["dense", "CSR"])
 def test_rows_held_out_end_a_fit_of_parts_as_one_of_an_array(storage):
     X, y, _ = draw("integers", storage, "float64", False)
-    model = MultinomialLogistic(alpha=1e-6, solver="lbfgs", early_stopping=True, random_state=0)
+    options = {"early_stopping": True, "n_iter_no_change": 2, "random_state": 0}
+    model = MultinomialLogistic(alpha=1e-6, solver="lbfgs", **options)
     X, y, held = X[::2], y[::2], {"X_val": X[1::2], "y_val": y[1::2]}
     one = clone(model).fit(X, y, **held)
     model.fit(Parts([(X[:30], y[:30]), (X[30:], y[30:])]), **held)

@@ -32,6 +32,7 @@ def given_rows(model, data, X_val, y_val, sample_weight_val):
         X = check_X(model, X_val, reset=False).astype(data.X.dtype, copy=False)
         weights = check_weights(sample_weight_val, X.shape[0])
         known = data.attributes["classes_"]
+        model.label_names_ = data.attributes["label_names_"]  # those of y_val are held to them
         held = model._encode(X, y_val, weights, known, data.counts)
         if held.k != data.k or held.kind != data.kind:
             raise ValueError(f"y must have the form of the training y, with {data.k} outputs.")
