@@ -155,6 +155,8 @@ def standard_errors(model, X, y, *, sample_weight=None, robust=False):
     >>> standard_errors(model, X[50:], y[50:]).coef_se.round(2)
     array([[2.39, 4.48, 4.74, 9.74]])
     """
+    if not isinstance(robust, bool | np.bool_):
+        raise ValueError(f"robust must be True or False, got {robust!r}.")
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         fit = _fit_of(model, X, y, sample_weight)
         weighted = {"class_weight", "pos_weight"} & {
@@ -202,8 +204,9 @@ def _fit_of(model, X, y, sample_weight):
     left = float(np.sum(found.gradient * (found.inverse @ found.gradient))) / 2
     if not left <= MOST_LEFT * found.objective:
         raise ValueError(
-            "X and y must be the rows that the model was fitted to until it converged, got ones "
-            f"whose objective of {found.objective:.3g} may fall by about {left:.2g}."
+            "X and y must be the rows that the model was fitted to until it converged, without "
+            f"entry_weight, got ones whose objective of {found.objective:.3g} may fall by about "
+            f"{left:.2g}."
         )
     return found
 

@@ -1,5 +1,7 @@
 """The cross-validation scores as refits do, chooses by its scores and costs a few fits."""
 
+import threading
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -24,6 +26,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 import skce
 from skce import (
@@ -33,6 +36,7 @@ from skce import (
     MultinomialLogisticCV,
     path,
 )
+from skce._solvers import path as path_module
 from skce.losses import (
     multilabel_softmax_cross_entropy,
     sigmoid_cross_entropy,
@@ -438,10 +442,59 @@ def test_callbacks_are_told_of_each_model_and_may_stop_the_search():
     counter = Counter()
     MultinomialLogisticCV([1.0, 0.1], cv=3).set_callbacks(counter).fit(X, y)
     assert len(counter.models) == 2 * (1 + 3)
-    counter = Counter(5)
-    model = MultinomialLogisticCV([1.0, 0.1, 0.01], cv=3).set_callbacks(counter).fit(X, y)
-    assert len(counter.models) == 8
+    for threaded in (path_module.THREADED, 0):  # a model's callbacks are called by the main thread
+        counter = Counter(5)
+        model = MultinomialLogisticCV([1.0, 0.1, 0.01], cv=3).set_callbacks(counter)
+        with threadpool_limits(2), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(path_module, "THREADED", threaded)
+            model.fit(X, y)
+        assert len(counter.models) == 8
     assert_array_equal(np.isnan(model.scores_[0, 0]), [False, False, True])
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("kind", ["labels", "missing labels"])
+def test_folds_in_threads_change_no_bits(kind, storage):
+    model, params, targets, _ = KINDS[kind]
+    rng = np.random.default_rng(0)
+    X = random_x(rng, 400, 12)
+    X, y = storage(X), targets(rng, X)
+    found = []
+    for threads in (1, 2, 5):
+        with threadpool_limits(threads), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(path_module, "THREADED", 0)
+            fits = cv_of(model, l1_ratios=[0, 0.5], cv=3, random_state=0, **params)
+            found.append(fits.fit(X, y))
+    for other in found[1:]:
+        assert_array_equal(other.scores_, found[0].scores_)
+        assert_array_equal(other.coef_, found[0].coef_)
+    assert np.isnan(found[0].scores_).any()  # the fit of all rows goes ahead of those given up
+
+
+def test_an_interrupt_ends_the_threads():
+    X, y = load_iris(return_X_y=True)
+
+    def interrupt(model, X, y):
+        raise KeyboardInterrupt
+
+    model = MultinomialLogisticCV([0.1, 0.01, 0.001], scoring=interrupt)
+    with threadpool_limits(2), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(path_module, "THREADED", 0)
+        before = threading.active_count()
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+        assert threading.active_count() == before
+    assert not hasattr(model, "coef_")
+
+
+def test_scores_are_those_of_exact_fits_however_far_apart_the_penalties_are():
+    rng = np.random.default_rng(0)
+    X = random_x(rng)
+    y = labels(rng, X)
+    alphas = [1e9, 1.0, 0.9, 1e-3]
+    chosen = MultinomialLogisticCV(alphas, cv=KFold(3), random_state=0).fit(X, y)
+    exact = MultinomialLogisticCV(alphas, cv=KFold(3), **EXACT).fit(X, y)
+    assert_allclose(chosen.scores_, exact.scores_, rtol=2e-3)
 
 
 def test_thresholds_are_learnt_at_the_chosen_penalty():
@@ -481,7 +534,6 @@ def text(n=150, p=1000, k=10, seed=0):
 
 
 def test_scores_of_text_are_those_of_exact_fits():
-    """Folds begin with a step of all rows; scores must not keep what held-out rows told."""
     X, y = text()
     alphas = [1e-3, 1e-4, 1e-5]
     loose, exact = (

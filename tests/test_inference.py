@@ -242,6 +242,8 @@ def test_covariance_is_the_inverse_hessian_or_the_sandwich(name, robust):
 def test_a_loss_that_is_no_likelihood_asks_for_robust_errors():
     _, X, y, _ = task("two classes")
     model = clone(SOFTMAX).set_params(class_weight={False: 1, True: 3}).fit(X, y)
+    with pytest.raises(ValueError, match="robust must be True or False, got 'no'"):
+        standard_errors(model, X, y, robust="no")
     with pytest.raises(ValueError, match="robust must be True with class_weight, got False"):
         standard_errors(model, X, y)
     found = standard_errors(model, X, y, robust=True)
@@ -255,3 +257,13 @@ def test_a_loss_that_is_no_likelihood_asks_for_robust_errors():
     model = clone(SOFTMAX).set_params(label_smoothing=0.1).fit(X, y)
     with pytest.raises(ValueError, match="robust must be True with label_smoothing, got False"):
         standard_errors(model, X, y)
+
+
+def test_fits_with_entry_weights_are_told():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    Y = (X[:, :2] + rng.logistic(size=(60, 2)) > 0).astype(float)
+    weights = rng.uniform(0.2, 2, Y.shape)
+    model = MultiLabelLogistic(alpha=0.01, tol=1e-8).fit(X, Y, entry_weight=weights)
+    with pytest.raises(ValueError, match="without entry_weight"):
+        standard_errors(model, X, Y, robust=True)

@@ -3,6 +3,7 @@
 import copy
 import time
 import warnings
+from contextlib import closing
 from functools import partial
 from numbers import Integral
 from typing import Any, Self
@@ -28,7 +29,7 @@ from skce._estimators.validation import (
     rows_of,
 )
 from skce._kernels.threads import one_blas_thread
-from skce._solvers.path import Sweep, held_out_loss, proven, strongest_alpha, with_penalty
+from skce._solvers.path import Sweep, filled, proven, strongest_alpha, with_penalty
 from skce._solvers.problem import Problem
 from skce._solvers.result import Limits, Result
 from skce.losses._read import NUMBERS, read_array
@@ -148,21 +149,23 @@ class CrossValidatedMixin(BaseCrossEntropy):
                 rows = rows.ravel()
             folds = self._folds(X, rows, data.weights, routed.splitter.split)
             rng = check_random_state(self.random_state)
-            problem = Problem.of(*(data, self.label_smoothing, 1.0, 0.0, self.fit_intercept, rng))
+            penalty = 1.0, 0.0
+            problem = Problem.of(data, self.label_smoothing, *penalty, self.fit_intercept, rng)
+            problem, read = filled(problem)
             self.l1_ratios_ = None if self.l1_ratios is None else ratios
             self.alphas_ = path_alphas(self.alphas, problem, ratios)
             to_score = dict(routed.scorer.score)
             if to_score.get("sample_weight") is not None:
                 to_score["sample_weight"] = weights
             named = given if hasattr(given, "columns") else X  # names of the features are checked
-            score = self._scores_of(data, problem, named, rows, to_score, weights)
+            score = self._scores_of(data, read, named, rows, to_score, weights)
             metadata = None if sample_weight is None else {"sample_weight": weights}
             told = {"estimator": self, "X": X, "y": rows, "metadata": metadata}
             context.call_on_fit_task_begin(**told)
             stops: list = []
-            begin = partial(self._begin_model, context, told, data, problem, stops)
+            begin = partial(self._begin_model, context, told, data, read, stops)
             with np.errstate(all="ignore"):  # what overflows is never the best
-                self._search(problem, folds, ratios, score, rng, data, begin, stops)
+                self._search(problem, read, folds, ratios, score, rng, data, begin, stops)
             self._finish(X, y, weights)
             context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: vars(self))
             if data.notice:
@@ -172,7 +175,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
     def _checked(self):
         """Raise where parameters do not go together."""
 
-    def _begin_model(self, context, told, data, problem, stops):
+    def _begin_model(self, context, told, data, read, stops):
         """Tell callbacks that a model begins; return a function of its result to tell of its end.
 
         That one adds to `stops` whether they want the search to end.
@@ -183,7 +186,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
 
         def end(found):
             def reached():
-                return self._fitted(data, *problem.from_centred(found.W))
+                return self._fitted(data, *read(found.W))
 
             if task.call_on_fit_task_end(**told, reconstruction_attributes=reached):
                 stops.append(found)
@@ -212,53 +215,56 @@ class CrossValidatedMixin(BaseCrossEntropy):
             raise ValueError("cv must give a split, got none.")
         return folds
 
-    def _scores_of(self, data, problem, X, y, params, weights):
-        """Return a function of a fold and its W: the score of the rows that it holds out."""
+    def _scores_of(self, data, read, X, y, params, weights):
+        """Return a function of a fold and its result: the score of the rows that it holds out."""
         if self.scoring is None:
-            return lambda fold, W: -held_out_loss(problem, problem.weights * fold[2], W)
+            return lambda fold, found: -found.held_out
         scorer = check_scoring(self, scoring=self.scoring)
 
-        def score(fold, W):
+        def score(fold, found):
             model = self._scored()
-            model._publish(data, *problem.from_centred(W))
-            model._learn_shares(problem.X, y, weights * fold[1])
+            model._publish(data, *read(found.W))
+            model._learn_shares(data.X, y, weights * fold[1])
             of_rows = {name: rows_of(value, fold[0]) for name, value in params.items()}
             return scorer(model, rows_of(X, fold[0]), rows_of(y, fold[0]), **of_rows)
 
         return score
 
-    def _search(self, problem, folds, ratios, score, rng, data, begin, stops):
+    def _search(self, problem, read, folds, ratios, score, rng, data, begin, stops):
         """Fit the path and set the attributes; end early where `stops` is not empty."""
         limits = Limits(self.tol, self.max_iter, prove=False)
-        sweep = Sweep(problem, [fold[1] for fold in folds], rng, limits, self.solver, begin)
+        tests = [problem.weights * fold[2] for fold in folds] if self.scoring is None else None
+        masks = [fold[1] for fold in folds]
+        sweep = Sweep(problem, masks, rng, limits, self.solver, begin, tests)
         self.scores_ = np.full((len(folds), len(ratios), len(self.alphas_)), np.nan)
         kept: dict = {}
         failed, made, began = "", [0, 0], time.perf_counter()
         for r, ratio in enumerate(ratios):
-            sweep.restart()
             lost = 0
-            for a, alpha in enumerate(self.alphas_):
-                whole, parts = sweep.fit(alpha, ratio)
-                made[0] += 1 + len(parts)
-                for found in (whole, *parts):
-                    made[1] += bool(found.ended)
-                    failed = failed or found.ended or ""
-                scores = self.scores_[:, r, a]
-                scores[:] = [score(f, found.W) for f, found in zip(folds, parts, strict=True)]
-                if self.verbose:
-                    seconds = time.perf_counter() - began
-                    print(
-                        f"l1_ratio {ratio:.3g}, alpha {alpha:.3g}: score {scores.mean():.6g}, "
-                        f"{seconds:.3g} s"
+            with closing(sweep.path(self.alphas_, ratio)) as fits:
+                for a, (whole, parts) in enumerate(fits):
+                    made[0] += 1 + len(parts)
+                    for found in (whole, *parts):
+                        made[1] += bool(found.ended)
+                        failed = failed or found.ended or ""
+                    scores = self.scores_[:, r, a]
+                    scores[:] = [score(f, found) for f, found in zip(folds, parts, strict=True)]
+                    if self.verbose:
+                        seconds = time.perf_counter() - began
+                        print(
+                            f"l1_ratio {ratio:.3g}, alpha {self.alphas_[a]:.3g}: "
+                            f"score {scores.mean():.6g}, {seconds:.3g} s"
+                        )
+                    kept[r, a] = (
+                        whole if self.refit else Result(sum(f.W for f in parts) / len(parts))
                     )
-                kept[r, a] = whole if self.refit else Result(sum(f.W for f in parts) / len(parts))
-                best = self._best_so_far()
-                if not self.one_standard_error:
-                    kept = {best: kept[best]}
-                top = self.scores_[:, r, _first_best(self.scores_[:, r].mean(axis=0))]
-                lost = lost + 1 if _is_worse(scores, top) else 0
-                if lost == PATIENCE or stops:
-                    break
+                    best = self._best_so_far()
+                    if not self.one_standard_error:
+                        kept = {best: kept[best]}
+                    top = self.scores_[:, r, _first_best(self.scores_[:, r].mean(axis=0))]
+                    lost = lost + 1 if _is_worse(scores, top) else 0
+                    if lost == PATIENCE or stops:
+                        break
             kept = {key: kept[key] for key in kept if key[0] == best[0]}
             if stops:
                 break
@@ -272,7 +278,9 @@ class CrossValidatedMixin(BaseCrossEntropy):
         self.scores_std_ = _deviation(self.scores_)
         self.best_score_ = float(self.scores_[:, r, a].mean())
         problem = with_penalty(problem, self.alpha_, self.l1_ratio_)
-        self._publish(data, *self._run_of(problem, proven(problem, kept[r, a])))
+        found = proven(problem, kept[r, a])
+        self._tell_of(problem, found)
+        self._publish(data, *read(found.W))
 
     def _best_so_far(self):
         """Return the numbers of the best l1_ratio and alpha so far."""

@@ -61,8 +61,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
     max_iter : int, default=100
         Most passes of a fit; "lbfgs" may make 10 · max_iter.
     tol : float, default=1e-4
-        Each fit stops within this share of its optimum, as in MultiLabelLogistic; those of
-        folds by SDCA within a hundredth of it, as until held-out rows are forgotten scores flatter.
+        The fits of all rows stop within this share of their optimum, as in MultiLabelLogistic;
+        those of folds within a tenth of it, as their errors have one sign and add up in the mean.
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0
@@ -125,8 +125,11 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
     Notes
     -----
     All fits are one sweep. That of all rows goes first at each penalty and begins at the last one;
-    each fold begins at its own last coefficients plus the step that all rows made. A fold is a mask
-    of row weights: X is not copied. "balanced" weights and the classes are those of all rows.
+    each fold begins at its own last coefficients plus the way that it went last, as many times as
+    long as all rows went this time. A fold is a mask of row weights: X is not copied. "balanced"
+    weights and the classes are those of all rows. Folds are fitted side by side in as many threads
+    as OpenMP allows, but of small data; no bits depend on their number. Scorers and callbacks are
+    called by the thread that called `fit`, which may call them of a model after the next has begun.
     Penalties weaker than the best are given up after two in a row that score worse by more than the
     standard error of the difference over the folds; the means of folds are compared.
 

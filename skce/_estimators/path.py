@@ -1,6 +1,7 @@
 """Coefficients along a path of penalties."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
@@ -12,7 +13,7 @@ from skce._estimators.multilabel import MultiLabelLogistic
 from skce._estimators.multinomial import MultinomialLogistic
 from skce._estimators.validation import check_X
 from skce._kernels.threads import one_blas_thread
-from skce._solvers.path import Sweep
+from skce._solvers.path import Sweep, filled
 from skce._solvers.problem import Problem
 from skce._solvers.result import Limits
 
@@ -91,18 +92,19 @@ def path(X, y, alphas=10, *, estimator=None, l1_ratio=None, sample_weight=None):
         rng = check_random_state(model.random_state)
         penalty = 1.0, model.l1_ratio
         problem = Problem.of(data, model.label_smoothing, *penalty, model.fit_intercept, rng)
+        problem, read = filled(problem)
         alphas = path_alphas(alphas, problem, [model.l1_ratio])
         limits = Limits(model.tol, model.max_iter, model.certified)
         sweep = Sweep(problem, [], rng, limits, model.solver)
         shape = len(alphas), data.k, data.X.shape[1]
         coefs, intercepts = np.empty(shape, data.X.dtype), np.empty(shape[:2])
         found = []
-        for a, alpha in enumerate(alphas):
-            found.append(sweep.fit(alpha, model.l1_ratio)[0])
-            model._publish(data, *problem.from_centred(found[a].W))
+        for a, (whole, _) in enumerate(sweep.path(alphas, model.l1_ratio)):
+            found.append(replace(whole, W=None))
+            model._publish(data, *read(whole.W))
             coefs[a], intercepts[a] = model.coef_, model.intercept_
-            if found[a].ended:
-                message = f"Not converged at alpha={alpha:.3g}: {found[a].ended}."
+            if whole.ended:
+                message = f"Not converged at alpha={alphas[a]:.3g}: {whole.ended}."
                 warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return Bunch(
         alphas=alphas,

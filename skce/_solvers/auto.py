@@ -117,13 +117,12 @@ def find_optimum(problem, start, rng, limits, solver, near=None):
     """Minimise a Problem in the dtype of X; parameters and result are those of `minimize`."""
     if not problem.total_weight:  # no row has a target
         return Result(np.zeros_like(start), 0.0, 0.0, 0.0, [0.0])
-    if start[:-1].any():
+    if near is None and start[:-1].any():
         value, _ = Objective(problem).value_and_gradient(start, remember=False)
         start = start if problem.beats_zero(value) else np.zeros_like(start)
     found = Result(start, ended=sdca.GAVE_UP)
     if _prefers_sdca(problem, solver, limits):
-        tol = limits.tol if limits.sdca_tol is None else limits.sdca_tol
-        allowed = replace(limits, tol=tol, may_give_up=solver == "auto")
+        allowed = replace(limits, may_give_up=solver == "auto")
         faint = problem if problem.alpha else replace(problem, alpha=FAINT)
         found = sdca.minimize(faint, start, rng, allowed, near if start.any() else None)
         found = found if problem.alpha else replace(found, ended=sdca.GAVE_UP)

@@ -1,28 +1,37 @@
 """Fits along a path of penalties, of all rows and of folds, and the loss of rows held out.
 
 A fold is the same problem with other weights of the rows: X is neither copied nor centred anew.
-Columns of CSR without entries are left out where they are many.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
 from skce._engine.passes import Pass
+from skce._kernels import cpu
+from skce._kernels.threads import thread_count
 from skce._solvers.auto import minimize
 from skce._solvers.columns import pieces
 from skce._solvers.lazy import columns_of, on_columns
 from skce._solvers.objective import Objective
+from skce._solvers.result import Stopped
 from skce._solvers.rounding import COARSE, TINY, rounding_of
 
-__all__ = ["Sweep", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
+__all__ = ["Sweep", "filled", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
 
 NEAR_ZERO = 0.1  # share of its value by which coefficients may lower the objective
-# Of tol, for folds by SDCA: each begins with a step that the rows it holds out had a part in, and
-# until that is undone scores flatter. Steps of L-BFGS undo it as they end.
-FOLD_TOL = 0.01  # 1: clinc150, 2,000 rows, by up to 1.2 standard errors; .1: .4; .01: .04
+THREADED = 1 << 21  # multiplications of a pass from which fits go on side by side; digits 1.28
+# Of tol, for folds: what is left to fall has the same sign in all of them, and so in mean scores.
+FOLD_TOL = 0.1  # 1: covtype, 3,000 rows, by .2 of their standard error; .3: .14; .1: .01
 OF_DATA = ("missing", "plain", "entry_weights")  # what weights do not change
+
+
+def _tells_nobody():
+    return lambda found: None
 
 
 class Sweep:
@@ -41,68 +50,135 @@ class Sweep:
     solver : {"auto", "sdca", "lbfgs"}
         What is allowed.
     begin : callable
-        Called before each fit; returns a function that is called with its result.
+        Called before each fit is waited for; returns a function that is called with its result.
+    held_out : list of ndarray of shape (n,), default=None
+        Weights of the rows that each fold holds out, whose losses its results are to have.
+
+    Notes
+    -----
+    As many fits as there are threads go on side by side, each on its share of them: folds, and that
+    of all rows at the next penalty. None knows of the order in which they end.
     """
 
-    def __init__(self, problem, folds, rng, limits, solver, begin=lambda: lambda found: None):
-        self.columns, problem = _filled(problem)
+    def __init__(self, problem, folds, rng, limits, solver, begin=_tells_nobody, held_out=None):
+        self.held_out = held_out
         self.parts = [problem, *(_with_weights(problem, problem.weights * f) for f in folds)]
-        self.rngs = [np.random.RandomState(rng.randint(2**31 - 1)) for _ in self.parts]
-        self.solver, self.begin, tol = solver, begin, limits.tol
-        rounding = COARSE * rounding_of(problem.X.dtype)
-        of_fold = replace(limits, sdca_tol=max(FOLD_TOL * tol, min(tol, rounding)))
+        self.seeds = [rng.randint(2**31 - 1) for _ in self.parts]
+        self.solver, self.begin = solver, begin
+        limits = replace(limits, report=self._go_on)
+        least = min(limits.tol, COARSE * rounding_of(problem.X.dtype))  # for less they go to double
+        of_fold = replace(limits, tol=max(FOLD_TOL * limits.tol, least))
         self.limits = [limits] + [of_fold] * len(folds)
-        self.restart()
+        self.cancelled = False
 
-    def restart(self):
-        """Begin at zero again."""
-        zero = np.zeros((self.parts[0].X.shape[1] + 1, self.parts[0].k))
-        self.W = [zero] * len(self.parts)
-        self.last = None  # result of all rows
+    def path(self, alphas, l1_ratio):
+        """Yield the results at each penalty: of all rows, then of each fold.
 
-    def fit(self, alpha, l1_ratio):
-        """Return the results at a penalty: of all rows, then of each fold.
-
-        All rows go first; each fold begins at its last weights plus the step that they made.
+        All rows are first. Where their fit goes a multiple of the way that it went before, nearly
+        so, a fold begins that multiple of its own last way ahead. Were it to begin with the step
+        that all rows made, rows that it holds out would have had a part in it, and their scores be
+        too good until its fit undid that: by ten standard errors at tol=1e-4 (clinc150_minilm).
         """
-        whole = self._fit_part(0, self.W[0], alpha, l1_ratio, self.last)
-        step = whole.W - self.W[0]
-        self.W[0], self.last = whole.W, replace(whole, engine=None)
-        folds = []
-        for part in range(1, len(self.parts)):
-            found = self._fit_part(part, self.W[part] + step, alpha, l1_ratio, whole)
-            self.W[part] = found.W
-            folds.append(self._of_all_columns(replace(found, engine=None)))
-        return self._of_all_columns(self.last), folds
+        ends = [part.constants() for part in self.parts]
+        ways = [np.zeros_like(ends[0])] * len(self.parts)
+        rngs = [np.random.RandomState(seed) for seed in self.seeds]
+        spans = np.log(alphas[:-1] / alphas[1:])
+        self.cancelled, ahead = False, 0.0
+        with self._threads() as later:
 
-    def _fit_part(self, part, start, alpha, l1_ratio, near):
-        problem = with_penalty(self.parts[part], alpha, l1_ratio)
+            def begin(part, start, a, near):
+                return later(self._fit, part, start, alphas[a], l1_ratio, rngs[part], near)
+
+            coming = begin(0, ways[0], 0, None)
+            for a in range(len(alphas)):
+                whole = self._waited_for(coming)
+                way = whole.W - ends[0]
+                times = np.vdot(way, ways[0]) / max(np.vdot(ways[0], ways[0]), TINY)
+                ends[0], ways[0] = whole.W, way
+                waiting = [
+                    begin(part, ends[part] + times * ways[part], a, whole)
+                    for part in range(1, len(self.parts))
+                ]
+                if a + 1 < len(alphas):
+                    if a > 1:  # the next way is as much longer as this one was, for its span
+                        ahead = times * spans[a] * spans[a - 2] / spans[a - 1] ** 2
+                    last = replace(whole, engine=None)
+                    coming = begin(0, whole.W + ahead * way, a + 1, last)
+                folds = []
+                for part, call in enumerate(waiting, 1):
+                    found = self._waited_for(call)
+                    ends[part], ways[part] = found.W, found.W - ends[part]
+                    folds.append(found)
+                yield replace(whole, engine=None), folds
+
+    def _waited_for(self, call):
         end = self.begin()
-        found = minimize(problem, start, self.rngs[part], self.limits[part], self.solver, near)
-        end(self._of_all_columns(found))
+        found = call()
+        end(found)
         return found
 
-    def _of_all_columns(self, found):
-        """Return a result with weights of 0 for columns that were left out."""
-        if self.columns is None:
-            return found
-        p, kept = self.columns
-        W = np.zeros((p + 1, found.W.shape[1]))
-        W[kept], W[-1] = found.W[:-1], found.W[-1]
-        return replace(found, W=W)
+    def _fit(self, part, start, alpha, l1_ratio, rng, near):
+        problem = self.parts[part] = with_penalty(self.parts[part], alpha, l1_ratio)
+        solver = self.solver
+        if near is not None and near.engine is not None:
+            solver = "lbfgs"
+        elif part and solver == "auto" and near.q is not None and not near.in_double:
+            solver = "sdca"  # folds do as all rows did
+        with np.errstate(all="ignore"):  # each thread has its own
+            found = minimize(problem, start, rng, self.limits[part], solver, near)
+            if not part:
+                return found
+            found = replace(found, engine=None)
+            if self.held_out is None:
+                return found
+            loss = held_out_loss(problem, self.held_out[part - 1], found.W)
+            return replace(found, held_out=loss)
+
+    @contextmanager
+    def _threads(self):
+        """Give a function that begins a call in a thread and returns one that waits for its result.
+
+        Without threads the call is made when it is waited for.
+        """
+        X = self.parts[0].X
+        work = (X.nnz if self.parts[0].is_sparse else X.size) * self.parts[0].k
+        threads = min(thread_count(), len(self.parts)) if work >= THREADED else 1
+        if threads == 1:
+            yield partial
+            return
+        share = partial(cpu.allow_threads, thread_count() // threads)
+        with ThreadPoolExecutor(threads, initializer=share) as pool:
+            try:
+                yield lambda *call: pool.submit(*call).result
+            finally:
+                self.cancelled = True
+                pool.shutdown(cancel_futures=True)
+
+    def _go_on(self, *args):
+        """Raise in threads whose fits nobody waits for any more."""
+        if self.cancelled:
+            raise Stopped
 
 
-def _filled(problem):
-    """Return the number of columns and which have entries, and the problem of these alone.
+def filled(problem):
+    """Return the problem of the columns that have entries, and a function that reads its W.
 
-    Where these are no fewer than half, None and the problem: 20news, 2,000 rows, takes half of
-    the time without the others.
+    That returns coef (k, p) and intercept (k,) of all columns.
+
+    Where these are no fewer than half, the problem itself: 20news, 2,000 rows, takes half of the
+    time without the others.
     """
     X, p = problem.X, problem.X.shape[1]
     kept = columns_of(X) if sparse.issparse(X) else ()
     if not 0 < 2 * len(kept) <= p:
-        return None, problem
-    return (p, kept), replace(problem, X=on_columns(X, kept))
+        return problem, problem.from_centred
+
+    def read(W):
+        out = np.zeros((p + 1, W.shape[1]))
+        out[kept], out[-1] = W[:-1], W[-1]
+        return problem.from_centred(out)
+
+    return replace(problem, X=on_columns(X, kept)), read
 
 
 def _with_weights(problem, weights):

@@ -34,8 +34,6 @@ class Limits:
         that returns the iterate, and an estimate of the gap there. It may raise `Stopped`.
     may_give_up : bool
         Whether SDCA may leave a problem to L-BFGS.
-    sdca_tol : float or None
-        Stands for tol in SDCA.
     prove : bool
         Whether L-BFGS bounds the gap at its end; if not, its result has the gap infinity.
     parts : int
@@ -47,7 +45,6 @@ class Limits:
     certified: bool = False
     report: Callable = _no_report
     may_give_up: bool = False
-    sdca_tol: float | None = None
     prove: bool = True
     parts: int = 1
 
@@ -79,6 +76,8 @@ class Result:
         nearly the same problem may begin.
     in_double : bool
         Whether it was found in double, whatever the dtype of X.
+    held_out : float
+        Loss of the rows that a fold holds out, where it was asked for.
     """
 
     W: np.ndarray
@@ -91,3 +90,4 @@ class Result:
     engine: Any = None
     q: Any = None
     in_double: bool = False
+    held_out: float = np.nan
