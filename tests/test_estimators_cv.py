@@ -497,6 +497,35 @@ def test_scores_are_those_of_exact_fits_however_far_apart_the_penalties_are():
     assert_allclose(chosen.scores_, exact.scores_, rtol=2e-3)
 
 
+@pytest.mark.parametrize(
+    "alphas", [[1e-2, 1e-2 * (1 - 1e-15), 1e-2 * (1 - 2e-15), 1e-3], [1e300, 1e-300, 1e-301]]
+)
+def test_penalties_nearly_alike_or_ages_apart_lead_no_fit_astray(alphas):
+    rng = np.random.default_rng(0)
+    X = random_x(rng)
+    y = labels(rng, X)
+    chosen = MultinomialLogisticCV(alphas, cv=KFold(3), random_state=0).fit(X, y)
+    exact = MultinomialLogisticCV(alphas, cv=KFold(3), **EXACT).fit(X, y)
+    assert_allclose(chosen.scores_, exact.scores_, rtol=2e-3)
+    found = path(X, y, alphas)
+    assert np.isfinite(found.coefs).all()
+    single = MultinomialLogistic(alpha=alphas[-1], tol=1e-8).fit(X, y)
+    assert found.objectives[-1] <= single.objective_ * (1 + 1e-3)
+
+
+def test_default_alphas_follow_the_size_of_x_or_say_that_they_cannot():
+    X, y = load_iris(return_X_y=True)
+    usual = path(X, y, 3).alphas
+    for power in (-506, 505):  # their squares are no normal numbers, or barely
+        found = path(np.ldexp(X, power), y, 3).alphas
+        assert_allclose(found, np.ldexp(usual, 2 * power), rtol=1e-12)
+    for size in (1e200, 1e154, 1e-160, 1e-300, [1e200, 1, 1, 1]):
+        with pytest.raises(ValueError, match="X must be nearer to 1 in size, or alphas given"):
+            MultinomialLogisticCV(cv=3).fit(X * np.asarray(size), y)
+    with pytest.raises(ValueError, match="alphas must be at least 1"):
+        path(X, y, 0)
+
+
 def test_thresholds_are_learnt_at_the_chosen_penalty():
     rng = np.random.default_rng(0)
     X = random_x(rng)

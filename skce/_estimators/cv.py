@@ -64,8 +64,16 @@ def constraints_with_cv(estimator):
 def path_alphas(alphas, problem, l1_ratios):
     """Return the alphas of a path, from strong to weak; of a number of them, the default ones."""
     if isinstance(alphas, Integral):
+        if alphas < 1:
+            raise ValueError(f"alphas must be at least 1, or numbers above 0, got {alphas}.")
         first = max(strongest_alpha(problem, ratio) for ratio in l1_ratios)
-        return first * 10.0 ** (-np.arange(int(alphas)) / PER_DECADE)
+        values = first * 10.0 ** (-np.arange(int(alphas)) / PER_DECADE)
+        if not (values[-1] >= np.finfo(float).tiny and first < np.inf):
+            raise ValueError(
+                f"X must be nearer to 1 in size, or alphas given, got X whose {alphas} alphas "
+                f"would go from {first:.3g} to {values[-1]:.3g}."
+            )
+        return values
     return -np.unique(-share_vector("alphas", alphas, np.inf))
 
 
@@ -135,7 +143,8 @@ class CrossValidatedMixin(BaseCrossEntropy):
             then as it was before the call.
         """
         context = self._init_callback_context(max_subtasks=None)
-        with self._unchanged_on_error(), one_blas_thread():
+        ignored = np.errstate(all="ignore")  # what overflows is never the best
+        with self._unchanged_on_error(), one_blas_thread(), ignored:
             routed = routed_params(self, sample_weight, params)
             ratios = [0.0] if self.l1_ratios is None else self.l1_ratios
             ratios = share_vector("l1_ratios", ratios, 1.0, zero=True)
@@ -164,8 +173,7 @@ class CrossValidatedMixin(BaseCrossEntropy):
             context.call_on_fit_task_begin(**told)
             stops: list = []
             begin = partial(self._begin_model, context, told, data, read, stops)
-            with np.errstate(all="ignore"):  # what overflows is never the best
-                self._search(problem, read, folds, ratios, score, rng, data, begin, stops)
+            self._search(problem, read, folds, ratios, score, rng, data, begin, stops)
             self._finish(X, y, weights)
             context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: vars(self))
             if data.notice:

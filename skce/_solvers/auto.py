@@ -21,7 +21,7 @@ from skce._solvers.result import Result
 from skce._solvers.rounding import COARSE, TINY, rounding_of
 from skce._solvers.span import Span, is_wide
 
-__all__ = ["find_optimum", "minimize"]
+__all__ = ["find_optimum", "minimize", "power_of"]
 
 # Of two: squares, and sums of them, of entries within are normal numbers.
 MOST_EXPONENT = (np.finfo(float).maxexp - np.finfo(float).nmant) // 2
@@ -54,7 +54,9 @@ def minimize(problem, start, rng, limits, solver, near=None):
         The best W seen, whose coefficients, but for the intercepts, are as they round to the dtype
         of X.
     """
-    power = _power(problem)
+    power = power_of(problem)
+    if power < 0 and problem.alpha:  # it holds the weights at 0
+        power = 0
     if power:
         scaled = replace(limits, report=_with_weights_times(limits.report, -power))
         found = minimize(_divided(problem, power), _times_power(start, power), rng, scaled, solver)
@@ -67,13 +69,13 @@ def minimize(problem, start, rng, limits, solver, near=None):
     return found
 
 
-def _power(problem):
+def power_of(problem):
     """Return the power of two that X is divided by, 0 where its squares are normal numbers."""
     if problem.X.dtype != np.float64:
         return 0
     sizes = peaks(problem.some_rows, problem.centre_in_dtype)
     power = int(np.frexp(sizes.max(initial=0))[1])
-    if abs(power) <= MOST_EXPONENT or (power < 0 and problem.alpha):
+    if abs(power) <= MOST_EXPONENT:
         return 0
     return 0 if _vanishes(sizes, np.float64, power) else power
 

@@ -14,12 +14,13 @@ from scipy import sparse
 from skce._engine.passes import Pass
 from skce._kernels import cpu
 from skce._kernels.threads import thread_count
-from skce._solvers.auto import minimize
+from skce._solvers.auto import minimize, power_of
 from skce._solvers.columns import pieces
 from skce._solvers.lazy import columns_of, on_columns
+from skce._solvers.lbfgs import SAFEGUARD
 from skce._solvers.objective import Objective
 from skce._solvers.result import Stopped
-from skce._solvers.rounding import COARSE, TINY, rounding_of
+from skce._solvers.rounding import COARSE, ROUNDING, TINY, rounding_of
 
 __all__ = ["Sweep", "filled", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
 
@@ -82,7 +83,7 @@ class Sweep:
         ends = [part.constants() for part in self.parts]
         ways = [np.zeros_like(ends[0])] * len(self.parts)
         rngs = [np.random.RandomState(seed) for seed in self.seeds]
-        spans = np.log(alphas[:-1] / alphas[1:])
+        spans = np.maximum(-np.diff(np.log(alphas)), ROUNDING)
         self.cancelled, ahead = False, 0.0
         with self._threads() as later:
 
@@ -93,7 +94,7 @@ class Sweep:
             for a in range(len(alphas)):
                 whole = self._waited_for(coming)
                 way = whole.W - ends[0]
-                times = np.vdot(way, ways[0]) / max(np.vdot(ways[0], ways[0]), TINY)
+                times = _bounded(np.vdot(way, ways[0]) / max(np.vdot(ways[0], ways[0]), TINY))
                 ends[0], ways[0] = whole.W, way
                 waiting = [
                     begin(part, ends[part] + times * ways[part], a, whole)
@@ -101,7 +102,7 @@ class Sweep:
                 ]
                 if a + 1 < len(alphas):
                     if a > 1:  # the next way is as much longer as this one was, for its span
-                        ahead = times * spans[a] * spans[a - 2] / spans[a - 1] ** 2
+                        ahead = _bounded(times * spans[a] * spans[a - 2] / spans[a - 1] ** 2)
                     last = replace(whole, engine=None)
                     coming = begin(0, whole.W + ahead * way, a + 1, last)
                 folds = []
@@ -158,6 +159,11 @@ class Sweep:
         """Raise in threads whose fits nobody waits for any more."""
         if self.cancelled:
             raise Stopped
+
+
+def _bounded(times):
+    """Return how many times a way goes on: of penalties nearly alike it is rounding."""
+    return min(max(times, -SAFEGUARD), SAFEGUARD)
 
 
 def filled(problem):
@@ -226,6 +232,8 @@ def strongest_alpha(problem, l1_ratio):
     columns tell all of it, so squares are averaged geometrically, weighted by these shares. L1 at
     an alpha of max|G| leaves no coefficient; where scales differ it is less by the same factor.
     """
+    power = power_of(problem)
+    problem = problem.divided(power) if power else problem  # as fits do
     gradient = np.empty((problem.X.shape[1] + 1, problem.k))
     loss, _ = problem.full_pass(Pass.LOSS, problem.constants(), gradient)
     G, squares = gradient[:-1], problem.column_squares
@@ -238,4 +246,4 @@ def strongest_alpha(problem, l1_ratio):
     evened = mean * shares.sum() / lengths.sum()
     ridge = evened * lengths.sum() / (2 * NEAR_ZERO * loss) / max(1 - l1_ratio, TINY)
     lasso = np.sqrt(evened) * np.abs(G).max() / max(l1_ratio, TINY)
-    return float(min(ridge, lasso))
+    return float(min(np.ldexp(ridge, 2 * power), np.ldexp(lasso, power)))
