@@ -61,7 +61,7 @@ def test_failing_fit_leaves_the_estimator_as_it_was(case, problem, before):
     [
         *((solver, fitting, "minimize") for solver in ("auto", "sdca", "lbfgs")),
         ("auto", lbfgs.LBFGS, "_move"),
-        ("sdca", ascent.SDCA, "step"),
+        ("sdca", ascent.SDCA, "_recentre"),
         ("lbfgs", lbfgs.LBFGS, "step"),
         ("sgd", Stream, "run"),
         ("sgd", Stream, "_set_scale"),

@@ -40,7 +40,7 @@ def test_weights_belong_to_the_table(name, seed, storage, start):
     engine = SDCA(case.problem, start_of(case, start), np.random.RandomState(0))
     untouched = engine.table.copy()
     for passes in range(1, 8):
-        engine.step()
+        list(engine.in_parts(1))
         centre = engine.W - engine.change
         live = plain.omega > 0
         pi = np.where(plain.seen, engine.table, 0)
@@ -80,7 +80,7 @@ def test_passes_end_at_the_optimum(name, seed, storage):
     _, least = plain.optimum()
     engine = SDCA(problem, np.zeros(plain.shape), np.random.RandomState(0))
     for _ in range(1000):
-        engine.step()
+        list(engine.in_parts(1))
         engine.certify(1e-9)
         if engine.gap < np.inf:  # value and gap are those of W, then
             assert_allclose(engine.value, plain.objective(engine.W), rtol=1e-11)
@@ -92,7 +92,7 @@ def test_passes_end_at_the_optimum(name, seed, storage):
     value, gap = engine.evaluate(engine.W)
     assert (value, gap) == (engine.value, engine.gap)
     before = engine.value
-    engine.step()
+    list(engine.in_parts(1))
     assert_allclose(engine.value, before, rtol=1e-5)  # of the pass, an estimate
     assert engine.gap == np.inf
 
@@ -105,7 +105,7 @@ def test_a_pass_in_parts_is_the_same_pass(name, storage):
         SDCA(case.problem, np.zeros(case.plain.shape), np.random.RandomState(0)) for _ in range(2)
     )
     for number in range(4):
-        whole.step()
+        list(whole.in_parts(1))
         passes = [parted.passes for _ in parted.in_parts(4)]
         assert passes == [number + part / 4 for part in range(1, 5)]
         assert_array_equal(parted.W, whole.W)
@@ -119,7 +119,7 @@ def test_start_at_the_optimum_stays_there(name, storage):
     case = case_of(name, 1, storage=storage, alpha=1e-2)
     best, least = case.plain.optimum()
     engine = SDCA(case.problem, best, np.random.RandomState(0))
-    engine.step()
+    list(engine.in_parts(1))
     assert case.plain.objective(engine.W) - least <= 1e-9
     assert_allclose(engine.W, best, atol=1e-4 * np.abs(best).max())
 
@@ -138,7 +138,7 @@ def test_groups_of_labels_are_one_problem(storage):
     engine = SplitSDCA(case.problem, np.zeros(plain.shape), np.random.RandomState(0))
     assert len(engine.engines) == 2
     for _ in range(300):
-        engine.step()
+        list(engine.in_parts(1))
         engine.certify(1e-8)
         if engine.gap <= 1e-8:
             break
@@ -162,7 +162,7 @@ def test_groups_of_labels_have_the_same_bits_in_threads(storage):
             engine = SplitSDCA(case.problem, np.zeros(case.plain.shape), np.random.RandomState(0))
             engine.threads = threads
             for _ in range(5):
-                engine.step()
+                list(engine.in_parts(1))
         found.append(np.r_[engine.W.ravel(), engine.value, engine.estimated_gap])
     assert_array_equal(*found)
 
@@ -173,7 +173,7 @@ def test_problem_is_left_as_it_was(name):
     case = case_of(name, 0)
     before = [a.copy() for a in case.problem.start_table]
     engine = SDCA(case.problem, np.zeros(case.plain.shape), np.random.RandomState(0))
-    engine.step()
+    list(engine.in_parts(1))
     for actual, expected in zip(case.problem.start_table, before, strict=True):
         assert_array_equal(actual, expected)
 

@@ -183,11 +183,6 @@ class SDCA:
         excess = np.maximum(np.abs(self.Z) - self._threshold()[:, None], 0)
         return np.copysign(excess, self.Z)
 
-    def step(self):
-        """Make one pass."""
-        for _ in self.in_parts(1):
-            pass
-
     def in_parts(self, parts):
         """Make one pass; yield after each of its parts, which `value` is an estimate from."""
         problem, dtype = self.problem, self.W.dtype

@@ -55,11 +55,6 @@ class SplitSDCA:
         """Return the mean leverage * weight of the rows without a proximal term."""
         return max(engine.leverage_under_penalty() for engine in self.engines)
 
-    def step(self):
-        """Make one pass."""
-        for _ in self.in_parts(1):
-            pass
-
     def in_parts(self, parts):
         """Make one pass; yield after each of its parts, which `value` is an estimate from."""
         passes = [engine.in_parts(parts) for engine in self.engines]
