@@ -248,6 +248,8 @@ def test_held_out_rows_that_do_not_fit_are_named(case):
         MultinomialLogistic().fit(X, LABELS, X_val=X_VAL, y_val=LABELS_VAL)
     with pytest.raises(ValueError, match=r"validation_fraction must leave rows.*got 0.9 of 3 rows"):
         MultinomialLogistic(early_stopping=True, validation_fraction=0.9).fit(X[:3], [0, 1, 1])
+    with pytest.raises(ValueError, match=r"validation_fraction must leave rows.*got 0.9 of 2 rows"):
+        MultiLabelLogistic(early_stopping=True, validation_fraction=0.9).fit(X[:2], np.ones((2, 2)))
 
 
 def test_y_val_has_the_label_columns_of_y_in_their_order():

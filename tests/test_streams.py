@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
 
@@ -226,6 +227,31 @@ def test_more_of_the_same_data_leaves_a_fit_where_it_is(stored, params):
 
 
 @every_storage
+@pytest.mark.parametrize("weighed", [None, "dict", "balanced"])
+@pytest.mark.parametrize("loss", [None, "bce"])
+def test_rows_of_a_fit_count_as_much_as_those_of_a_stream(loss, weighed, stored):
+    """Whatever their weights are: fits take these over powers of two."""
+    X, y, _, _ = drawn(n=1000)
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(5, 6, 1000)
+    Y = np.eye(3)[y] if loss else y
+    if loss:
+        model = MultiLabelLogistic(pos_weight="balanced" if weighed else None)
+    else:
+        of_class = {0: 3.0, 1: 4.0, 2: 5.0} if weighed == "dict" else weighed
+        model = MultinomialLogistic(class_weight=of_class)
+    model.fit(stored(X), Y, sample_weight=weights)
+    model.partial_fit(stored(X), Y, sample_weight=weights)
+    found = model._stream.seen
+    assert_allclose(found.weight, 2 * model._seen["weight"])
+    assert_allclose(found.positives, 2 * model._seen["positives"])
+    if found.is_sparse:
+        assert_allclose(model._stream.clock[2], found.weight)
+    once = clone(model).fit(stored(X), Y, sample_weight=weights)._seen_counts
+    assert_allclose(model._seen_counts, 2 * once)
+
+
+@every_storage
 def test_fit_and_stream_learn_as_one_pass(stored):
     X, y, T, t = drawn(n=21_000, density=0.5)
     X, T = stored(X), stored(T)
@@ -337,6 +363,26 @@ def test_text_is_told_as_sure_as_new_rows_bear_out(rows):
     best = min(loss(factor) for factor in np.geomspace(0.1, 10, 200))
     assert loss(1) <= 1.05 * best
     assert loss(1 / model._stream.sure[0]) >= 2 * best  # what is learnt matters here
+
+
+def test_factor_is_not_that_of_weights_that_were_set():
+    X, y = text(4000)
+    model = streamed(MultinomialLogistic(), X[:-2], y[:-2], 1000, range(40))
+    assert model._stream.sure[0] > 2
+    for row, name in ((-1, "coef_"), (-2, "intercept_")):
+        setattr(model, name, getattr(model, name) + 1e-3)
+        before = model.coef_
+        model.partial_fit(X[[row]], y[[row]])
+        assert_allclose(np.linalg.norm(model.coef_), np.linalg.norm(before), rtol=0.01)
+
+
+@every_storage
+def test_rules_may_change_before_a_row_has_weight(stored):
+    X, y, _, _ = drawn(n=100)
+    model = MultinomialLogistic().partial_fit(stored(X), y, sample_weight=np.zeros(100))
+    model.set_params(solver="adagrad", fit_intercept=False).partial_fit(stored(X), y)
+    other = MultinomialLogistic(solver="adagrad", fit_intercept=False).partial_fit(stored(X), y)
+    assert_array_equal(model.coef_, other.coef_)
 
 
 def test_factor_does_not_undo_a_strong_penalty():

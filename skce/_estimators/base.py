@@ -233,6 +233,10 @@ class BaseCrossEntropy(
         """Return class counts of calls before, those of k classes now."""
         raise NotImplementedError
 
+    def _scaled_counts(self, counts, power):
+        """Return counts of rows whose weights are larger by so many powers of two."""
+        return np.ldexp(counts, power)
+
     def _encode(self, X, y, weights, known, seen):
         """Return the Encoded data, for known classes or None, and class counts seen before."""
         raise NotImplementedError

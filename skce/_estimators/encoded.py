@@ -24,6 +24,7 @@ class Encoded:
     pos_weight: np.ndarray | None = None
     notice: str | None = None  # for the user of `fit`
     exponent: int = 0  # weights · 2**exponent are those given
+    power: int = 0  # counts · 2**power are of those
     entry_weight: np.ndarray | None = None  # (n, k), of X's dtype, for a sigmoid
 
     def with_given_weights(self):

@@ -17,7 +17,7 @@ from skce._estimators.held_out import given_rows, mean_loss, split
 from skce._estimators.parts import Parts
 from skce._estimators.parts_fitting import read_parts, refuse
 from skce._estimators.predict import dense_rows
-from skce._estimators.validation import check_coefficients, check_weights, check_X, read_y
+from skce._estimators.validation import check_coefficients, check_X, read_y, relative_weights
 from skce._kernels.threads import one_blas_thread
 from skce._solvers.auto import minimize
 from skce._solvers.penalised import elastic_net
@@ -118,7 +118,7 @@ class FitMixin(CallbackSupportMixin):
                 warnings.warn(data.notice, UserWarning, stacklevel=5)
             seen = (data.X, data.targets, data.weights, data.k, self.fit_intercept)
             seen = Seen.of_rows(*seen) if parts is None else X.seen(data)
-            self._seen, self._seen_counts = vars(seen), data.counts
+            self._tell_of_seen(data, seen)
             if parts is not None and parts.feature_names is not None:
                 self.feature_names_in_ = parts.feature_names
             self.__dict__.pop("_stream", None)
@@ -126,14 +126,25 @@ class FitMixin(CallbackSupportMixin):
 
     def _weighted(self, X, y, sample_weight, **of_labels):
         """Return the Encoded data and the row weights; raise where no row has a weight."""
-        weights = check_weights(sample_weight, X.shape[0])
+        weights, power = relative_weights(sample_weight, X.shape[0])
         data = self._encode(X, y, weights, None, 0, **of_labels)
+        data.exponent, data.power = data.exponent + power, power
         if not data.weights.any():
             raise ValueError(
                 "sample_weight and class_weight must leave a row with weight, got zero weight for "
                 "every row."
             )
         return data, weights
+
+    def _tell_of_seen(self, data, seen):
+        """Keep what a stream goes on from, in units of the weights given, unless too large."""
+        counts = data.counts
+        with np.errstate(over="ignore", under="ignore"):
+            square = np.ldexp(seen.weight, data.exponent) ** 2
+        if np.finfo(float).tiny <= square < np.inf:
+            seen.scale(data.exponent)
+            counts = self._scaled_counts(counts, data.power)
+        self._seen, self._seen_counts = vars(seen), counts
 
     def _finish(self, X, y, weights, **of_labels):
         """Learn what is learnt after the coefficients."""

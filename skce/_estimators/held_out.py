@@ -60,7 +60,7 @@ def split(data, fraction, rng):
         on = (data.targets[live] > 0).astype(np.int64)
         free = live[on @ (on.sum(axis=0) == 1).astype(np.int64) == 0]
     size = max(1, round(fraction * len(live)))
-    if size > len(free):
+    if size > len(free) or size == len(live):
         raise ValueError(
             f"validation_fraction must leave rows to train on, got {fraction} of {len(live)} rows "
             f"of which {len(free)} can be held out."

@@ -112,6 +112,11 @@ class LabelEncodingMixin(TargetsMixin):
         grown[0], grown[1], grown[2] = rows[0], of_each[-grown.shape[1] :], entries[0]
         return np.append(counts[:4], grown)
 
+    def _scaled_counts(self, counts, power):
+        scaled, k = np.ldexp(counts, power), (len(counts) - 4) // 3
+        scaled[4 : 4 + k] = counts[4 : 4 + k]  # of rows, whatever they weigh
+        return scaled
+
     def _vector(self, name, k, dtype):
         """Return a parameter that is None, a number or one number for each label, as an array."""
         value = getattr(self, name)

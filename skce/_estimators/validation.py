@@ -40,6 +40,7 @@ __all__ = [
     "multilabel_rows",
     "probability_rows",
     "read_y",
+    "relative_weights",
     "routed_params",
     "rows_of",
     "scaled_weights",
@@ -95,6 +96,21 @@ def _detached(X):
 
 def check_weights(sample_weight, n, relative=True, allow_all_zero=False):
     """Return the row weights in float64, where they are relative by a power of two below 1."""
+    if relative:
+        return relative_weights(sample_weight, n)[0]
+    weights = _read_weights(sample_weight, n, allow_all_zero)
+    check_sum("sample_weight", weights)
+    return weights
+
+
+def relative_weights(sample_weight, n):
+    """Return the row weights over a power of two, below 1, and its exponent."""
+    weights = _read_weights(sample_weight, n)
+    power = 0 if sample_weight is None else int(np.frexp(weights.max())[1])
+    return np.ldexp(weights, -power), power
+
+
+def _read_weights(sample_weight, n, allow_all_zero=False):
     if sample_weight is None:
         return np.ones(n)
     if isinstance(sample_weight, Number):
@@ -102,9 +118,6 @@ def check_weights(sample_weight, n, relative=True, allow_all_zero=False):
     weights = check_weight("sample_weight", sample_weight, n)
     if not (allow_all_zero or weights.any()):
         raise ValueError("sample_weight must leave a row with weight, got zeros alone.")
-    if relative:
-        return np.ldexp(weights, -np.frexp(weights.max())[1])
-    check_sum("sample_weight", weights)
     return weights
 
 

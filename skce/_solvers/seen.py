@@ -71,6 +71,13 @@ class Seen:
             self.scatter = self.scatter * (weight / (self.weight or 1.0))
         self.rows, self.weight, self.looked, self.positives = rows, weight, weight, on
 
+    def scale(self, power):
+        """Let the weights of rows be larger by so many powers of two."""
+        self.weight, self.looked = np.ldexp([self.weight, self.looked], power).tolist()
+        self.positives = np.ldexp(self.positives, power)
+        if not self.is_sparse:
+            self.scatter = np.ldexp(self.scatter, power)
+
     @classmethod
     def of_state(cls, state):
         """Return one of these attributes."""

@@ -105,16 +105,17 @@ class Stream:
 
     def start_from(self, coef, intercept, seen=None):
         """Begin at coef (K, p) and intercept (K,), found in rows that were seen."""
-        if seen is not None:
+        self.sure[0] = 1.0
+        if seen is not None and seen.rows:
             self.seen = seen = copy.deepcopy(seen)
             self.begun, self.until = seen.rows, int(REFRESH * seen.rows) + 1
             self.sure[1] += seen.rows
             if seen.is_sparse:
                 squares, counts = seen.columns[:, seen.columns[0] > 0]
                 logs = counts @ np.log(squares)
-                self.clock[1:] = 0, seen.rows, logs, counts.sum()
+                self.clock[1:] = 0, seen.weight, logs, counts.sum()
                 scaled = seen.columns[0] / scale_squares(self, slice(None))
-                self.clock[1] = seen.columns[1] @ scaled + seen.rows
+                self.clock[1] = (seen.columns[1] @ scaled / seen.rows + 1) * seen.weight
             if self.auto and self.rule == Rule.ADAGRAD:
                 hits = np.append(seen.columns[1], seen.rows) if seen.is_sparse else [seen.rows]
                 shares = seen.shares()

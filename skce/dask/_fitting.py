@@ -185,7 +185,8 @@ class Partitions:
                 listed = plan.known if names is None else names
                 notice = constant_labels(values, counts[4 : 4 + one.k], listed, model.loss)
         return Encoded(
-            *(self, one.kind, None, one.k, None, counts, attributes, one.pos_weight, notice)
+            *(self, one.kind, None, one.k, None, counts, attributes, one.pos_weight, notice),
+            *(top + plan.power, plan.power),
         )
 
     def problem(self, data, rng):
@@ -295,7 +296,6 @@ class PartitionsMixin(BaseCrossEntropy):
             control.end(lambda: vars(self))
             if data.notice:
                 warnings.warn(data.notice, UserWarning, stacklevel=4)
-            self._seen = vars(partitions.seen(data, self.fit_intercept))
-            self._seen_counts = data.counts
+            self._tell_of_seen(data, partitions.seen(data, self.fit_intercept))
             self.__dict__.pop("_stream", None)
         return self
