@@ -365,6 +365,24 @@ def test_text_is_told_as_sure_as_new_rows_bear_out(rows):
     assert loss(1 / model._stream.sure[0]) >= 2 * best  # what is learnt matters here
 
 
+@every_storage
+@pytest.mark.parametrize("pos_weight", [0.05, 5.0, 20.0])
+def test_positive_weights_of_a_fit_are_known_to_its_stream(pos_weight, stored):
+    X, y, T, t = drawn(n=1000)
+    eye = np.eye(3)
+    model = MultiLabelLogistic(pos_weight=pos_weight).fit(stored(X), eye[y])
+
+    def held_out():
+        logits = model.decision_function(stored(T))
+        return losses.sigmoid_cross_entropy(logits, eye[t], pos_weight=np.full(3, pos_weight))
+
+    before = held_out()
+    for _ in range(3):
+        model.partial_fit(stored(X[:20]), eye[(y[:20] + 1) % 3])
+        last, before = before, held_out()
+        assert before <= last + 0.15
+
+
 def test_factor_is_not_that_of_weights_that_were_set():
     X, y = text(4000)
     model = streamed(MultinomialLogistic(), X[:-2], y[:-2], 1000, range(40))

@@ -301,7 +301,7 @@ class BaseCrossEntropy(
         k = data.k if now[1] is None else len(now[1])
         new = Stream(params, data.X.shape[1], k, data.X.dtype, storage)
         if now[1] is not None:
-            new.start_from(dense_rows(self.coef_), now[1], seen)
+            new.start_from(dense_rows(self.coef_), now[1], seen, data.pos_weight)
         return new
 
     def _grown(self, stream, data, places):

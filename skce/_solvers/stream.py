@@ -103,7 +103,7 @@ class Stream:
         """Whether columns are centred: where they are dense, and an intercept makes up for it."""
         return self.auto and self.stamps is None and self.params["fit_intercept"]
 
-    def start_from(self, coef, intercept, seen=None):
+    def start_from(self, coef, intercept, seen=None, pos_weight=None):
         """Begin at coef (K, p) and intercept (K,), found in rows that were seen."""
         self.sure[0] = 1.0
         if seen is not None and seen.rows:
@@ -119,7 +119,10 @@ class Stream:
             if self.auto and self.rule == Rule.ADAGRAD:
                 hits = np.append(seen.columns[1], seen.rows) if seen.is_sparse else [seen.rows]
                 shares = seen.shares()
-                self.state += np.outer(hits, LEFT * shares * (1 - shares)).astype(self.W.dtype)
+                left = LEFT * shares * (1 - shares)
+                if pos_weight is not None:  # times the residuals of the best intercept
+                    left *= np.fmax(pos_weight / (1 + (pos_weight - 1.0) * shares), 1) ** 2
+                self.state += np.outer(hits, left).astype(self.W.dtype)
             if self.auto:
                 self._set_scale()
         if self.stamps is not None:
