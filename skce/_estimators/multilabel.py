@@ -143,7 +143,7 @@ class MultiLabelLogistic(
         alpha=0, after `partial_fit` and, unless `certified` or found by "sdca", with
         `early_stopping`.
     gap_estimate_ : float
-        Estimate of the same, times 2 to be safe; of "sdca" the bound. NaN for "sgd", "adagrad",
+        Estimate of the same, times 3 to be safe; of "sdca" the bound. NaN for "sgd", "adagrad",
         "adam" and after `partial_fit`.
     n_iter_ : int
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
@@ -213,7 +213,7 @@ class MultiLabelLogistic(
     Fenchel-Young losses [5]_. The estimate is Newton's decrement ½ g'H⁻¹g ([6]_, section 9.5), H⁻¹
     being what steps and products with the Hessian have told. A solve that is cut short gives too
     little: the decrement of the directions tried. So the rest of g counts with the least curvature
-    met, and the whole twice, which also covers that F is no quadratic while logits have little way
+    met, and the whole thrice, which also covers that F is no quadratic while logits have little way
     to go [7]_. It is no proof: where classes are nearly separable and alpha is tiny it may be too
     low.
 
