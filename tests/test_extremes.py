@@ -8,12 +8,12 @@ import warnings
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from plain import Plain
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skce import MultiLabelLogistic, MultinomialLogistic
+from skce import MultiLabelLogistic, MultinomialLogistic, losses
 
 SOLVERS = ["auto", "sdca", "lbfgs"]
 RNG = np.random.default_rng(0)
@@ -404,3 +404,23 @@ def test_float32_far_from_zero_publishes_what_was_judged(solver, offset, estimat
     assert_allclose(model.objective_, plain.objective(W), rtol=1e-5)
     agree = (model.decision_function(A).reshape(60, -1) > 0) == (plain.logits(W) > 0)
     assert agree.all()
+
+
+def test_numbers_beyond_float32_are_named_without_a_warning_of_numpy():
+    X, Y = np.ones((2, 2), np.float32), np.eye(2)
+    for targets in (1e300 * Y, sparse.csr_array(1e300 * Y)):
+        with pytest.raises(ValueError, match="y must hold finite values"):
+            MultiLabelLogistic(loss="bce").fit(X, targets)
+        with pytest.raises(ValueError, match="targets must lie in"):
+            losses.softmax_cross_entropy(X, targets)
+    with pytest.raises(ValueError, match="pos_weight must be finite"):
+        MultiLabelLogistic(loss="bce", pos_weight=[1e300, 1.0]).fit(X, Y)
+    huge, y = np.full((2, 2), 1e300), [0, 1]
+    model = MultinomialLogistic().partial_fit(X, y, classes=y)
+    before = model.coef_.copy()
+    for rows in (huge, sparse.csr_array(huge)):
+        with pytest.raises(ValueError, match="X must be finite in float32"):
+            model.partial_fit(rows, y)
+        assert_array_equal(model.coef_, before)
+        with pytest.raises(ValueError, match="X must be finite in float32"):
+            MultinomialLogistic(early_stopping=True).fit(X, y, X_val=rows, y_val=y)

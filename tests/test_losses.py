@@ -521,6 +521,8 @@ def test_out_receives_probabilities_whatever_it_overlaps(name, dtype):
             function(np.zeros((4, 3)), out=wrong)
     with pytest.raises(ValueError, match="n_threads"):
         function(np.zeros((0, 3)), n_threads=-1)
+    with pytest.raises(ValueError, match="n_threads must be .* got '2'"):
+        function(np.zeros((1, 3)), n_threads="2")
 
 
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "multilabel_softmax_cross_entropy"])

@@ -30,6 +30,7 @@ from skce._estimators.validation import (
     StrOptions,
     check_weights,
     check_X,
+    in_model_dtype,
     read_y,
 )
 from skce._kernels.threads import one_blas_thread
@@ -125,7 +126,7 @@ class BaseCrossEntropy(
         with self._unchanged_on_error(), one_blas_thread():
             params = self._checked_params(streaming=True)
             X = check_X(self, X, reset=first)
-            X = X if first else X.astype(self._dtype(), copy=False)
+            X = X if first else in_model_dtype(X, self._dtype())
             weights = check_weights(sample_weight, X.shape[0], relative=False, allow_all_zero=True)
             known = self._known(classes, first)
             places = None

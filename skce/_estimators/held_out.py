@@ -7,7 +7,7 @@ import numpy as np
 
 from skce import _kernels, losses
 from skce._estimators.predict import map_logits
-from skce._estimators.validation import check_weights, check_X
+from skce._estimators.validation import check_weights, check_X, in_model_dtype
 from skce._solvers.columns import rounded_intercept
 
 __all__ = ["GIVEN", "given_rows", "mean_loss", "split"]
@@ -29,7 +29,7 @@ def given_rows(model, data, X_val, y_val, sample_weight_val):
     if not model.early_stopping:
         raise ValueError("early_stopping must be True where X_val and y_val are given, got False.")
     try:
-        X = check_X(model, X_val, reset=False).astype(data.X.dtype, copy=False)
+        X = in_model_dtype(check_X(model, X_val, reset=False), data.X.dtype)
         weights = check_weights(sample_weight_val, X.shape[0])
         known = data.attributes["classes_"]
         model.label_names_ = data.attributes["label_names_"]  # those of y_val are held to them

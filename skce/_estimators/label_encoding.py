@@ -125,7 +125,8 @@ class LabelEncodingMixin(TargetsMixin):
         value = float_array(name, value)
         if value.shape not in ((), (k,)):
             raise ValueError(f"{name} must be a number or {k} of them, got {value}.")
-        value = value.astype(dtype)
+        with np.errstate(over="ignore"):
+            value = value.astype(dtype)
         if not np.isfinite(value).all():
             raise ValueError(f"{name} must be finite, got {value}.")
         if name == "pos_weight" and (value < 0).any():

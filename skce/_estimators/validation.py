@@ -34,6 +34,7 @@ __all__ = [
     "check_sum",
     "check_weights",
     "column_names",
+    "in_model_dtype",
     "is_label_column",
     "label_column",
     "label_rows",
@@ -220,10 +221,22 @@ def probability_rows(y):
     return rows
 
 
+def in_model_dtype(X, dtype):
+    """Return a checked X in the dtype of the model, which must hold its entries."""
+    if X.dtype == dtype:
+        return X
+    with np.errstate(over="ignore"):
+        X = X.astype(dtype)
+    if not np.isfinite(X.data if sparse.issparse(X) else X).all():
+        raise ValueError(f"X must be finite in {dtype}, that of the model, got larger entries.")
+    return X
+
+
 def multilabel_rows(y, loss, dtype):
     """Return y (n, K), an indicator, weights or NaN for missing, as a CSR matrix of dtype."""
     _real(y)
-    rows = sparse.csr_array(y, dtype=dtype)
+    with np.errstate(over="ignore"):
+        rows = sparse.csr_array(y, dtype=dtype)
     rows.eliminate_zeros()
     low, high = np.nanmin(rows.data, initial=0), np.nanmax(rows.data, initial=0)
     if low < 0 or not np.isfinite(high):

@@ -23,7 +23,8 @@ def check_threads(n_threads):
     if n_threads is None or _forked:
         return int(_forked)
     if not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
-        raise ValueError(f"n_threads must be None or a positive integer, got {n_threads}.")
+        got = repr(n_threads) if isinstance(n_threads, str) else n_threads
+        raise ValueError(f"n_threads must be None or a positive integer, got {got}.")
     return min(int(n_threads), CPUS)
 
 

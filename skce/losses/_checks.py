@@ -51,7 +51,8 @@ def float_array(name, values, dtype=None):
         raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}.")
     if dtype is None:
         dtype = np.float32 if values.dtype.char == "f" else np.float64
-    return values.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):  # inf is told of by the checks of values
+        return values.astype(dtype, copy=False)
 
 
 def check_logits(logits, least=2, most=2):
