@@ -49,6 +49,7 @@ cdef struct Run:            # what stays the same, as sgd_run has it
     double l2, l1, momentum_rate, curvature
     double divisor          # of the lengths of proximal steps
     double beta1, beta2, tiny
+    double weighing         # the largest weight of an entry: squares grow by it beside the curvature
     double slow             # of AdaGrad: the share of h in a step's divisor, beside its root
     void *w
     void *average           # or NULL
@@ -185,7 +186,9 @@ cdef inline double rate(Run *run, double step) noexcept nogil:
     """Return a step size, by the norms of rows of CSR so far if scales are learned; set `slow`."""
     if run.usual != NULL and run.rooted and run.clock[1] > 0:
         step /= sqrt(run.clock[1] / run.clock[2])
-    run.slow = step / LAST_STEP if run.rule == Rule.ADAGRAD and run.curvature > 0 else 0
+    run.slow = 0
+    if run.rule == Rule.ADAGRAD and run.curvature > 0:
+        run.slow = step / (LAST_STEP * run.weighing)
     return step
 
 

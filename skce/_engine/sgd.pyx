@@ -170,6 +170,7 @@ def sgd_run(
     run.x, run.k, run.rule = x, k, rule
     run.l2, run.l1, run.penalised = l2, l1, l2 > 0 or l1 > 0
     run.momentum_rate, run.curvature = momentum_rate, curvature
+    run.weighing = 4 * curvature  # a logit's is at most 1 / 4
     run.divisor = 1 - momentum_rate if rule == Rule.MOMENTUM else 1
     run.beta1, run.beta2, run.tiny = BETA1, BETA2, TINY
     run.w, run.metric, run.clock = w, &metric[0], &clock[0]

@@ -45,7 +45,7 @@ def made_good(stream, columns):
             if stream.by_rows:  # AdaGrad's
                 norm = stream.clock[1] / (stream.clock[2] or 1)
                 step = stream.step_sizes(np.ones(1)) / np.sqrt(norm or 1)
-                divisor = divisor + step / LAST_STEP * square
+                divisor = divisor + step / (LAST_STEP * stream.positive) * square
             lag = np.where(square > 0, lag, 0)
         elif stream.rule == Rule.MOMENTUM:
             divisor = 1 - stream.params["momentum"]
