@@ -303,7 +303,7 @@ class FitMixin(CallbackSupportMixin):
             if start is not None:
                 centred = self.fit_intercept
                 seen = Seen.of_rows(X, data.targets, weights, data.k, centred)
-                stream.start_from(*start, seen, data.pos_weight)
+                stream.start_from(start[0], start[1], seen, data.pos_weight)
                 if self.warm_start:  # steps as small as those it ended with
                     stream.reduction = getattr(self, "_reduction", 1.0)
             try:
