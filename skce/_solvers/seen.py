@@ -90,6 +90,17 @@ class Seen:
         mean = self.weight / self.rows if self.rows else 1.0
         return (self.positives / mean + 1) / (self.rows + 2)
 
+    def variances(self, pos_weight=None):
+        """Return the variance of each output, times the residuals that positive weights enlarge.
+
+        These are squared, at the best intercept: weight / (1 + (weight - 1) share), if above 1.
+        """
+        shares = self.shares()
+        variances = shares * (1 - shares)
+        if pos_weight is None:
+            return variances
+        return variances * np.fmax(pos_weight / (1 + (pos_weight - 1.0) * shares), 1) ** 2
+
     def metric(self):
         """Return the inverse squared scale of dense columns; 0 for those of one value so far."""
         square = self.scatter / (self.looked or 1.0)

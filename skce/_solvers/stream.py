@@ -118,10 +118,7 @@ class Stream:
                 self.clock[1] = (seen.columns[1] @ scaled / seen.rows + 1) * seen.weight
             if self.auto and self.rule == Rule.ADAGRAD:
                 hits = np.append(seen.columns[1], seen.rows) if seen.is_sparse else [seen.rows]
-                shares = seen.shares()
-                left = LEFT * shares * (1 - shares)
-                if pos_weight is not None:  # times the residuals of the best intercept
-                    left *= np.fmax(pos_weight / (1 + (pos_weight - 1.0) * shares), 1) ** 2
+                left = LEFT * seen.variances(pos_weight)
                 self.state += np.outer(hits, left).astype(self.W.dtype)
             if self.auto:
                 self._set_scale()
@@ -313,8 +310,7 @@ class Stream:
             metric = seen.metric()
             self.metric[:-1] = np.sqrt(metric) if self.rooted else metric
             self.norm = self.metric[-1] + seen.scatter @ metric / seen.looked
-        shares = seen.shares()
-        curvature = np.max(shares * (1 - shares)) * self.positive
+        curvature = np.max(seen.variances()) * self.positive
         rest = ROW_CURVATURE * self.positive * max(self.norm - seen.largest, 0) / self._size()
         self.step = (1 - self.params["momentum"]) / (curvature * seen.largest + rest)
 
