@@ -424,3 +424,15 @@ def test_numbers_beyond_float32_are_named_without_a_warning_of_numpy():
         assert_array_equal(model.coef_, before)
         with pytest.raises(ValueError, match="X must be finite in float32"):
             MultinomialLogistic(early_stopping=True).fit(X, y, X_val=rows, y_val=y)
+
+
+def test_labels_of_light_rows_with_missing_entries_are_reached():
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((200, 30)), (rng.random((200, 310)) < 0.05) * 1.0
+    Y[rng.random(Y.shape) < 0.5] = np.nan
+    Y[np.arange(310) % 200, np.arange(310)] = 1  # each label is on somewhere
+    weight = 10.0 ** rng.uniform(-3, 3, 200)
+    model = MultiLabelLogistic(alpha=0.1, loss="softmax").fit(X, Y, weight)
+    assert model.converged_  # after 60 passes; from intercepts of 0 not in 1000
+    exact = MultiLabelLogistic(alpha=0.1, loss="softmax", solver="sdca", max_iter=500, tol=1e-4)
+    assert model.objective_ <= exact.fit(X, Y, weight).objective_ * (1 + 1e-3)
