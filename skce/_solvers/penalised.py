@@ -91,7 +91,7 @@ class Penalised:
         """Return weights (p + 1, k) of 0 with the intercepts that the targets' shares ask for.
 
         These are the best, but for a softmax with missing entries: there they are of the shares in
-        the rows that tell of a label. From 0 rare labels took four times the passes, or 1000 too few.
+        the rows that tell of a label. From 0 rare labels took 4 times the passes, or 1000 too few.
         """
         W = np.zeros((self.X.shape[1] + 1, self.k))
         if self.knows_constants:
