@@ -53,7 +53,7 @@ def skce_epoch(X, y, n_classes, batch):
         sgd_run(
             problem, rng.permutation(n), ends, steps, sizes, ends.astype(float), W, None, metric,
             ALPHA, 0.0, Rule.SGD, 0.0, 0.0, state, 0, None, np.zeros(5), stamps, slots, None, None,
-            None,
+            None, None,
         )  # fmt: skip
         if stamps is not None:
             stamps[:] = 0

@@ -219,7 +219,7 @@ def test_forked_child_computes_after_its_parent_had_threads():
         lambda: EpochData(
             2, X, sparse.csr_array((500, 2)), 2, np.ones(500), None, 0.0, np.ones((500, 3))
         ),
-        lambda: sgd_run(*[None] * 23),
+        lambda: sgd_run(*[None] * 24),
         lambda: arrays.softmax_into(None, None, False, 1),
         lambda: arrays.loss_and_residuals(
             0, X, np.zeros(500, np.intc), None, 1.0, *[None] * 3, 1.0, 0.0, X.copy(), None, -1
