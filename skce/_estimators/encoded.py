@@ -27,6 +27,11 @@ class Encoded:
     power: int = 0  # counts · 2**power are of those
     entry_weight: np.ndarray | None = None  # (n, k), of X's dtype, for a sigmoid
 
+    @property
+    def in_parts(self):
+        """Whether the rows are in parts, whose X makes the problem of all."""
+        return hasattr(self.X, "problem")
+
     def with_given_weights(self):
         """Return the same with weights that are not relative to each other."""
         with np.errstate(over="ignore"):

@@ -166,8 +166,7 @@ class FitMixin(CallbackSupportMixin):
         """Return what callbacks are told of the rows trained on."""
         rows = np.flatnonzero(data.weights)
         told = {"X": getattr(data.X, "parts", data.X), "y": y}
-        in_parts = hasattr(data.X, "problem")
-        if self.early_stopping and len(rows) < len(data.weights) and not in_parts:
+        if self.early_stopping and len(rows) < len(data.weights) and not data.in_parts:
             told = {"X": lambda: data.X[rows], "y": lambda: read_y(y)[rows]}
             weights = None if weights is None else weights[rows]
         return {**told, "metadata": None if weights is None else {"sample_weight": weights}}
@@ -202,7 +201,7 @@ class FitMixin(CallbackSupportMixin):
         proves = self.l1_ratio > 0 or self.certified
         optimises = self.solver in OPTIMISERS
         if self.solver == "auto":
-            optimises = fits or proves or hasattr(data.X, "problem")
+            optimises = fits or proves or data.in_parts
         if control.held_out is not None:
             shape, dtype = (data.k, data.X.shape[1]), data.X.dtype
             start = control.begin(start, (np.zeros(shape, dtype), np.zeros(shape[:1], dtype)))
@@ -221,8 +220,8 @@ class FitMixin(CallbackSupportMixin):
     def _optimise(self, data, start, rng, control):
         """Find the optimum."""
         loss = self.label_smoothing, self.alpha, self.l1_ratio, self.fit_intercept
-        solver, in_parts = self.solver, hasattr(data.X, "problem")
-        if in_parts:
+        solver = self.solver
+        if data.in_parts:
             problem, solver = data.X.problem(data, rng), "lbfgs"
         else:
             problem = Problem.of(data, *loss, rng)
@@ -249,7 +248,7 @@ class FitMixin(CallbackSupportMixin):
             best, _, weights = control.best
             if reason or (weights and (ended or best < len(control.curve))):  # not the solver's end
                 coef, intercept = weights or (coef, intercept)
-                if in_parts:
+                if data.in_parts:
                     objective = problem.objective(problem.to_centred(coef, intercept))
                 else:
                     objective = self._objective(data, coef, intercept)

@@ -10,7 +10,7 @@ from skce._estimators.predict import map_logits
 from skce._estimators.validation import check_weights, check_X, in_model_dtype
 from skce._solvers.columns import rounded_intercept
 
-__all__ = ["GIVEN", "given_rows", "mean_loss", "split"]
+__all__ = ["given_rows", "mean_loss", "split"]
 
 GIVEN = ("X_val", "y_val", "sample_weight_val")
 

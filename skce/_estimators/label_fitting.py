@@ -129,7 +129,7 @@ class LabelFitMixin(BaseCrossEntropy):
     def _optimise(self, data, start, rng, control):
         """Find the optimum, of labels that are too many at once group after group."""
         several = self._is_pruned() or groups.too_large(data)
-        together = control.held_out is not None or hasattr(data.X, "problem")
+        together = control.held_out is not None or data.in_parts
         if data.kind != _kernels.Loss.SIGMOID or together or not several:
             return super()._optimise(data, start, rng, control)
         penalty = self.alpha, self.l1_ratio, self.fit_intercept

@@ -129,7 +129,8 @@ def minimize(problem, start, rng, limits, solver, prune=None):
                 found = _pruned(part, found, prune)
             coef, intercept = part.from_centred(found.W)
             coef = coef.astype(problem.X.dtype)
-            coef = coef if prune is None else sparse.csr_array(coef.T).T.tocsr()
+            if prune is not None:  # its transpose is contiguous
+                coef = sparse.csr_array(coef.T).T.tocsr()
             return coef, intercept, part.at_zero, replace(found, W=None, engine=None)
 
     labels, results = Labels(problem, prune), []

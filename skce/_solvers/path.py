@@ -22,7 +22,7 @@ from skce._solvers.objective import Objective
 from skce._solvers.result import Stopped
 from skce._solvers.rounding import COARSE, ROUNDING, TINY, rounding_of
 
-__all__ = ["Sweep", "filled", "held_out_loss", "proven", "strongest_alpha", "with_penalty"]
+__all__ = ["Sweep", "filled", "proven", "strongest_alpha", "with_penalty"]
 
 NEAR_ZERO = 0.1  # share of its value by which coefficients may lower the objective
 THREADED = 1 << 21  # multiplications of a pass from which fits go on side by side; digits 1.28
@@ -78,7 +78,7 @@ class Sweep:
         All rows are first. Where their fit goes a multiple of the way that it went before, nearly
         so, a fold begins that multiple of its own last way ahead. Were it to begin with the step
         that all rows made, rows that it holds out would have had a part in it, and their scores be
-        too good until its fit undid that: by ten standard errors at tol=1e-4 (clinc150_minilm).
+        too good until its fit undid that: by .1 at tol=1e-4 (600 rows of clinc150_minilm).
         """
         ends = [part.constants() for part in self.parts]
         ways = [np.zeros_like(ends[0])] * len(self.parts)

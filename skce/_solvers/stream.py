@@ -21,7 +21,7 @@ from skce._solvers.penalised import elastic_net
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
 
-__all__ = ["SURE", "Stream"]
+__all__ = ["Stream"]
 
 BATCH = 64  # rows of a batch, at most, and rows seen for each row of a batch before
 TEXTBOOK_BATCH = 16  # rows of a batch with a learning rate that was given

@@ -13,6 +13,7 @@
 5. The driver never waits without a look at whether the cluster is still there.
 """
 
+import operator
 import pickle
 import time
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ class Rounds:
 
     def total(self, futures):
         """Return a future of the sum of arrays in a list."""
-        return _by_halves(futures, lambda one, other: self.map(add, one, other))
+        return _by_halves(futures, lambda one, other: self.map(operator.add, one, other))
 
     def gather(self, futures, of_each=None):
         """Return what futures have found; raise what one has raised, with its number.
@@ -153,7 +154,7 @@ class Here:
 
     def total(self, found):
         """Return the sum of arrays in a list."""
-        return _by_halves(found, lambda one, other: [*map(add, one, other)])
+        return _by_halves(found, lambda one, other: [*map(operator.add, one, other)])
 
     def gather(self, found, of_each=None):
         """Return what was found."""
@@ -205,11 +206,6 @@ def run(part, sent):
 def run_packed(part, sent):
     """Run what was sent on a part; return bytes."""
     return packed(run(part, sent))
-
-
-def add(one, other):
-    """Return the sum of two arrays."""
-    return one + other
 
 
 def _by_halves(values, total):
