@@ -226,6 +226,11 @@ def test_either_of_the_starts_may_be_left_out():
             model.fit(X, LABELS, coef_init=wrong)
     with pytest.raises(ValueError, match=r"intercept_init must have the shape \(3,\), got \(2,\)"):
         model.fit(X, LABELS, intercept_init=[0.0, 1.0])
+    with pytest.raises(ValueError, match=r"coef_init must have the shape \(3, 6\), got \(6,\)"):
+        model.fit(X, LABELS, coef_init=start[0])
+    model.fit(X, LABELS > 0, coef_init=start[0], intercept_init=1.0)  # as of SGDClassifier
+    assert_allclose(model.coef_, start[:1], atol=1e-6)
+    assert_allclose(model.intercept_, [1.0], atol=1e-6)
 
 
 @every_solver

@@ -27,6 +27,7 @@ from small_fits import (
 )
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
+from skce._estimators import fitting
 from skce._estimators.held_out import split
 from skce._kernels import Loss
 
@@ -76,6 +77,27 @@ def test_early_stopping_stops_where_the_held_out_loss_stalls(solver, storage):
     without = clone(model).set_params(early_stopping=False).fit(storage(A), y)
     losses_ = [log_loss(y_val, m.predict_proba(A_val)) for m in (model, without)]
     assert losses_[0] < losses_[1]
+
+
+@pytest.mark.parametrize(("spread", "solvers"), [(1, ["sgd"]), (100, ["lbfgs", "sdca", "sgd"])])
+def test_a_rise_within_two_standard_errors_stops_no_optimiser(spread, solvers, monkeypatch):
+    """It is one where a row of 100 has all of the rise, and ten where each has its part."""
+    looks = iter(range(10_000))
+
+    def rising(held, *others):
+        shares = np.full(100, 0.01)
+        shares[:spread] += 0.05 * next(looks) / spread
+        return shares
+
+    monkeypatch.setattr(fitting, "loss_shares", rising)
+    for solver in ("lbfgs", "sdca", "sgd"):
+        model = MultinomialLogistic(
+            solver=solver, early_stopping=True, n_iter_no_change=1, tol=1e-6, random_state=0
+        )
+        stopped = model.fit(X, LABELS).stop_reason_ == "validation loss"
+        assert stopped == (solver in solvers)
+        assert len(model.validation_loss_curve_) == 3 or not stopped
+        assert model.best_iteration_ == 0
 
 
 @pytest.mark.parametrize("alpha", [1e-5, 0.0])

@@ -11,9 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skce import _kernels
-from skce._estimators.control import BY_CALLBACK, BY_PRUNING, CHECKS, Control
+from skce._estimators.control import BY_CALLBACK, BY_PRUNING, CHECKS, NOISE, Control
 from skce._estimators.decorators import fits_with_callbacks
-from skce._estimators.held_out import given_rows, mean_loss, split
+from skce._estimators.held_out import given_rows, loss_shares, mean_loss, split
 from skce._estimators.parts import Parts
 from skce._estimators.parts_fitting import read_parts, refuse
 from skce._estimators.predict import dense_rows
@@ -160,7 +160,7 @@ class FitMixin(CallbackSupportMixin):
             held, data = data.rows(rows), data.without(rows)
         if held is None:
             return data, None
-        return data, lambda *found: mean_loss(held, self.label_smoothing, *found)
+        return data, lambda *found: loss_shares(held, self.label_smoothing, *found)
 
     def _hooks(self, data, y, weights):
         """Return what callbacks are told of the rows trained on."""
@@ -235,6 +235,7 @@ class FitMixin(CallbackSupportMixin):
         limits, reason = Limits(self.tol, self.max_iter, self.certified, report), None
         if control.held_out is not None:
             limits = replace(limits, prove=self.certified, parts=CHECKS)
+            control.noise = NOISE
         with np.errstate(all="ignore"):  # what overflows is never the best
             try:
                 found = minimize(problem, W, rng, limits, solver)

@@ -10,7 +10,7 @@ from skce._estimators.predict import map_logits
 from skce._estimators.validation import check_weights, check_X, in_model_dtype
 from skce._solvers.columns import rounded_intercept
 
-__all__ = ["given_rows", "mean_loss", "split"]
+__all__ = ["given_rows", "loss_shares", "mean_loss", "split"]
 
 GIVEN = ("X_val", "y_val", "sample_weight_val")
 
@@ -95,27 +95,30 @@ def _labels(data):
 
 def mean_loss(data, smoothing, coef, intercept):
     """Return the weighted mean of the losses of Encoded rows, without a penalty."""
+    return float(loss_shares(data, smoothing, coef, intercept).sum())
+
+
+def loss_shares(data, smoothing, coef, intercept):
+    """Return what each of the Encoded rows (n,) adds to that mean."""
     coef = coef.astype(data.X.dtype, copy=False)
     intercept = rounded_intercept(intercept, data.X.dtype)
-    options = {"label_smoothing": smoothing, "reduction": "sum"}
+    options = {"label_smoothing": smoothing, "reduction": "none"}
     function: Callable = losses.softmax_cross_entropy
     if data.kind == _kernels.Loss.SIGMOID:
         function, options["pos_weight"] = losses.sigmoid_cross_entropy, data.pos_weight
     elif data.kind == _kernels.Loss.MULTILABEL_SOFTMAX:
         function = losses.multilabel_softmax_cross_entropy
-    total, at = 0.0, 0
+    at = 0
 
-    def add(logits):
-        nonlocal total, at
+    def of_block(logits):
+        nonlocal at
         rows = slice(at, at + len(logits))
         targets = data.targets[rows]
         if not isinstance(targets, np.ndarray):
             targets = targets.toarray()
         if data.entry_weight is not None:
             options["entry_weight"] = data.entry_weight[rows]
-        total += function(logits, targets, sample_weight=data.weights[rows], **options)
         at = rows.stop
-        return logits[:, :1]
+        return function(logits, targets, sample_weight=data.weights[rows], **options)
 
-    map_logits(data.X, coef, intercept, add, False)
-    return total / data.weights.sum()
+    return map_logits(data.X, coef, intercept, of_block, False) / data.weights.sum()

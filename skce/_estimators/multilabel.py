@@ -101,8 +101,10 @@ class MultiLabelLogistic(
         Whether rows are held out, and the coefficients of the pass with the least loss on them are
         the result. The loss on them is looked at after each quarter of a pass, or step of "lbfgs".
         A fit then ends after 2 · `n_iter_no_change` looks without a loss lower by the share `tol`
-        of its best value; "sdca" and "lbfgs" also end by `tol` on the objective. "auto" begins with
-        "sdca" for more than 256 columns, dense or not: its held-out loss falls fastest.
+        of its best value; "sdca" and "lbfgs" go on where it rose by no more than twice the standard
+        error of that rise, and also end by `tol` on the objective. "auto" begins with "sdca" for
+        more than 256 columns, dense or not: its held-out loss falls fastest. `partial_fit` holds
+        no rows out.
     validation_fraction : float, default=0.1
         Share of the rows that `early_stopping` holds out where `fit` gets no `X_val`; classes keep
         their shares if they have the rows.

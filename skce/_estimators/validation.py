@@ -81,6 +81,8 @@ def check_coefficients(name, values, shape):
     if values is None:
         return np.zeros(shape)
     values = float_array(name, values)
+    if shape[0] == 1 and values.shape == shape[1:]:  # of two classes, as SGDClassifier takes them
+        values = values[np.newaxis]
     if values.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {values.shape}.")
     if not np.isfinite(values).all():
