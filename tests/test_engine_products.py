@@ -1,4 +1,4 @@
-"""Sums of squares and of products over a CSR matrix, against NumPy."""
+"""Sums of squares and of products over a matrix, against NumPy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skce._engine.data import Matrix
-from skce._engine.products import row_squares, squares, weighted_grams
+from skce._engine.products import dense_grams, row_squares, squares, weighted_grams
 
 
 def matrix(dtype, index):
@@ -66,3 +66,22 @@ def test_weighted_grams_refuse_what_does_not_fit():
         weighted_grams(Matrix(X), np.ones((2, 1)))
     with pytest.raises(ValueError, match="X must be CSR"):
         weighted_grams(Matrix(np.eye(3)), np.ones((3, 1)))
+
+
+@pytest.mark.parametrize("p", [1, 15, 40, 400])  # one panel, several, BLAS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dense_grams_are_those_of_the_centred_columns_and_the_constant(dtype, p):
+    rng = np.random.default_rng(p)
+    X, mean = rng.standard_normal((75, p)).astype(dtype), rng.standard_normal(p).astype(dtype)
+    weights = rng.random((75, 3))
+    Z = np.pad(X.astype(float) - mean, ((0, 0), (0, 1)), constant_values=1)
+    expected = np.einsum("ij,ic,ik->cjk", Z, weights, Z)
+    error = 100 * np.finfo(dtype).eps
+    for order in "CF":
+        found = dense_grams(X, mean, weights.copy(order))
+        assert_allclose(found, expected, rtol=error, atol=error * 75)
+        assert found.dtype == dtype
+    with pytest.raises(ValueError, match="weights must have 75 rows"):
+        dense_grams(X, mean, weights[1:])
+    with pytest.raises(ValueError, match=f"mean {p} entries"):
+        dense_grams(X, mean[1:], weights)

@@ -27,7 +27,8 @@ from skce._kernels.simd cimport (
 skce_set_level(cpu.level_number)
 
 cdef enum:
-    PACKED_BYTES = 1 << 19  # of weights that stay in the second-level cache
+    PACKED_BYTES = 1 << 19  # of weights, or a Gram matrix, that stay in the second-level cache
+    PANEL = 16              # rows of a Gram matrix that are made together; 12, 24: 1.09, 1.10 of the time
     THREADED = 1 << 22      # multiplications from which waking threads pays
 
 
@@ -177,6 +178,56 @@ def weighted_grams(Matrix X not None, const double[:, ::1] weights not None):
         with nogil:
             add_grams(x, <const double *>x.values, weights, &sums[0, 0, 0], &space[0])
     return np.ascontiguousarray(np.asarray(sums).transpose(2, 0, 1))
+
+
+def dense_grams(
+    const floating[:, ::1] X not None, const floating[::1] mean not None,
+    const double[:, :] weights not None,
+):
+    """Return Z.T @ diag(weights[:, c]) @ Z for each column c of weights (k, p + 1, p + 1), in X's dtype.
+
+    Z is X less mean, and a column of ones. Where a matrix does not stay in the cache BLAS makes it, of
+    weights that are not negative; else panels of rows are made up to the diagonal and mirrored.
+    """
+    cdef:
+        Py_ssize_t n = X.shape[0], p = X.shape[1], k = weights.shape[1]
+        Py_ssize_t start, rows, columns, stride, block, first, m, c, i, j
+        floating[:, :, ::1] out
+        floating[:, ::1] z, scaled, sums
+        floating w
+    if weights.shape[0] != n or mean.shape[0] != p:
+        raise ValueError(f"weights must have {n} rows and mean {p} entries.")
+    dtype = np.dtype(np.float32 if floating is float else np.float64)
+    if packed_stride(p, p, sizeof(floating)) == 0:
+        Z = np.hstack([np.subtract(X, mean), np.ones((n, 1), dtype)])
+        scales = np.sqrt(np.maximum(weights, 0)).astype(dtype)
+        return np.stack([Y.T @ Y for Y in (Z * scales[:, c, None] for c in range(k))])
+    out = np.empty((k, p + 1, p + 1), dtype)
+    for start in range(0, p + 1, PANEL):
+        rows = min(<Py_ssize_t>PANEL, p + 1 - start)
+        columns = start + rows
+        stride = (columns + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES
+        sums, scaled = aligned_zeros(k * rows, stride, dtype), aligned_zeros(BLOCK_ROWS, rows, dtype)
+        z = aligned_zeros(BLOCK_ROWS, stride, dtype)
+        with nogil:
+            for block in range((n + BLOCK_ROWS - 1) // BLOCK_ROWS):
+                first = block * BLOCK_ROWS
+                m = min(<Py_ssize_t>BLOCK_ROWS, n - first)
+                for i in range(m):
+                    subtract(&X[first + i, 0], min(columns, p), &mean[0], &z[i, 0])
+                    if columns > p:
+                        z[i, p] = 1
+                for c in range(k):
+                    for i in range(m):
+                        w = <floating>weights[first + i, c]
+                        for j in range(rows):
+                            scaled[i, j] = w * z[i, start + j]
+                    packed_backward(&z[0, 0], m, stride, rows, &scaled[0, 0], &sums[c * rows, 0])
+            for c in range(k):
+                for i in range(rows):
+                    for j in range(columns):
+                        out[c, start + i, j] = out[c, j, start + i] = sums[c * rows + i, j]
+    return np.asarray(out)
 
 
 def _check_sums(Matrix X, name, length, expected):

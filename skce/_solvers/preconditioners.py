@@ -152,8 +152,7 @@ def inverse_root(A, problem, k=1):
     scale = to_unit(A)
     L, flat, least = cholesky(A)
     linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
-    for j in range(len(A) - 1):
-        A[j + 1 :, j] = 0
+    A *= np.tri(len(A)).T
     A *= scale[:, None]
     return scale, flat, least
 

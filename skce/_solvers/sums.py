@@ -36,7 +36,7 @@ import numpy as np
 from scipy import sparse, special
 
 from skce._engine.data import Matrix
-from skce._engine.products import row_squares, weighted_grams
+from skce._engine.products import dense_grams, row_squares, weighted_grams
 from skce._kernels.threads import in_threads
 from skce._solvers.columns import pieces, summable, weighted_sums
 from skce._solvers.rounding import TINY
@@ -201,7 +201,7 @@ def diagonal_moments(problem, curvature, shares):
 def second_moments(problem, drawn, curvature, dtype):
     """Return those of the centred columns and the constant with each curvature (k, p + 1, p + 1).
 
-    The last column is not set, the last row is. Products of a dense X are made in dtype.
+    Of CSR the last column is not set, the last row is. Products of a dense X are made in dtype.
     """
     X, p, rows, times = problem.X, problem.X.shape[1], drawn.rows, drawn.times
     k = curvature(problem, slice(0, 1)).shape[1]
@@ -219,49 +219,35 @@ def second_moments(problem, drawn, curvature, dtype):
     A = np.zeros((k, p + 1, p + 1))
 
     def moments(part):
-        Z, weight = X[part] - problem.centre_in_dtype, weigh(part)
-        Z, sums = summable(Z, dtype), np.empty((k, p + 1))
-        sums[:, :p], sums[:, p] = weight.T @ Z, weight.sum(axis=0)
-        return [_weighted_gram(Z, weight[:, c]) for c in range(k)], sums
+        return _grams(problem, summable(X[part], dtype), weigh(part))
 
     each = k * p * p * np.dtype(dtype).itemsize
-    for grams, sums in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
-        for c in range(k):
-            A[c, :p, :p] += grams[c]
-        A[:, p] += sums
+    for grams in in_threads(moments, problem.pieces(rows, 1 + 4 * k // p), each):
+        A += grams
         grams = None  # before the next ones are made
     return A
 
 
-def _weighted_gram(X, weight):
-    """Return X.T @ diag(weight) @ X."""
-    Z = X * np.sqrt(np.maximum(weight, 0))[:, None].astype(X.dtype)
-    return Z.T @ Z
+def _grams(problem, X, weights):
+    return dense_grams(X, problem.centre_in_dtype.astype(X.dtype), weights)
 
 
 def hessian(problem, table):
-    """Return the Hessian of the losses, of a table of `Objective` (n, k)."""
+    """Return the Hessian of the losses, of a table of `Objective` (n, k).
+
+    The block of two outputs is made of the products of the columns with their curvature.
+    """
     X, k, p = problem.X, problem.k, problem.X.shape[1]
-    size = (p + 1) * k
-    A, own = np.zeros((size, size)), np.zeros((size, p + 1))
-    for rows in problem.pieces(None, 1 + k):
-        part = X[rows].toarray() if sparse.issparse(X) else X[rows] - problem.centre_in_dtype
-        part = part.astype(np.float64, copy=False)
-        if k == 1:
-            A[:p, :p] += (part * table[rows]).T @ part
-            A[p:, :p] += table[rows].T @ part
-            A[p, p] += table[rows].sum(dtype=np.float64)
-            A[:p, p] = A[p, :p]
-            continue
-        Z = np.ones((len(part), p + 1))
-        Z[:, :p] = part
-        Z *= np.sqrt(problem.weights[rows])[:, None]
-        each = (Z[:, :, None] * table[rows][:, None, :]).reshape(-1, size)
-        own += each.T @ Z
-        A -= each.T @ each
-    if k > 1:
-        np.einsum("jcic->jci", A.reshape(p + 1, k, p + 1, k))[:] += own.reshape(p + 1, k, p + 1)
-    return A
+    a, b = np.triu_indices(k)
+    A, H = np.zeros((len(a), p + 1, p + 1)), np.empty((p + 1, k, p + 1, k))
+    for rows in problem.pieces(None, 1 + len(a) // p):
+        part = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        each = table[rows].astype(np.float64)
+        if not problem.sigmoid:
+            each = problem.weights[rows, None] * each[:, a] * ((a == b) - each[:, b])
+        A += _grams(problem, part.astype(np.float64, copy=False), each)
+    H[:, a, :, b] = H[:, b, :, a] = A
+    return H.reshape(2 * ((p + 1) * k,))
 
 
 def table_sums(problem, table):
