@@ -14,7 +14,7 @@ CHECKS = 4  # of the held-out loss in a pass, at most
 # Checks that each of n_iter_no_change stands for. The loss may rise in a pass of SDCA and fall in
 # the next: with 1, clinc150 at .01/n ends 18 % above the test loss of the plain fit.
 PATIENCE = 2
-# Standard errors of the rise of the held-out loss, from row to row, up to which it may be noise that
+# Standard errors of a rise of the held-out loss, from row to row, up to which it may be noise that
 # stops neither SDCA nor L-BFGS: in segment the loss rises by a tenth for ten steps of L-BFGS and
 # falls again. Of nine draws, X_val given, four end 56-94 % above the plain fit with 0, one with 1.
 NOISE = 2.0

@@ -278,7 +278,7 @@ class FitMixin(CallbackSupportMixin):
         """Set what tells how the fit ended: the reason to stop it, or what kept it from tol."""
         self.stop_reason_ = problem or reason or "tol"
         self.converged_ = not problem and reason not in (BY_CALLBACK, BY_PRUNING)
-        self.loss_curve_, self.n_iter_ = [*curve], int(np.ceil(passes))
+        self.loss_curve_, self.n_iter_ = [*map(float, curve)], int(np.ceil(passes))
 
     def _objective(self, data, coef, intercept):
         """Return the objective of coefficients."""
