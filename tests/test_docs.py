@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from skce import MultiLabelLogistic, MultinomialLogistic
+import skce
+from skce import LabelTemperature, MultiLabelLogistic, MultinomialLogistic, inference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -23,6 +24,25 @@ def test_examples_of_a_page_run(page):
         pytest.importorskip("distributed")
     failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0
+
+
+def test_every_public_name_is_in_an_example_of_a_page():
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    parser = doctest.DocTestParser()
+    sources = "".join(example.source for page in pages for example in parser.get_examples(page))
+    names = {
+        name
+        for module in (skce, skce.losses, skce.metrics, skce.optim, inference)
+        for name in module.__all__
+    }
+    methods = {
+        name
+        for estimator in (MultinomialLogistic, MultiLabelLogistic, LabelTemperature)
+        for name in vars(estimator)
+        if not name.startswith("_") and not name.endswith("_request")  # scikit-learn's own
+    }
+    assert len(names) > 40
+    assert names | methods <= set(re.findall(r"\w+", sources))
 
 
 def test_tests_that_the_pages_name_exist():
