@@ -73,18 +73,23 @@ def test_skops_needs_the_trust_in_the_public_class_alone(name):
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_mlflow_takes_the_public_class(tmp_path, monkeypatch):
+def test_mlflow_logs_a_model_that_is_told_to_trust_the_public_class(tmp_path, monkeypatch):
     pytest.importorskip("skops")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    mlflow = pytest.importorskip("mlflow.sklearn")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow = pytest.importorskip("mlflow")
+    flavor = pytest.importorskip("mlflow.sklearn")
     model = MultinomialLogistic().fit(X, CODES)
-    mlflow.save_model(
-        model,
-        tmp_path / "model",
-        pip_requirements=["skce"],
-        skops_trusted_types=["skce.MultinomialLogistic"],
-    )
-    assert_predicts_the_same(mlflow.load_model(str(tmp_path / "model")), model)
+    mlflow.set_tracking_uri(f"file:{tmp_path}")
+    named = {"name": "model", "pip_requirements": ["skce"]}
+    with mlflow.start_run(experiment_id=mlflow.create_experiment("skce")):
+        # its default trusts the classes of scikit-learn and of no other package
+        message = r"set the 'skops_trusted_types'.*\['skce.MultinomialLogistic'\]"
+        with pytest.raises(mlflow.MlflowException, match=message):
+            flavor.log_model(model, **named)
+        info = flavor.log_model(model, skops_trusted_types=["skce.MultinomialLogistic"], **named)
+    assert_predicts_the_same(flavor.load_model(info.model_uri), model)
+    assert_array_equal(mlflow.pyfunc.load_model(info.model_uri).predict(X), model.predict(X))
 
 
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
