@@ -47,8 +47,9 @@ bench: $(VENV)/bench
 # -E: a page that is not read again would lose its words of the index in the search
 # the tables and figures of the pages made anew: hours, on a free machine, with the data sets in DATA
 figures: export OMP_NUM_THREADS := 1
-figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/test
+figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/boosting $(VENV)/test
 	$(BIN)/python benchmarks/kernels.py --clock cpu --threads 1 --size 1e6 --rounds 5 --write docs/speed
+	$(BIN)/python benchmarks/boosting.py --clock cpu --write docs/boosting.csv
 	$(BIN)/python benchmarks/tasks.py --data $(DATA) --write docs/tasks
 	$(BIN)/python benchmarks/run_peers.py --data $(DATA) --write docs/fits
 	$(BIN)/python benchmarks/estimates.py --write docs/estimates.csv

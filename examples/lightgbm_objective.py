@@ -22,7 +22,7 @@ def softmax_objective(targets=None):
 
     def objective(scores, data):
         y = data.get_label().astype(int) if targets is None else targets
-        options = {"sample_weight": data.get_weight(), "reduction": "none"}
+        options = {"sample_weight": data.get_weight(), "reduction": "sum"}
         _, gradient = losses.softmax_cross_entropy_value_and_grad(scores, y, **options)
         curvature = losses.softmax_cross_entropy_hessian_diag(scores, y, **options)
         k = scores.shape[1]
@@ -33,7 +33,7 @@ def softmax_objective(targets=None):
 
 def sigmoid_objective(scores, data):
     """Return gradient and curvature for labels 0 and 1, or probabilities, of the data."""
-    y, options = data.get_label(), {"sample_weight": data.get_weight(), "reduction": "none"}
+    y, options = data.get_label(), {"sample_weight": data.get_weight(), "reduction": "sum"}
     _, gradient = losses.sigmoid_cross_entropy_value_and_grad(scores, y, **options)
     return gradient, losses.sigmoid_cross_entropy_hessian_diag(scores, y, **options)
 

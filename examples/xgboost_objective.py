@@ -25,7 +25,7 @@ def softmax_objective(targets=None):
     def objective(margins, data):
         y = data.get_label().astype(int) if targets is None else targets
         weight = data.get_weight() if data.get_weight().size else None
-        options = {"sample_weight": weight, "reduction": "none"}
+        options = {"sample_weight": weight, "reduction": "sum"}
         _, gradient = losses.softmax_cross_entropy_value_and_grad(margins, y, **options)
         curvature = losses.softmax_cross_entropy_hessian_diag(margins, y, **options)
         return gradient, np.maximum(2 * curvature, LEAST)
@@ -36,7 +36,7 @@ def softmax_objective(targets=None):
 def sigmoid_objective(margins, data):
     """Return gradient and curvature for labels 0 and 1, or probabilities, of the data."""
     y, weight = data.get_label(), data.get_weight() if data.get_weight().size else None
-    options = {"sample_weight": weight, "reduction": "none"}
+    options = {"sample_weight": weight, "reduction": "sum"}
     _, gradient = losses.sigmoid_cross_entropy_value_and_grad(margins, y, **options)
     curvature = losses.sigmoid_cross_entropy_hessian_diag(margins, y, **options)
     return gradient, np.maximum(curvature, LEAST)

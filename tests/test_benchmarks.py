@@ -43,6 +43,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
         *("--dtypes", "float32", "--peer-labels", "3"),
     ],
     "kernels": ["--quick"],
+    "boosting": ["--scores", "3000", "--classes", "2", "3", "--rounds", "1"],
 }
 PARTS = {
     "clock_worker",
@@ -56,9 +57,10 @@ PARTS = {
     "variants",
 }
 
-if importlib.util.find_spec("distributed") is None:
-    PARTS.add("dask_rounds")
-    del SCRIPTS["dask_rounds"]
+for name, packages in (("dask_rounds", ["distributed"]), ("boosting", ["xgboost", "lightgbm"])):
+    if None in map(importlib.util.find_spec, packages):
+        PARTS.add(name)
+        del SCRIPTS[name]
 
 pytestmark = needs_benchmarks
 

@@ -182,7 +182,8 @@ def sigmoid_cross_entropy_hessian_diag(
     epsilon = check_smoothing(label_smoothing)
     weight = check_row_weight(sample_weight, len(logits), reduction)
     targets = check_targets(targets, logits.shape, logits.dtype, upper=1, n_threads=n_threads)
-    factor = np.ones(logits.shape)
+    half = sigmoid(-np.abs(logits), n_threads=n_threads)  # at most 1/2: 1 less it has its digits
+    result, factor = half - half * half, np.float64(1)
     if pos_weight is not None:
         k = logits.shape[1] if logits.ndim == 2 else 1
         pos_weight = np.broadcast_to(float_array("pos_weight", pos_weight), (k,))
@@ -192,10 +193,15 @@ def sigmoid_cross_entropy_hessian_diag(
     entry_weight = check_entry_weight(entry_weight, logits.shape, np.float64)
     if entry_weight is not None:
         factor = factor * entry_weight
-    rows = _row_factor(np.ones(len(logits)), weight, weight, reduction)
-    factor = np.where(np.isnan(targets), 0, (factor.T * rows).T)
-    result = sigmoid(logits, n_threads=n_threads) * sigmoid(-logits, n_threads=n_threads)
-    return (result * factor).astype(logits.dtype, copy=False)
+    if weight is not None or reduction == "mean":
+        rows = _row_factor(np.ones(len(logits)), weight, weight, reduction)
+        factor = factor * rows.reshape(-1, *[1] * (logits.ndim - 1))
+    if np.ndim(factor):
+        result = (result * factor).astype(logits.dtype, copy=False)
+    missing = np.isnan(targets)
+    if missing.any():
+        result[missing] = 0
+    return result
 
 
 def _row_factor(mass, weight, effective, reduction):
