@@ -18,7 +18,8 @@ MSVC = sys.platform == "win32"
 UTILITY = "skce._cyutility"  # Cython's own code, once for all modules
 MODULES = (  # those that take longest first, so that all cores end together
     *("_engine.products", "_engine.sdca", "_engine.sgd", "_engine.passes"),
-    *("_kernels.arrays", "_kernels.blocks", "_kernels.proba", "_engine.data", "_kernels.cpu"),
+    *("_kernels.arrays", "_kernels.blocks", "_kernels.proba", "_engine.data", "_engine.pairs"),
+    "_kernels.cpu",
 )
 
 

@@ -16,12 +16,11 @@ from libc.float cimport DBL_MIN
 from libc.math cimport INFINITY, fabs, log, log1p
 from libc.string cimport memcpy, memset
 
-from skce._engine.products import aligned_zeros
 from skce._kernels import cpu
 
-from skce._engine.data cimport EpochData, Rows
+from skce._engine.data cimport EpochData, Rows, address
 from skce._engine.products cimport (
-    BLAS_ROWS, BLOCK_ROWS, batch_logits, in_lines, load_sparse, packed_stride, scatter_residuals)
+    BLAS_ROWS, BLOCK_ROWS, aligned, batch_logits, in_lines, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport Loss, xent
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.proba cimport softmax_into
@@ -94,16 +93,19 @@ def run(
     cdef:
         Plan a
         Py_ssize_t n = data.X.shape[0], p = data.X.shape[1], k = data.n_outputs
-        Py_ssize_t parts, part, size, columns, j, c
+        Py_ssize_t parts, part, size, columns, scratch, features, each, j, c, item = sizeof(floating)
         floating *packed_w = NULL
+        floating *blocks
+        floating *residuals
+        floating *targets
+        floating *sums
+        floating *pi
+        double *space
+        double *totals
         const floating *centre = NULL
         const floating *positive = NULL
-        floating *pi
-        floating[:, ::1] packed, blocks, residuals, targets, sums
-        double[:, ::1] space, values
-        double[:, :, ::1] totals
-        const floating[::1] pos_weight
         double total = 0, loss = 0
+        list kept = []
     dtype = np.dtype(np.float32 if floating is float else np.float64)
     if data.X.dtype != dtype:
         raise ValueError(f"W must have the dtype of X, {data.X.dtype}, got {dtype}.")
@@ -138,16 +140,14 @@ def run(
     pi = NULL if table is None else &table[0, 0]
     if mean is not None:
         centre = &mean[0]
-    pos_weight = data.pos_weight
-    if pos_weight is not None:
-        positive = &pos_weight[0]
+    if data.pos_weight is not None:
+        positive = <const floating *>address(data.pos_weight)
     a.rows, a.stride = BLAS_ROWS, 0
     if not data.X.sparse:
-        a.stride = packed_stride(p, k, sizeof(floating))
+        a.stride = packed_stride(p, k, item)
         if a.stride:
             a.rows = BLOCK_ROWS
-            packed = aligned_zeros(k, a.stride, dtype)
-            packed_w = &packed[0, 0]
+            packed_w = <floating *>aligned(kept, k * a.stride * item)
             pack(&W[0, 0], p, k, a.stride, packed_w)
         else:
             a.stride = p
@@ -156,48 +156,49 @@ def run(
     size = ((n + parts - 1) // parts + BLAS_ROWS - 1) // BLAS_ROWS * BLAS_ROWS
     n_threads = threads_for(n_threads, (<double>data.X.nnz if a.x.sparse else <double>n * p) * k,
                             THREADED, parts)
-    blocks = aligned_zeros(n_threads * a.rows if a.stride else 1, max(a.stride, 1), dtype)
-    residuals = aligned_zeros(n_threads * a.rows, k, dtype)
-    targets = aligned_zeros(n_threads * a.rows, k, dtype)
-    columns = max(a.stride, p)
-    sums = aligned_zeros((n_threads if a.flush < n else parts) * k, columns, dtype)
-    space = aligned_zeros(n_threads, in_lines(k + max(a.rows, 4 * k), sizeof(double)), np.dtype(np.float64))
+    blocks = <floating *>aligned(kept, n_threads * a.rows * a.stride * item)
+    residuals = <floating *>aligned(kept, n_threads * a.rows * k * item)
+    targets = <floating *>aligned(kept, n_threads * a.rows * k * item)
+    columns = k * max(a.stride, p)
+    sums = <floating *>aligned(kept, (n_threads if a.flush < n else parts) * columns * item)
+    scratch = in_lines(k + max(a.rows, 4 * k), sizeof(double))
+    space = <double *>aligned(kept, n_threads * scratch * sizeof(double))
+    features = p + 1 if a.flush < n else 1
+    each = features * k + 2
+    totals = <double *>aligned(kept, parts * each * sizeof(double))
     if n_threads > 1:  # pages that two threads are the first to write took .1 s in a fit of .16 s
-        sums[:] = 0
-    totals = np.empty((parts, p + 1 if a.flush < n else 1, k))
-    values = np.zeros((parts, 2))
+        memset(sums, 0, (n_threads if a.flush < n else parts) * columns * item)
     for part in prange(parts, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
         _part(
             &a, part * size, min((part + 1) * size, n), &W[0, 0], packed_w, centre, positive, pi,
-            &blocks[threadid() * a.rows if a.stride else 0, 0], &residuals[threadid() * a.rows, 0],
-            &targets[threadid() * a.rows, 0], &sums[(threadid() if a.flush < n else part) * k, 0],
-            &space[threadid(), 0], &totals[part, 0, 0], &values[part, 0])
+            blocks + threadid() * a.rows * a.stride, residuals + threadid() * a.rows * k,
+            targets + threadid() * a.rows * k, sums + (threadid() if a.flush < n else part) * columns,
+            space + threadid() * scratch, totals + part * each)
     if a.flush == n:
         for j in prange(p, nogil=True, num_threads=n_threads, schedule="static"):
             for part in range(parts):
-                add_sums(&a, packed_w != NULL, &sums[part * k, 0], j, j + 1, &gradient[0, 0])
+                add_sums(&a, packed_w != NULL, sums + part * columns, j, j + 1, &gradient[0, 0])
     for part in range(parts):
-        total += values[part, 0]
-        loss += values[part, 1]
-        for j in range(totals.shape[1]):
+        total += totals[part * each + features * k]
+        loss += totals[part * each + features * k + 1]
+        for j in range(features):
             for c in range(k):
-                gradient[p + 1 - totals.shape[1] + j, c] += totals[part, j, c]
+                gradient[p + 1 - features + j, c] += totals[part * each + j * k + c]
     return total, loss
 
 
 cdef void _part(
     const Plan *a, Py_ssize_t start, Py_ssize_t end, const floating *w, const floating *packed_w,
     const floating *centre, const floating *positive, floating *table, floating *block,
-    floating *residuals, floating *targets, floating *sums, double *space, double *totals, double *values,
+    floating *residuals, floating *targets, floating *sums, double *space, double *totals,
 ) noexcept nogil:
-    """values <- total and loss of the rows start..end, totals (p + 1, k) <- their gradient.
+    """totals <- the gradient (p + 1, k) of the rows start..end, their total and loss.
 
     Everything else is the thread's own: lines that two of them write cost a quarter of a pass.
     """
     cdef:
         Py_ssize_t order[BLAS_ROWS]
         Py_ssize_t p = a.x.columns, k = a.k, first = start, flush, n, ahead, i, c
-        Py_ssize_t size = k * max(a.stride, p)
         floating *packed_sums = sums if packed_w != NULL else NULL
         const int *labels = NULL
         const floating *of_entries = NULL
@@ -211,7 +212,7 @@ cdef void _part(
     memset(intercept, 0, k * sizeof(double))
     found[0] = found[1] = 0
     while first < end:
-        memset(sums, 0, size * sizeof(floating))
+        memset(sums, 0, k * max(a.stride, p) * sizeof(floating))
         flush = min(first + a.flush, end)
         while first < flush:
             n = min(a.rows, flush - first)
@@ -255,7 +256,7 @@ cdef void _part(
         if a.flush < a.n:
             add_sums(a, packed_w != NULL, sums, 0, p, totals)
     memcpy(totals + features * k, intercept, k * sizeof(double))
-    memcpy(values, found, 2 * sizeof(double))
+    memcpy(totals + (features + 1) * k, found, 2 * sizeof(double))
 
 
 cdef void add_sums(

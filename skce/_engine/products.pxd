@@ -11,6 +11,8 @@ cdef inline Py_ssize_t in_lines(Py_ssize_t n, Py_ssize_t item) noexcept nogil:
     """Return the least number from n that fills pairs of lines."""
     return (n * item + LINES - 1) // LINES * LINES // item
 
+cdef void *aligned(list kept, Py_ssize_t size) except NULL
+
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil
 
 cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil

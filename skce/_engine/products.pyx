@@ -40,6 +40,14 @@ def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
     return space[start:start + size].view(dtype).reshape(rows, columns)
 
 
+cdef void *aligned(list kept, Py_ssize_t size) except NULL:
+    """Return zeros, of a size in bytes, that begin there; kept holds them."""
+    space = np.zeros(size + LINES, np.uint8)
+    kept.append(space)
+    cdef char *start = <char *>address(space)
+    return start + -<size_t>start % LINES
+
+
 def uses_blas(Matrix X not None, Py_ssize_t k):
     """Tell whether BLAS makes the products of X with k columns of weights."""
     return not X.sparse and packed_stride(X.rows.columns, k, X.dtype.itemsize) == 0

@@ -64,6 +64,7 @@ class Control:
         self.subtask = None
         if hasattr(model, "_skl_callbacks"):
             self._begin_subtask(None)
+        self.watched = bool(held_out or model._observe or model.verbose or self.subtask)
 
     @property
     def passes(self):
@@ -77,11 +78,15 @@ class Control:
             self.since = len(self.curve)
         elif self.held_out is not None and passes - self.last[1] < 1 / CHECKS:
             return
-        self.last, iterate = (name, passes), cache(iterate)
+        self.last = (name, passes)
         self.curve.append(float(value))
+        if not self.watched:
+            return
+        iterate, reason = cache(iterate), None
         if self.model._observe is not None:
             self.model._observe(*iterate())
-        reason = self._validate(*iterate()) if self.held_out is not None else None
+        if self.held_out is not None:
+            reason = self._validate(*iterate())
         if self.model.verbose:
             held = f", validation loss {self.validation_curve[-1]:.6g}" if self.held_out else ""
             seconds = time.perf_counter() - self.began

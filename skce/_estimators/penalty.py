@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from numbers import Real
 from typing import TypeVar, cast
 
@@ -24,6 +25,7 @@ def without_C(init: Init) -> Init:
             )
         init(self, *args, **params)
 
+    vars(told)["__signature__"] = signature(init)  # which each fit asks for, and is slow to tell
     return cast(Init, told)
 
 

@@ -1,7 +1,7 @@
-"""GEMM for row-major arrays; the only place that knows BLAS's integer."""
+"""BLAS for row-major arrays; the only place that knows its integer."""
 
 from cython cimport floating
-from scipy.linalg.cython_blas cimport dgemm, sgemm
+from scipy.linalg.cython_blas cimport ddot, dgemm, dgemv, sgemm
 
 
 cdef inline void gemm(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
@@ -24,3 +24,18 @@ cdef inline void gemm(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize
     else:
         dgemm(op_b, op_a, &columns, &rows, &inner, &one, <double *>b, &ldb, <double *>a, &lda,
               &one, c, &columns)
+
+
+cdef inline void gemv(bint transpose, Py_ssize_t m, Py_ssize_t n, double alpha, const double *a,
+                      const double *x, double beta, double *y) noexcept nogil:
+    """y <- beta y + alpha op(a) x, where a is (m, n)."""
+    cdef:
+        int rows = <int>m, columns = <int>n, one = 1
+        char *op = 'n' if transpose else 't'
+    dgemv(op, &columns, &rows, &alpha, <double *>a, &columns, <double *>x, &one, &beta, y, &one)
+
+
+cdef inline double dot(Py_ssize_t n, const double *x, const double *y) noexcept nogil:
+    """Return x'y."""
+    cdef int size = <int>n, one = 1
+    return ddot(&size, <double *>x, &one, <double *>y, &one)

@@ -58,14 +58,17 @@ class _BlasLimit:
         """Forget all fits, as a forked child must."""
         self.lock = Lock()
         self.fits = 0
-        self.limiter = None
+        self.limited = []
 
     def enter(self):
         """Set the limit, for the first of the fits that overlap."""
         with self.lock:
             if self.fits == 0:
-                self._release()
-                self.limiter = _libraries().limit(limits=1, user_api="blas")
+                threads = [(library, library.get_num_threads()) for library in _libraries()]
+                self.limited = [(library, before) for library, before in threads if before != 1]
+                for library, _ in self.limited:
+                    _release(library)
+                    library.set_num_threads(1)
             self.fits += 1
 
     def leave(self):
@@ -73,20 +76,21 @@ class _BlasLimit:
         with self.lock:
             self.fits -= 1
             if self.fits == 0:
-                self._release()
-                self.limiter.restore_original_limits()
-                self._release()
+                for library, before in self.limited:
+                    _release(library)
+                    library.set_num_threads(before)
+                    _release(library)
 
-    def _release(self):
-        for library in _libraries().lib_controllers:
-            if hasattr(library, "clear_controlling_thread"):
-                library.clear_controlling_thread(force=True)
+
+def _release(library):
+    if hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
 
 
 @cache
 def _libraries():
-    """Return the controller of the libraries loaded at the first fit: to look for them is slow."""
-    return ThreadpoolController()
+    """Return the BLAS libraries loaded at the first fit: to look for them is slow."""
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 _blas_limit = _BlasLimit()

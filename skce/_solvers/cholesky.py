@@ -25,19 +25,19 @@ def cholesky(A):
     the least square of a pivot.
     """
     ridge, N, least, diagonal = ROUNDING, None, 0.0, 1.0
-    L, every = A.T, np.diag_indices_from(A)  # LAPACK leaves the upper triangle of L as it is
+    L, every = A.T, np.einsum("ii->i", A)  # LAPACK leaves the upper triangle of L as it is
     while True:
-        L[every] = diagonal + ridge
+        every[:] = diagonal + ridge
         _, failed = linalg.lapack.dpotrf(L, lower=1, clean=0, overwrite_a=1)
         if N is None:
-            least = 0.0 if failed else float(L[every].min()) ** 2
+            least = 0.0 if failed else float(every.min()) ** 2
             if least > SINGULAR:
                 return L, None, least
             _mirror(L)
-            L[every] = 1.0
+            every[:] = 1.0
             N = singular_directions(L)
             L += N @ N.T
-            diagonal = L[every]
+            diagonal = every.copy()
         elif failed:
             _mirror(L)
             ridge *= COARSE

@@ -100,19 +100,18 @@ class LBFGS:
 
     def renew(self, preconditioner, exact=False, keep=True):
         """Take another preconditioner, and keep the pairs but where it is the exact Hessian."""
-        old, before, pairs = self.preconditioner, self.pairs, Pairs(self.W.size)
-        keep = keep and not exact
-        order, shape = before.order if keep else before.order[:0], (-1, *self.W.shape)
-        if len(order):
-            S = preconditioner.to_coordinates(old.to_weights(before.S[order].reshape(shape)))
-            Y = preconditioner.to_gradient(old.from_gradient(before.Y[order].reshape(shape)))
-            pairs.take(S.reshape(len(order), -1), Y.reshape(len(order), -1))
-        self.preconditioner, self.pairs, self.exact = preconditioner, pairs, exact
+        old, before, shape = self.preconditioner, self.pairs, (-1, *self.W.shape)
+        self.preconditioner, self.pairs, self.exact = preconditioner, Pairs(self.W.size), exact
+        if before.used and keep and not exact:
+            S, Y = (stack.reshape(shape) for stack in before.in_order())
+            S = preconditioner.to_coordinates(old.to_weights(S))
+            Y = preconditioner.to_gradient(old.from_gradient(Y))
+            self.pairs.take(S.reshape(len(S), -1), Y.reshape(len(Y), -1))
         self._arrive(self.W, self.value, self.gradient)
 
     def follow(self, pairs):
         """Take the pairs of another engine in the same coordinates."""
-        self.pairs.take(pairs.S[pairs.order], pairs.Y[pairs.order])
+        self.pairs.take(*pairs.in_order())
         self._arrive(self.W, self.value, self.gradient)
 
     def step(self, remember):
@@ -136,12 +135,12 @@ class LBFGS:
         where rounding hides the fall, a flat slope is enough.
         """
         D = self.preconditioner.to_weights(direction.reshape(self.W.shape))
-        slope = float(np.sum(self.gradient * D))
+        slope = float(np.vdot(self.gradient, D))
         low, high, length, best, value = 0.0, np.inf, 1.0, None, np.nan
         while slope < 0 and min(length, high - low) > SUMMING:
             W = self.W + length * D
             value, gradient = self.objective.value_and_gradient(W, remember=remember)
-            here, fall = float(np.sum(gradient * D)), self.value - value
+            here, fall = float(np.vdot(gradient, D)), self.value - value
             flat = fall >= -self.objective.noise(value) and abs(here) <= -WOLFE * slope
             if not (flat or fall >= -ARMIJO * length * slope):
                 high, bend = length, -fall - length * slope
@@ -152,9 +151,10 @@ class LBFGS:
                     break
                 low, guess = length, length * slope / (slope - here) if here > slope else np.inf
             if high < np.inf:
-                length = float(np.clip(guess, low + (high - low) / SAFEGUARD, (low + high) / 2))
+                least, most = low + (high - low) / SAFEGUARD, (low + high) / 2
             else:
-                length = float(np.clip(guess, 2 * length, SAFEGUARD * length))
+                least, most = 2 * length, SAFEGUARD * length
+            length = min(max(guess, least), most)
         self.known = remember and best is not None and best[0] is W
         if best is None:
             return False

@@ -1,11 +1,13 @@
 """The objective with its derivatives at W."""
 
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 
 from skce._engine.passes import Pass
 from skce._solvers.certificate import certificate
+from skce._solvers.penalised import sum_of_squares
 from skce._solvers.rounding import NOISE, SUMMING, rounding_of
 from skce._solvers.sums import Curvature, curvature_sums
 
@@ -16,11 +18,9 @@ class Objective:
     """The objective of a problem with its derivatives at the last W that was evaluated."""
 
     def __init__(self, problem):
-        self.problem, self.passes = problem, 0
-        self.decay = np.append(np.full(problem.X.shape[1], problem.alpha), 0.0)[:, None]
-        self.fitted = np.append(np.ones(problem.X.shape[1]), float(problem.fit_intercept))[:, None]
-        self.table = None
+        self.problem, self.passes, self.table = problem, 0, None
         self.rounding = rounding_of(problem.X.dtype)
+        self.noisy = max(NOISE * self.rounding, SUMMING)
 
     def value_and_gradient(self, W, remember=True):
         """Return the objective and its gradient at W; remember the curvature there."""
@@ -31,23 +31,30 @@ class Objective:
         loss, _ = self.problem.full_pass(Pass.LOSS, W, gradient, table)
         self.passes += 1
         value = loss + self.problem.penalty(W)
-        return value if np.isfinite(value) else np.inf, gradient * self.fitted + self.decay * W
+        return value if isfinite(value) else np.inf, self._with_penalty(gradient, W)
+
+    def _with_penalty(self, out, V):
+        """Add what the penalty makes of V to a sum over the rows."""
+        out[:-1] += self.problem.alpha * V[:-1]
+        if not self.problem.fit_intercept:
+            out[-1] = 0
+        return out
 
     def noise(self, value):
         """Return what rounding may change of an objective."""
-        return max(NOISE * self.rounding, SUMMING) * abs(value)
+        return self.noisy * abs(value)
 
     def product(self, v):
         """Return the Hessian, at the last W that was remembered, times v."""
         out = np.empty(v.shape)
         self.problem.full_pass(Pass.PRODUCT, v, out, self.table)
         self.passes += 1
-        return out * self.fitted + self.decay * v
+        return self._with_penalty(out, v)
 
     def bound(self, gradient):
         """Return what bounds the gap where the intercepts are best."""
         alpha = self.problem.alpha
-        return np.inf if alpha == 0 else float(np.sum(gradient[:-1] ** 2)) / (2 * alpha)
+        return np.inf if alpha == 0 else sum_of_squares(gradient[:-1]) / (2 * alpha)
 
     def rounded(self, W):
         """Return W, in double, as it rounds to the dtype of X."""

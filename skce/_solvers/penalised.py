@@ -11,14 +11,21 @@ from skce._engine.passes import Pass
 from skce._solvers.rounding import COARSE, SUMMING, TINY, rounding_of
 from skce._solvers.sums import column_squares, target_sums
 
-__all__ = ["Penalised", "elastic_net"]
+__all__ = ["Penalised", "elastic_net", "sum_of_squares"]
 
 
 def elastic_net(W, l1_ratio):
     """Return (1 - rho) / 2 |W|^2 + rho |W|_1 of weights without intercepts, in double."""
-    with np.errstate(over="ignore"):
-        squares = float(np.sum(np.square(W, dtype=np.float64)))
-        return (1 - l1_ratio) / 2 * squares + l1_ratio * float(np.abs(W).sum(dtype=np.float64))
+    value = (1 - l1_ratio) / 2 * sum_of_squares(W)
+    if l1_ratio:
+        value += l1_ratio * float(np.abs(W).sum(dtype=np.float64))
+    return value
+
+
+def sum_of_squares(W):
+    """Return |W|^2 in double."""
+    W = W.astype(np.float64, copy=False).ravel()
+    return float(W @ W)
 
 
 class Penalised:
@@ -133,9 +140,14 @@ class Penalised:
 
     def goal(self, value, tol):
         """The gap within which `value` of the objective counts as the optimum."""
-        floor = np.sqrt(rounding_of(self.X.dtype)) * self.at_best_intercept
-        least = np.finfo(float).eps * self.at_zero
+        floor, least = self._least_goals
         return max(tol * max(value - self.entropy, floor), least)
+
+    @cached_property
+    def _least_goals(self):
+        """What the goal is at least, of a tol of 1 and of any."""
+        rounding = np.sqrt(rounding_of(self.X.dtype))
+        return float(rounding * self.at_best_intercept), float(rounding_of(float) * self.at_zero)
 
     def is_within(self, gap, value, tol):
         """Tell whether the gap, if there is one, is within the goal."""
@@ -155,11 +167,7 @@ class Penalised:
 
     def penalty(self, W):
         """The penalty at W (p + 1, k)."""
-        squares = np.einsum("ij,ij->i", W[:-1], W[:-1]).sum(dtype=np.float64)
-        value = (1 - self.l1_ratio) / 2 * float(squares)
-        if self.l1_ratio:
-            value += self.l1_ratio * float(np.abs(W[:-1]).sum(dtype=np.float64))
-        return self.alpha * value
+        return self.alpha * elastic_net(W[:-1], self.l1_ratio)
 
     def conjugate(self, V):
         """The conjugate of the penalty at V (p, k); of the pure L1, 0."""
@@ -168,7 +176,7 @@ class Penalised:
             return 0.0
         if self.l1_ratio:
             V = np.maximum(np.abs(V) - self.alpha * self.l1_ratio, 0)
-        return float(np.einsum("ij,ij->i", V, V).sum(dtype=np.float64)) / (2 * ridge)
+        return sum_of_squares(V) / (2 * ridge)
 
     def to_centred(self, coef, intercept):
         """Return W (p + 1, k) in double of coef (k, p) and intercept (k,)."""

@@ -145,7 +145,7 @@ def inverse_root(A, problem, k=1):
     directions or None, and the least pivot.
     """
     p = len(A) - k
-    A[np.arange(p), np.arange(p)] += problem.alpha
+    np.einsum("ii->i", A)[:p] += problem.alpha
     if not np.isfinite(A.diagonal()).all():
         largest = abs(problem.some_rows).max()
         raise ValueError(f"X must have finite squares, got entries up to {largest:.1g}.")

@@ -50,12 +50,12 @@ class Seen:
                 seen.largest = count.sum() / seen.rows + 1  # at most
                 return seen
             most = min(SAMPLE, max(SAMPLE_SIZE // X.shape[1], 1))
-            sample = X[live[:: -(-len(live) // most)]].astype(np.float64)
+            sample = X[live[:: -(-len(live) // most)]].astype(np.float64, copy=False)  # a copy
             if centred:
-                seen.mean = sample.mean(axis=0)
+                seen.mean = sample.sum(axis=0) / len(sample)
                 sample -= seen.mean
-            seen.scatter = np.square(sample).mean(axis=0) * seen.weight
-            seen.reach = np.abs(sample).max(axis=0)
+            seen.scatter = np.einsum("ij,ij->j", sample, sample) * (seen.weight / len(sample))
+            seen.reach = np.maximum(sample.max(axis=0), -sample.min(axis=0))
             sample *= np.sqrt(seen.metric())
             for _ in range(POWER_ITERATIONS):
                 response = seen.towards().copy()

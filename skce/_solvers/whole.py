@@ -3,7 +3,7 @@
 import numpy as np
 
 from skce._solvers.preconditioners import Preconditioner, inverse_root
-from skce._solvers.rounding import TINY
+from skce._solvers.rounding import SUMMING, TINY
 from skce._solvers.sums import hessian
 
 __all__ = ["WholeHessian", "is_small"]
@@ -46,4 +46,4 @@ def is_small(problem):
     if problem.alpha == 0 or (problem.sigmoid and problem.k > 1) or size > MOST_WEIGHTS:
         return False
     shares = problem.target_sums / np.maximum(problem.label_weights, TINY)
-    return not (np.isclose(shares, 0) | np.isclose(shares, 1)).all()
+    return bool((np.minimum(shares, 1 - shares) > SUMMING).any())
