@@ -506,7 +506,9 @@ def test_penalties_nearly_alike_or_ages_apart_lead_no_fit_astray(alphas):
     y = labels(rng, X)
     chosen = MultinomialLogisticCV(alphas, cv=KFold(3), random_state=0).fit(X, y)
     exact = MultinomialLogisticCV(alphas, cv=KFold(3), **EXACT).fit(X, y)
-    assert_allclose(chosen.scores_, exact.scores_, rtol=2e-3)
+    made = ~np.isnan(chosen.scores_ + exact.scores_)  # alike, rounding may tell which is given up
+    assert made[..., :3].all()
+    assert_allclose(chosen.scores_[made], exact.scores_[made], rtol=2e-3)
     found = path(X, y, alphas)
     assert np.isfinite(found.coefs).all()
     single = MultinomialLogistic(alpha=alphas[-1], tol=1e-8).fit(X, y)

@@ -67,12 +67,11 @@ class SDCA:
         self.matrix = problem.data.X
         self.entry_weights = problem.entry_weights
         self.metric = self._metric()
-        norms = self._leverages(1 / self.metric)
-        self.dimension = float(problem.weights @ norms) / problem.weights.sum() or 1.0
+        squares = problem.column_squares / self.metric  # of leverages, summed the other way
+        self.dimension = float(squares.sum()) / problem.weights.sum() or 1.0
         self.batch, overlap = self._batch()
         self.overlap = overlap
         self.q = q or FIRST_Q[self.sparse]
-        self.norms = norms
         self.W = np.ascontiguousarray(W, problem.X.dtype)
         self.centre_W = self.W.copy()
         self.largest_weight = problem.largest_mean_weight or 1.0
@@ -98,9 +97,9 @@ class SDCA:
 
     def _leverages(self, inverse):
         """Return the weighted squared norm of each row."""
+        if np.ptp(inverse) == 0:
+            return self.problem.row_squares * inverse[0]
         if self.sparse:
-            if np.ptp(inverse) == 0:
-                return self.problem.sums_of_squares[2] * inverse[0]
             return row_squares(self.matrix, inverse)
         out = np.empty(self.problem.X.shape[0])
         for rows, squares in self.problem.squares():
@@ -125,25 +124,29 @@ class SDCA:
         """Take the probabilities at W for the table, and then what W belongs to it."""
         problem, near = self.problem, self.prox_weight * self.metric[:, None]
         coef, intercept = problem.from_centred(self.W)
-        constant = not coef.any()
+        constant, V = not coef.any(), np.empty(self.W.shape)
+        known = not (constant or problem.sigmoid)  # by the pass that sums them
+        if known:
+            problem.full_pass(Pass.LOSS, self.W, V, self.table)
         for rows in pieces(len(self.table), problem.k):
-            logits = intercept[None] if constant else problem.X[rows] @ coef.T + intercept
-            if self.entry_weights is not None:
-                none = 0 if problem.sigmoid else -np.inf
-                logits = np.where(self.entry_weights[rows] == 0, none, logits)
-            proba = sigmoid(logits) if problem.sigmoid else softmax(logits)
-            entropy = special.entr(proba)
+            if not known:
+                logits = intercept[None] if constant else problem.X[rows] @ coef.T + intercept
+                if self.entry_weights is not None:
+                    none = 0 if problem.sigmoid else -np.inf
+                    logits = np.where(self.entry_weights[rows] == 0, none, logits)
+                self.table[rows] = proba = sigmoid(logits) if problem.sigmoid else softmax(logits)
+            q = self.table[rows].astype(np.float64)
+            entropy = special.entr(q)
             if problem.sigmoid:
-                entropy += special.entr(1 - proba)
+                entropy += special.entr(1 - q)
                 entropy *= 1 if self.entry_weights is None else self.entry_weights[rows]
-            self.table[rows], self.negentropy[rows] = proba, -entropy.sum(axis=1)
-        V = np.empty(self.W.shape)
+            self.negentropy[rows] = -entropy.sum(axis=1)
         if constant and self.sparse and sparse.issparse(problem.targets) and problem.plain:
             V[:-1] = (problem.X.T @ problem.weights)[:, None] * proba
             own = (problem.X.T @ problem.targets.multiply(problem.weights[:, None])).tocoo()
             V[own.coords] -= own.data
             V[-1] = problem.total_weight * proba - problem.target_sums
-        else:  # no sum that is known without a pass
+        elif not known:
             scale, shift = np.ones(problem.k), np.zeros(problem.k)
             problem.full_pass(Pass.DUAL, self.W, V, self.table, scale, shift)
         V[:-1] -= near * self.W[:-1]
@@ -193,10 +196,7 @@ class SDCA:
         if problem.fit_intercept:
             inverse[-1] = 1 / self.intercept_prox_weight
         if self.prox_weight != self.leverage_at:  # most passes keep q
-            if np.ptp(B) == 0:
-                self.leverage = self.norms * (self.metric[0] / B[0])
-            else:
-                self.leverage = self._leverages(1 / B)
+            self.leverage = self._leverages(1 / B)
             self.leverage_at = self.prox_weight
         leverage = self.overlap * self.leverage + self.batch * inverse[-1]
         centre = None if problem.centre is None else problem.centre_in_dtype

@@ -119,6 +119,10 @@ class LBFGS:
         self.by_newton, self.exact = self.exact, False
         return self._move(self.direction, remember)
 
+    def ahead(self):
+        """Return where a whole step along the direction leads, which is not looked at."""
+        return self.W + self.preconditioner.to_weights(self.direction.reshape(self.W.shape))
+
     def newton_step(self, goal):
         """Make one step along Newton's direction, known to a share of the goal."""
         self.know()
@@ -209,7 +213,7 @@ def _begin(problem, start, rng, refresh, curve, limits, near):
         engine = LBFGS(Objective(problem), near.preconditioner, W, True)
         engine.follow(near.pairs)
         return engine, before
-    preconditioner = refresh.first()
+    preconditioner = refresh.first(not begins)
     if begins:  # step 1
         W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
     known = before > 0 or not begins

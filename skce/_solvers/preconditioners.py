@@ -7,7 +7,7 @@ from skce._solvers.cholesky import cholesky, to_unit
 from skce._solvers.rounding import COARSE, SUMMING, TINY, rounding_of
 from skce._solvers.sums import ConstantCurvature, diagonal_moments, row_weights, second_moments
 
-__all__ = ["Preconditioner", "has_matrices", "inverse_root"]
+__all__ = ["Preconditioner", "Unscaled", "has_matrices", "inverse_root"]
 
 MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype 3.7
 # Most numbers in one matrix for each class; beyond, one serves all.
@@ -120,6 +120,16 @@ class Preconditioner:
             column, _ = linalg.lapack.dtrtrs(C, stack[:, :, c].T, lower=1, trans=1 - turned)
             out[:, :, c] = column.T
         return out
+
+
+class Unscaled:
+    """The place of a preconditioner that is yet to be made, without pairs in its coordinates."""
+
+    flat = None
+
+    def to_gradient(self, gradient):
+        """Return the gradient."""
+        return gradient
 
 
 def has_matrices(problem):

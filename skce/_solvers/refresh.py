@@ -1,7 +1,7 @@
 """When the preconditioner of L-BFGS is made anew, and of which rows."""
 
 from skce._solvers.columns import PIECE, ROWS_PER_COLUMN
-from skce._solvers.preconditioners import Preconditioner, has_matrices
+from skce._solvers.preconditioners import Preconditioner, Unscaled, has_matrices
 from skce._solvers.rounding import TINY
 from skce._solvers.whole import WholeHessian, is_small
 
@@ -34,9 +34,17 @@ class Refresh:
             self.wait = max(REFRESH, self.cost * self.least / max(self.n, 1))
         self.last = self.spent = self.least_curvature = 0.0
 
-    def first(self):
-        """Return a preconditioner of the curvature at the best constants, None for the Hessian."""
-        return None if self.whole else Preconditioner(self.problem, self.rows(REFRESH))
+    def first(self, renewed):
+        """Return a preconditioner of the curvature at the best constants, None for the Hessian.
+
+        One that is to be renewed before the first step need not be made: with a penalty, flat
+        directions are seen at any curvature.
+        """
+        if self.whole:
+            return None
+        if renewed and self.problem.alpha:
+            return Unscaled()
+        return Preconditioner(self.problem, self.rows(REFRESH))
 
     def rows(self, passes):
         """Draw the rows of a preconditioner that may cost so many passes."""
