@@ -2,15 +2,26 @@
 
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from small_fits import INDICATOR, LABELS, SOLVERS, X, every_problem, every_solver, model_and_y
+from small_fits import (
+    INDICATOR,
+    LABELS,
+    LABELS_VAL,
+    SOLVERS,
+    X_VAL,
+    X,
+    every_problem,
+    every_solver,
+    model_and_y,
+)
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 from skce._estimators import control
@@ -155,6 +166,31 @@ def test_scoring_monitor_scores_each_pass(place, problem):
     if place == "search":
         pipeline = GridSearchCV(pipeline, {f"{pipeline.steps[-1][0]}__alpha": [1e-3, 1e-1]}, cv=2)
     assert len(monitor_rows(pipeline, monitor, X, y)) > 2
+
+
+@pytest.mark.usefixtures("told_at_once")
+def test_search_of_pipelines_with_callbacks_and_X_val_is_the_one_without():
+    recorder, scores = Recorder(), []
+    with sklearn.config_context(enable_metadata_routing=True):
+        models = [
+            estimator(early_stopping=True, random_state=0, tol=1e-2)
+            for estimator in (MultinomialLogistic, MultiLabelLogistic)
+        ]
+        for model in models:
+            model.set_fit_request(X_val=True, y_val=True)
+        steps = [("scale", StandardScaler()), ("model", models[0])]
+        grid = {"model": models, "model__alpha": np.logspace(-6, 1, 8)}
+        for callbacks in ([], [recorder]):
+            pipeline = Pipeline(steps, transform_input=["X_val"])
+            for model in models:
+                model.set_callbacks(*callbacks)
+            search = GridSearchCV(pipeline, grid, cv=5, refit=False)
+            search.fit(X[:250], LABELS[:250], X_val=X_VAL, y_val=LABELS_VAL)
+            scores.append(search.cv_results_["mean_test_score"])
+    assert_array_equal(*scores)
+    assert len(scores[0]) == 16
+    assert len(recorder.ended) > 80  # each of the fits has told of its passes
+    assert all(model.validation_loss_curve_ for model in recorder.ended[:80:9])
 
 
 def monitor_rows(model, monitor, A, y):
