@@ -368,6 +368,9 @@ class BaseCrossEntropy(
                 found.append(self._map_logits(X, function, softmax))
         return np.concatenate(found)
 
+    def __sklearn_is_fitted__(self):
+        return "classes_" in self.__dict__
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

@@ -55,10 +55,10 @@ def certificate(problem, W, table=None, sums=None):
                 return value, max(value - problem.entropy, 0.0)
         elif problem.sigmoid:
             # labels that rounding lets exceed their total stay below it
-            sums = np.clip(sums, 0, total)
+            sums = np.maximum(np.minimum(sums, total), 0)
             with np.errstate(divide="ignore", invalid="ignore"):
-                lower = np.where(sums > wanted, wanted / sums, 1.0)
-                raised = np.where(sums < wanted, (total - wanted) / (total - sums), 1.0)
+                lower = np.fmin(wanted / sums, 1)
+                raised = np.fmin((total - wanted) / (total - sums), 1)
             scale, shift = lower * raised, 1 - raised
         else:
             excess, lack = np.maximum(sums - wanted, 0.0), np.maximum(wanted - sums, 0.0)

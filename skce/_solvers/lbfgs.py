@@ -218,7 +218,9 @@ def _begin(problem, start, rng, refresh, curve, limits, near):
         W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
     known = before > 0 or not begins
     engine = LBFGS(Objective(problem), preconditioner, W, known)
-    if known:
+    if engine.exact:
+        refresh.last = engine.passes
+    elif known:
         refresh.renew(engine, 1)
     return engine, before
 

@@ -1,6 +1,5 @@
 """The inverse Hessian that steps of L-BFGS tell, and what it estimates to be left to fall."""
 
-
 from skce._engine.pairs import Ring
 from skce._solvers.rounding import ROUNDING
 

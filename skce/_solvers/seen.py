@@ -130,7 +130,9 @@ class Seen:
 
     def turn(self, response, share):
         """Make a step of the power iteration, of rows that count for this share."""
-        mixed = share * response + (1 - share) * self.largest * self.towards()
+        mixed = share * response
+        if share < 1:
+            mixed += (1 - share) * self.largest * self.towards()
         length = np.sqrt(mixed @ mixed)
         if 0 < length < np.inf:
             self.largest, self.direction = float(length), mixed / length
@@ -141,6 +143,5 @@ def positives(targets, weights, k):
     if isinstance(targets, np.ndarray):
         return np.bincount(targets, weights, k).astype(float)
     rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
-    return np.bincount(
-        targets.indices, np.minimum(np.nan_to_num(targets.data), 1) * weights[rows], k
-    )
+    on = np.fmax(np.minimum(targets.data, 1), 0)  # 0 where it is missing
+    return np.bincount(targets.indices, on * weights[rows], k)

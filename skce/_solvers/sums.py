@@ -30,6 +30,7 @@ rows in arrays. A `parts.PartsProblem` sends the functions to its parts, whose r
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,7 +239,7 @@ def hessian(problem, table):
     The block of two outputs is made of the products of the columns with their curvature.
     """
     X, k, p = problem.X, problem.k, problem.X.shape[1]
-    a, b = np.triu_indices(k)
+    a, b = _pairs(k)
     A, H = np.zeros((len(a), p + 1, p + 1)), np.empty((p + 1, k, p + 1, k))
     for rows in problem.pieces(None, 1 + len(a) // p):
         part = X[rows].toarray() if sparse.issparse(X) else X[rows]
@@ -248,6 +249,12 @@ def hessian(problem, table):
         A += _grams(problem, part.astype(np.float64, copy=False), each)
     H[:, a, :, b] = H[:, b, :, a] = A
     return H.reshape(2 * ((p + 1) * k,))
+
+
+@cache
+def _pairs(k):
+    """Return the numbers of each two of k outputs."""
+    return np.triu_indices(k)
 
 
 def table_sums(problem, table):
