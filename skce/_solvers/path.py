@@ -181,7 +181,7 @@ def _a_step_on(found):
     standard error in place of .21.
     """
     engine = found.engine
-    if engine is None or found.ended or (found.W != engine.objective.rounded(engine.W)).any():
+    if engine is None or found.ended or (engine.objective.rounded(engine.W) != found.W).any():
         return replace(found, engine=None)
     return replace(found, W=engine.ahead(), engine=None)
 
