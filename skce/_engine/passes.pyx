@@ -3,28 +3,24 @@
 # 1. Rows are split in a number of parts that depends on the shape only; each part sums its gradient on
 #    its own, few weights in double every FLUSH rows, and the parts are added in order: no result
 #    depends on the number of threads.
-# 2. The certificate, in double: a table of probabilities pi (or those of the logits) is mapped to
-#    pi' = scale * pi + shift * (mass given up), whose sums are those of the targets tau, as the
-#    intercept asks. It gives the sum of the rows' Fenchel-Young losses (the loss at the logits, less
-#    <pi', logits>, plus the negentropy of pi') and V' = sum weight * (pi' - tau) x.
 
 import numpy as np
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
-from libc.float cimport DBL_MIN
-from libc.math cimport INFINITY, fabs, log, log1p
+from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from skce._kernels import cpu
 
 from skce._engine.data cimport EpochData, Rows, address
+from skce._engine.dual cimport DUAL_SPACE, DUAL_TERMS, dual_rows
 from skce._engine.products cimport (
     BLAS_ROWS, BLOCK_ROWS, aligned, batch_logits, in_lines, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport Loss, xent
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.proba cimport softmax_into
-from skce._kernels.simd cimport exp_rows, logistic, pack, skce_set_level, vlog
+from skce._kernels.simd cimport logistic, pack, skce_set_level
 
 skce_set_level(cpu.level_number)
 
@@ -161,7 +157,8 @@ def run(
     targets = <floating *>aligned(kept, n_threads * a.rows * k * item)
     columns = k * max(a.stride, p)
     sums = <floating *>aligned(kept, (n_threads if a.flush < n else parts) * columns * item)
-    scratch = in_lines(k + max(a.rows, 4 * k), sizeof(double))
+    scratch = DUAL_SPACE * max(k, DUAL_TERMS) if kind == DUAL else 0
+    scratch = in_lines(k + max(a.rows, scratch), sizeof(double))
     space = <double *>aligned(kept, n_threads * scratch * sizeof(double))
     features = p + 1 if a.flush < n else 1
     each = features * k + 2
@@ -240,13 +237,10 @@ cdef void _part(
                                  a.weights + first, a.smoothing, n, k, space + k)
             elif a.kind == DUAL:
                 for i in range(n):
-                    if not a.soft:
-                        for c in range(k):
-                            targets[i * k + c] = labels[i] == c
-                    dual_row(a, residuals + i * k, targets + i * k, positive,
-                             of_entries + i * k if of_entries != NULL else NULL,
-                             row_table + i * k if table != NULL else NULL, a.weights[first + i],
-                             space + k, found)
+                    for c in range(k if not a.soft else 0):
+                        targets[i * k + c] = labels[i] == c
+                dual_rows(a.loss == Loss.SIGMOID, n, k, residuals, targets, positive, of_entries, row_table,
+                          a.weights + first, a.smoothing, a.scale, a.shift, space + k, found)
             for i in range(n):
                 for c in range(k):
                     intercept[c] += residuals[i * k + c]
@@ -316,85 +310,3 @@ cdef void product_row(const Plan *a, floating *s, const floating *table, double 
         mean += table[c] * s[c]
     for c in range(k):
         s[c] = w * table[c] * (s[c] - mean)
-
-
-cdef void dual_row(
-    const Plan *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
-    const floating *table, double weight, double *space, double *values,
-) noexcept nogil:
-    """values += weighted Fenchel-Young loss and loss of a row with logits s; s <- weight * (pi' - tau).
-
-    space has 4 k entries. Logarithms are taken of 1 / x >= 1, or of 1 + exp(-|s|).
-    """
-    cdef:
-        Py_ssize_t k = a.k, c, known = 0
-        double *pi = space
-        double *one = space + k
-        double *two = one + k
-        double *three = two + k
-        double top = -INFINITY, total = 0, rest = 0, mass = 0, given = 0, young = 0, loss = 0
-        double lse, tau, amount
-    if weight == 0:
-        memset(s, 0, k * sizeof(floating))
-        return
-    if a.loss == Loss.SIGMOID:
-        for c in range(k):
-            one[c] = -fabs(s[c])
-        exp_rows(one, one, 1, k, 0, &total, &mass, &rest)
-        for c in range(k):
-            tau = (1 if s[c] > 0 else one[c]) / (1 + one[c]) if table == NULL else table[c]
-            pi[c] = min(max(a.scale[c] * tau + a.shift[c], 0.0), 1.0)
-            one[c] += 1
-            two[c] = 1 / max(pi[c], DBL_MIN)
-            three[c] = 1 / max(1 - pi[c], DBL_MIN)
-        vlog(one, three + k - one)
-        for c in range(k):
-            total = (1 - a.smoothing) * t[c] + a.smoothing / 2
-            tau = total if positive == NULL else positive[c] * total
-            amount = 1 - total + tau  # the mass of the entry
-            if of_entries != NULL:
-                tau *= of_entries[c]
-                amount *= of_entries[c]
-            if not amount > 0:  # or missing
-                s[c] = 0
-                continue
-            one[c] += max(<double>s[c], 0.0)
-            loss += amount * one[c] - tau * s[c]
-            young += amount * (one[c] - pi[c] * (s[c] + two[c]) - (1 - pi[c]) * three[c])
-            s[c] = <floating>(weight * (amount * pi[c] - tau))
-        values[0] += weight * young
-        values[1] += weight * loss
-        return
-    for c in range(k):
-        one[c] = -INFINITY
-        if t[c] == t[c]:
-            one[c] = s[c]
-            known += 1
-            top = max(top, one[c])
-            mass += table[c] if table != NULL else 0
-    exp_rows(one, pi, 1, k, 0, &top, &total, &rest)
-    lse = log(total) if total >= 2 else log1p(rest)  # above the maximum, so that small losses keep
-    if table == NULL:
-        mass = total
-    for c in range(k):
-        if table != NULL:
-            pi[c] = table[c] if t[c] == t[c] else 0
-        pi[c] /= mass
-        given += (1 - a.scale[c]) * pi[c]
-    for c in range(k):
-        if known == k:
-            pi[c] = a.scale[c] * pi[c] + a.shift[c] * given
-        two[c] = 1 / max(pi[c], DBL_MIN)
-    vlog(two, k)
-    for c in range(k):
-        if t[c] != t[c]:
-            s[c] = 0
-            continue
-        tau = (1 - a.smoothing) * t[c] + a.smoothing / known
-        if tau > 0:
-            loss += tau * (lse + (top - s[c]))
-        if pi[c] > 0:
-            young += pi[c] * (lse + (top - s[c]) - two[c])
-        s[c] = <floating>(weight * (pi[c] - tau))
-    values[0] += weight * young
-    values[1] += weight * loss

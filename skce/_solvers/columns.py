@@ -102,9 +102,9 @@ def centre_of(X, weights, rng):
         return None
     sample = X if len(rows) == len(X) else X[rows]
     sample = sample.astype(np.float64, copy=False)
-    low = sample.min(axis=0)  # a constant column has no rounding to be centred with
+    low, high = _extremes(sample)  # a constant column has no rounding to be centred with
     mean = weights[rows] @ sample / weights[rows].sum()
-    centre = np.where(low == sample.max(axis=0), low, mean)
+    centre = np.where(low == high, low, mean)
     return centre.astype(X.dtype).astype(np.float64)
 
 
@@ -134,8 +134,19 @@ def peaks(X, centre):
     """Return the largest absolute value (p,) of each centred column, over some rows X."""
     if sparse.issparse(X):
         return abs(X).max(axis=0).toarray().ravel()
-    high, low = X.max(axis=0, initial=-np.inf), X.min(axis=0, initial=np.inf)
+    low, high = _extremes(X)
     return np.maximum(high - centre, centre - low).clip(0)
+
+
+def _extremes(X):
+    """Return the least and the largest entry (p,) of each column, of short rows side by side."""
+    n, p = X.shape
+    size = max(1, PIECE_ROWS // p)
+    if n > size > 1:
+        parts = X[: n - n % size].reshape(-1, size * p)
+        folded = [extreme(parts, axis=0).reshape(size, p) for extreme in (np.min, np.max)]
+        X = np.concatenate([*folded, X[n - n % size :]])
+    return X.min(axis=0, initial=np.inf), X.max(axis=0, initial=-np.inf)
 
 
 def logit_sizes(X, centre, W):
