@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skce import MultiLabelLogistic
 
 __all__ = [
-    *("CONTAINERS", "DTYPES", "LABELS", "X", "Y", "dense", "every_container", "every_dtype"),
-    *("every_loss", "fitted", "fractional", "with_missing"),
+    *("CONTAINERS", "Constant", "DTYPES", "LABELS", "X", "Y", "dense", "every_container"),
+    *("every_dtype", "every_loss", "fitted", "fractional", "with_missing"),
 ]
 
 rng = np.random.default_rng(0)
@@ -43,3 +44,17 @@ def with_missing(y):
     y = y.copy()
     y[::7, 1] = np.nan
     return y
+
+
+class Constant(ClassifierMixin, BaseEstimator):
+    """Predicts the rows of X."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.classes_ = np.arange(np.shape(y)[1])
+        return self
+
+    def predict_proba(self, X):
+        return X
+
+    def predict(self, X):
+        return np.asarray(X) >= 0.5
