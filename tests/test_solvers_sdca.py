@@ -1,5 +1,7 @@
 """Passes of SDCA against plain NumPy: what each leaves behind, and where they end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -69,6 +71,20 @@ def test_weights_belong_to_the_table(name, seed, storage, start):
         rows = live.any(axis=1)
         assert_allclose(engine.negentropy[rows], terms.sum(axis=1)[rows], atol=1e-9)
         assert engine.passes == passes
+
+
+@every_storage
+@pytest.mark.parametrize("alpha", [1e3, 1e-3])
+def test_leverages_are_those_of_the_rows(alpha, storage):
+    case = case_of("softmax" if "softmax" in KINDS else next(iter(KINDS)), storage=storage)
+    problem = replace(case.problem, alpha=alpha)
+    engine = SDCA(problem, np.zeros(case.plain.shape), np.random.RandomState(0))
+    near = engine.prox_weight
+    list(engine.in_parts(1))
+    X = problem.X.toarray() if storage == "csr" else problem.X - problem.centre_in_dtype
+    assert (near == 0) == (alpha == 1e3)
+    assert np.ptp(engine.metric) > 0
+    assert_allclose(engine.leverage, X**2 @ (1 / (near * engine.metric + alpha)), rtol=1e-9)
 
 
 @every_storage

@@ -246,15 +246,15 @@ class CrossValidatedMixin(BaseCrossEntropy):
         sweep = Sweep(problem, masks, rng, limits, self.solver, begin, tests)
         self.scores_ = np.full((len(folds), len(ratios), len(self.alphas_)), np.nan)
         kept: dict = {}
-        failed, made, began = "", [0, 0], time.perf_counter()
+        failed: list = []
+        made, began = 0, time.perf_counter()
         for r, ratio in enumerate(ratios):
             lost = 0
             with closing(sweep.path(self.alphas_, ratio)) as fits:
                 for a, (whole, parts) in enumerate(fits):
-                    made[0] += 1 + len(parts)
-                    for found in (whole, *parts):
-                        made[1] += bool(found.ended)
-                        failed = failed or found.ended or ""
+                    made += 1 + len(parts)
+                    ends = [found.ended for found in (whole, *parts) if found.ended]
+                    failed += [(self.alphas_[a], ended) for ended in ends]
                     scores = self.scores_[:, r, a]
                     scores[:] = [score(f, found) for f, found in zip(folds, parts, strict=True)]
                     if self.verbose:
@@ -279,8 +279,12 @@ class CrossValidatedMixin(BaseCrossEntropy):
         if np.isnan(self.scores_.mean(axis=0)).all():
             raise ValueError(f"scoring must give numbers, got NaN of scoring={self.scoring!r}.")
         if failed:
-            message = f"Not converged: {made[1]} of {made[0]} fits; the first: {failed}."
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            where = ", ".join(f"{alpha:.3g}" for alpha in sorted({a for a, _ in failed})[::-1])
+            message = (
+                f"Not converged: {len(failed)} of {made} fits, whose scores may be far off, at "
+                f"alpha={where}; the first: {failed[0][1]}."
+            )
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
         r, a = self._strongest(*best) if self.one_standard_error else best
         self.alpha_, self.l1_ratio_ = float(self.alphas_[a]), float(ratios[r])
         self.scores_std_ = _deviation(self.scores_)

@@ -1,0 +1,147 @@
+"""The cross-validation chooses by its scores, among penalties that suit the data."""
+
+import numpy as np
+import pytest
+from cv_cases import EXACT, indicator, labels, random_x
+from numpy.testing import assert_allclose, assert_array_equal
+from registry import then_long
+from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.preprocessing import StandardScaler
+
+from skce import (
+    MultiLabelLogistic,
+    MultiLabelLogisticCV,
+    MultinomialLogistic,
+    MultinomialLogisticCV,
+    path,
+)
+
+
+@pytest.mark.parametrize("seed", then_long(range(4)))
+def test_penalties_that_have_lost_are_given_up(seed):
+    rng = np.random.default_rng(seed)
+    X = random_x(rng, 60, 20)
+    y = labels(rng, X, 2)
+    chosen = MultinomialLogisticCV(12, random_state=0).fit(X, y)
+    scores = chosen.scores_[:, 0]
+    made = ~np.isnan(scores).any(axis=0)
+    last = np.flatnonzero(made)[-1]
+    assert made[: last + 1].all()
+    assert np.isnan(scores[:, ~made]).all()
+
+    def is_worse(a):
+        top = scores[:, np.argmax(scores[:, : a + 1].mean(axis=0))]
+        lower = top - scores[:, a]
+        return lower.mean() > lower.std(ddof=1) / np.sqrt(5)
+
+    lost = [is_worse(a) for a in range(last + 1)]
+    two = [a for a in range(1, last + 1) if lost[a] and lost[a - 1]]
+    assert two == ([last] if last < 11 else two[-1:])
+    if seed == 0:
+        assert last < 11
+
+
+def test_one_standard_error_takes_the_strongest_penalty_that_is_as_good():
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    params = {"alphas": np.logspace(1, -3, 9), "tol": 1e-8}
+    best = MultinomialLogisticCV(**params).fit(X, y)
+    simple = MultinomialLogisticCV(**params, one_standard_error=True).fit(X, y)
+    assert_array_equal(simple.scores_, best.scores_)
+    means = best.scores_.mean(axis=0)[0]
+    a = np.nanargmax(means)
+    error = best.scores_std_[0, a] / np.sqrt(5)
+    within = simple.alphas_[means >= means[a] - error]
+    assert simple.alpha_ == within.max() > best.alpha_ == best.alphas_[a]
+    model = MultinomialLogistic(alpha=simple.alpha_, tol=1e-8).fit(X, y)
+    assert_allclose(simple.predict_proba(X), model.predict_proba(X), atol=1e-3)
+
+
+def test_choice_is_that_of_scikit_learn_for_the_same_grid():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, cv = StandardScaler().fit_transform(X), StratifiedKFold(4)
+    ours = MultinomialLogisticCV(np.logspace(0, -4, 5), cv=cv, scoring="neg_log_loss", **EXACT)
+    ours.fit(X, y)
+    n = len(y) * 3 / 4  # its C is of the sum over the training rows
+    for a in np.flatnonzero(~np.isnan(ours.scores_[0, 0])):
+        theirs = LogisticRegression(C=1 / (ours.alphas_[a] * n), tol=1e-10, max_iter=10_000)
+        expected = cross_val_score(theirs, X, y, cv=cv, scoring="neg_log_loss")
+        assert_allclose(ours.scores_[:, 0, a], expected, rtol=2e-3)  # 426 or 427 rows
+        assert np.nanargmax(ours.scores_.mean(axis=0)) < 4
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+def test_default_alphas_begin_near_zero_and_scale_with_the_columns(storage):
+    rng = np.random.default_rng(0)
+    X = random_x(rng, 200, 6)
+    y = labels(rng, X)
+    first = MultinomialLogisticCV().fit(storage(X), y).alphas_
+    assert first.shape == (10,)
+    assert_allclose(first[:-1] / first[1:], np.sqrt(10))
+    found = path(storage(X), y, first, estimator=MultinomialLogistic(tol=1e-8))
+    constants = MultinomialLogistic(alpha=1e9).fit(X, y).objective_
+    assert 0.85 * constants < found.objectives[0] < constants
+    double = path(storage(4 * X), y)
+    assert_allclose(double.alphas, 16 * first, rtol=1e-6)
+    if storage is np.asarray:  # centred, one column of another scale changes little
+        X[:, 0] *= 1e4
+        uneven = path(X, y, 1).alphas[0]
+        assert first[0] < uneven < 1e4 * first[0]  # its square is 1e8
+
+
+def test_default_alphas_of_l1_begin_where_all_coefficients_are_zero():
+    X, y = load_iris(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    found = path(X, y, 3, l1_ratio=1.0)
+    assert not found.coefs[0].any()
+    assert found.coefs[1].any()
+
+
+def test_default_alphas_follow_the_size_of_x_or_say_that_they_cannot():
+    X, y = load_iris(return_X_y=True)
+    usual = path(X, y, 3).alphas
+    for power in (-506, 505):  # their squares are no normal numbers, or barely
+        found = path(np.ldexp(X, power), y, 3).alphas
+        assert_allclose(found, np.ldexp(usual, 2 * power), rtol=1e-12)
+    for size in (1e200, 1e154, 1e-160, 1e-300, [1e200, 1, 1, 1]):
+        with pytest.raises(ValueError, match="X must be nearer to 1 in size, or alphas given"):
+            MultinomialLogisticCV(cv=3).fit(X * np.asarray(size), y)
+    with pytest.raises(ValueError, match="alphas must be at least 1"):
+        path(X, y, 0)
+
+
+def test_penalties_without_a_score_are_not_chosen():
+    X, y = load_iris(return_X_y=True)
+
+    def score(model, X, y):
+        return model.score(X, y) if np.abs(model.coef_).max() > 0.1 else np.nan
+
+    params = {"cv": 3, "scoring": score, "one_standard_error": True}
+    for ratios in (None, [0.0, 1.0]):
+        model = MultinomialLogisticCV([1e3, 100, 0.1], l1_ratios=ratios, **params).fit(X, y)
+        assert np.isnan(model.scores_[:, 0, :2]).all()
+        assert model.alpha_ == 0.1
+        assert model.best_score_ > 0.7
+        assert model.score(X, y) == accuracy_score(y, model.predict(X))
+
+
+def test_few_rows_of_a_class_make_fewer_folds():
+    X, y = load_iris(return_X_y=True)
+    rows = [0, 1, 2, 50, 51, 52, 100, 101, 102]
+    assert len(MultinomialLogisticCV([0.1]).fit(X[rows], y[rows]).scores_) == 3
+
+
+def test_thresholds_are_learnt_at_the_chosen_penalty():
+    rng = np.random.default_rng(0)
+    X = random_x(rng)
+    Y = indicator(rng, X)
+    model = MultiLabelLogisticCV([0.1, 0.01], threshold="f1", random_state=0).fit(X, Y)
+    plain = MultiLabelLogistic(alpha=model.alpha_, threshold="f1", tol=1e-4, random_state=0)
+    plain.fit(X, Y)
+    assert_array_equal(model.threshold_, plain.threshold_)
+    with pytest.raises(ValueError, match="top_k must be None with a threshold"):
+        MultiLabelLogisticCV(threshold=0.5, top_k=2).fit(X, Y)
