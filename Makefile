@@ -54,8 +54,8 @@ figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/boosting $(VENV)/test
 	$(BIN)/python benchmarks/run_peers.py --data $(DATA) --write docs/fits
 	$(BIN)/python benchmarks/estimates.py --write docs/estimates.csv
 	$(BIN)/python benchmarks/left_out.py --write docs/selection
-	$(BIN)/python benchmarks/selection.py --data $(DATA) --rounds 2 --no-grid --write docs/selection \
-		--sets digits breast_cancer letter covtype mnist ldl_movie bibtex 20news clinc150_minilm
+	$(BIN)/python benchmarks/stopped_early.py --write docs/selection
+	$(BIN)/python benchmarks/selection.py --data $(DATA) --rounds 2 --budget 15 --write docs/selection
 	$(BIN)/python benchmarks/streams.py --data $(DATA) --sets mnist brown_pos --calls 10000 \
 		--learners skce "skce, averaged" "skce, AdaGrad" --write docs/streams/rules.csv
 	$(BIN)/python benchmarks/parts.py --gigabytes 8 --write docs/streams/parts.csv \

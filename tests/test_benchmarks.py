@@ -33,6 +33,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
     "optima": ["--sets", "mnist", "wine", "--write", os.devnull],
     "left_out": ["--rows", "30", "--sets", "iris", "labels", "--alphas", "0.1", "1"],
     "selection": ["--quick", "--sets", "mnist", "bibtex", "iris", "ldl_movie", "--no-exact"],
+    "stopped_early": ["--splits", "1"],
     "predict": ["--rows", "300", "--columns", "5", "--classes", "3", "--rounds", "1"],
     "parts": ["--quick"],
     "dask_rounds": ["--quick", "--sets", "iris"],

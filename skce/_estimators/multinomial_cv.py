@@ -45,7 +45,8 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
         Most passes of a fit; "lbfgs" may make 10 · max_iter.
     tol : float, default=1e-4
         The fits of all rows stop within this share of their optimum, as in MultinomialLogistic;
-        those of folds within a tenth of it, as their errors have one sign and add up in the mean.
+        those of folds within three tenths of it, as their errors have one sign and add up in the
+        mean; L-BFGS scores them one step further.
     random_state : int, RandomState instance or None, default=None
         Order of the rows, and samples of them.
     verbose : int, default=0
