@@ -184,7 +184,7 @@ def minimize(problem, start, rng, limits, near=None):
         if before + engine.passes + refresh.spent >= most_passes:
             stop.ended = f"{most_passes} passes ({PASSES} * max_iter) were made"
             break
-        if refresh.is_due(engine.passes):  # step 2
+        if refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)
         value = engine.value
         if engine.left <= NEAR * stop.aim:  # step 3
@@ -218,9 +218,7 @@ def _begin(problem, start, rng, refresh, curve, limits, near):
         W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)
     known = before > 0 or not begins
     engine = LBFGS(Objective(problem), preconditioner, W, known)
-    if engine.exact:
-        refresh.last = engine.passes
-    elif known:
+    if known and not engine.exact:
         refresh.renew(engine, 1)
     return engine, before
 
