@@ -32,8 +32,8 @@ GROUP = 1 << 26  # bytes of a row group
 FILES = 8  # parts of memory maps
 WAYS = (
     *("in memory", "one memory map", "parts of memory maps"),
-    *("Parquet by columns", "Parquet by columns, spooled"),
-    *("Parquet of lists", "Parquet of lists, spooled"),
+    *("Parquet by columns", "Parquet by columns, not spooled"),
+    *("Parquet of lists", "Parquet of lists, not spooled"),
 )
 
 
@@ -106,7 +106,7 @@ def write(folder, n, p, k, ways=WAYS):
 
 
 def _file_of(way):
-    return way.removesuffix(", spooled") if way.startswith("Parquet") else ""
+    return way.removesuffix(", not spooled") if way.startswith("Parquet") else ""
 
 
 def _write_group(writers, folder, way, X, y):
@@ -132,7 +132,7 @@ def _fit(way, folder, shape, memory):
         X = np.fromfile(folder / "X", np.float32, n * p).reshape(n, p)
         data = X, np.load(folder / "y.npy")[:n]
     elif way.startswith("Parquet"):
-        spool = folder if way.endswith("spooled") else None
+        spool = False if way.endswith("not spooled") else folder  # the default is that of tempfile
         data = (Parts.from_parquet(folder / _file_of(way), "y", spool=spool),)
     else:
         X, y = np.memmap(folder / "X", np.float32, "r", shape=(n, p)), np.load(folder / "y.npy")

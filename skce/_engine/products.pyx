@@ -207,9 +207,13 @@ def dense_grams(
         raise ValueError(f"weights must have {n} rows and mean {p} entries.")
     dtype = np.dtype(np.float32 if floating is float else np.float64)
     if packed_stride(p, p, sizeof(floating)) == 0:
-        Z = np.hstack([np.subtract(X, mean), np.ones((n, 1), dtype)])
+        Z, Y, grams = np.ones((n, p + 1), dtype), np.empty((n, p + 1), dtype), np.empty((k, p + 1, p + 1), dtype)
+        np.subtract(X, mean, out=Z[:, :p])
         scales = np.sqrt(np.maximum(weights, 0)).astype(dtype)
-        return np.stack([Y.T @ Y for Y in (Z * scales[:, c, None] for c in range(k))])
+        for c in range(k):
+            np.multiply(Z, scales[:, c, None], out=Y)
+            np.matmul(Y.T, Y, out=grams[c])
+        return grams
     out = np.empty((k, p + 1, p + 1), dtype)
     for start in range(0, p + 1, PANEL):
         rows = min(<Py_ssize_t>PANEL, p + 1 - start)

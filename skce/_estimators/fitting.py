@@ -99,7 +99,7 @@ class FitMixin(CallbackSupportMixin):
             if parts is None:
                 X = check_X(self, X, reset=True)
             else:
-                given = {"y": y, "sample_weight": sample_weight, **of_labels}
+                given = {"y": y, "sample_weight": sample_weight}
                 refuse(self, given, held_out=held_out[0] is not None)
                 X, y, sample_weight, names = read_parts(self, parts, rng)
             data, weights = self._weighted(X, y, sample_weight, **of_labels)

@@ -63,7 +63,7 @@ class LabelFitMixin(BaseCrossEntropy):
             Non-negative weights of the entries of y, for "bce": the loss of a row is the sum of its
             entries' losses times these. As `pos_weight`, they do not enter the divisor Σ w_i, so
             that weights of c everywhere are ``alpha / c``. 0 is a missing entry. Losses on X_val
-            have none.
+            have none. Of `Parts` it is that of all their rows.
         coef_init : array-like of the shape of `coef_`, default=None
             Coefficients to begin with, in place of those of `warm_start`; zeros if only
             `intercept_init` is given.

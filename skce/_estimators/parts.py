@@ -19,10 +19,11 @@ class Parts:
         Each is a tuple (X, y) or (X, y, sample_weight) in the forms of `fit`, or a function without
         arguments that returns one, the same each time it is called. One array or memory map of all
         rows may be a single part.
-    spool : str or path, default=None
-        A folder for a temporary file: dense rows that functions return are written there when they
-        are first read, as many bytes as X would take, and mapped in all other passes. It pays where
-        reading is slower than fitting, as with Parquet. None calls the functions in each pass.
+    spool : {bool, str, path}, default=False
+        A folder for a temporary file, True for that of `tempfile`: dense rows that functions return
+        are written there when they are first read, as many bytes as X would take, and mapped in all
+        other passes. It pays where reading is slower than fitting, as with Parquet. Functions are
+        called in each pass where it is False, and for rows the folder has no room for.
 
     See Also
     --------
@@ -62,7 +63,7 @@ class Parts:
 
     feature_names = label_names = None  # of columns that have them
 
-    def __init__(self, parts, *, spool=None):
+    def __init__(self, parts, *, spool=False):
         if isinstance(parts, (tuple, np.ndarray)) or not hasattr(parts, "__len__"):
             raise ValueError(f"parts must be a list of parts, got a {type(parts).__name__}.")
         self.parts, self.spool = [*parts], spool
@@ -73,7 +74,7 @@ class Parts:
                 _three(number, part)
 
     @classmethod
-    def from_parquet(cls, paths, y=None, *, columns=None, sample_weight=None, spool=None):
+    def from_parquet(cls, paths, y=None, *, columns=None, sample_weight=None, spool=True):
         """Return the parts of Parquet files: a row group is a part. Needs pyarrow.
 
         Parameters
@@ -88,8 +89,8 @@ class Parts:
             lists of fixed size is as many features. Where all are float32 so is X, else float64.
         sample_weight : str, default=None
             The column of row weights.
-        spool : str or path, default=None
-            See `Parts`.
+        spool : {bool, str, path}, default=True
+            See `Parts`. Name a folder where that of `tempfile` lies in memory.
 
         Returns
         -------

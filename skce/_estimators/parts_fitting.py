@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from errno import EDQUOT, ENOSPC
 from functools import partial
 from tempfile import TemporaryFile
 from typing import Any
@@ -118,8 +119,9 @@ class RowsOfParts:
         for number, block in enumerate(self.blocks):
             rows = slice(block.first, block.last)
             shape = block.last - block.first, self.shape[1]
-            targets, weights = whole.targets[rows], whole.weights[rows]
-            small = replace(whole, X=Rows(shape, self.dtype), targets=targets, weights=weights)
+            names = ["targets", "weights"] + ["entry_weight"] * (data.entry_weight is not None)
+            own = {name: getattr(whole, name)[rows] for name in names}
+            small = replace(whole, X=Rows(shape, self.dtype), **own)
             load: Any = partial(self._problem, block, small)
             if block.X is not None:
                 load = partial(itself, load())
@@ -148,8 +150,9 @@ def read_parts(model, parts, rng):
     X = RowsOfParts(model, parts)
     targets: list[tuple] = []
     weights, drawn, weighted, matrices = [], [], False, True
+    options: Any = {"buffering": 0, "dir": None if parts.spool is True else parts.spool}
     # a map of the file outlives it
-    with nullcontext() if parts.spool is None else TemporaryFile(dir=parts.spool) as file:
+    with TemporaryFile(**options) if parts.spool else nullcontext() as file:
         for number in range(len(parts)):
             given, y, weight = parts.read(number)
             with named(number):
@@ -193,10 +196,16 @@ def _blocks_of(X, number, given, n, file):
 
 
 def _spooled(X, file):
-    """Return X from the end of a file, where it is written."""
-    at = file.seek(0, 2)
-    file.write(X.data)
-    file.flush()
+    """Return X from the end of a file, where it is written; None where there is no room for it."""
+    at, left = file.seek(0, 2), memoryview(X).cast("B")
+    try:
+        while left:  # a call writes 2 GiB at most
+            left = left[file.write(left) :]
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        file.truncate(at)
+        return None
     return np.memmap(file, X.dtype, "r", at, X.shape)
 
 

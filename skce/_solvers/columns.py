@@ -111,11 +111,16 @@ def centre_of(X, weights, rng):
 def centred_squares(X, centre, k):
     """Yield parts of the rows and the squares of their entries, of a dense X less a centre (p,).
 
-    For each row of CSR there is room for k numbers more.
+    The next part may take the place of its squares. For each row of CSR there is room for k numbers
+    more.
     """
     if not sparse.issparse(X):
+        # a new array costs more than its entries where malloc gives memory back at once, as it does
+        # in Dask's workers
+        room = None
         for rows in pieces(X.shape[0], X.shape[1]):
-            Z = summable(X[rows] - centre, X.dtype)
+            room = np.empty_like(X[rows]) if room is None else room[: X[rows].shape[0]]
+            Z = summable(np.subtract(X[rows], centre, out=room), X.dtype)
             yield rows, np.square(Z, out=Z)
         return
     for rows in pieces(X.shape[0], X.nnz // X.shape[0] + k):

@@ -35,11 +35,6 @@ def run_pass(problem, kind, W, table, scale, shift):
     return *problem.full_pass(kind, W, out, table, scale, shift), out
 
 
-def leverage_share(problem, known):
-    """Return the share of the rows in the second moments, in columns of one scale."""
-    return float(problem.weights @ known)
-
-
 def picked(problem, rows):
     """Return the problem of some rows."""
     return problem.of_rows(rows, problem.weights[rows])
@@ -76,8 +71,8 @@ class PartsProblem(Penalised):
     l1_ratio: float
     fit_intercept: bool
     centre: np.ndarray | None
-    sizes: list  # (n,) of each part: rows with a weight
-    total_weight: float
+    sizes: list  # of each part: rows with a weight
+    part_weights: list
     has_missing: bool
     weighs_entries: bool
     some_rows: Any
@@ -97,13 +92,13 @@ class PartsProblem(Penalised):
             X=Rows(shape, X.dtype, nnz),
             **found[0]["same"],
             sizes=every["sizes"],
-            total_weight=sum(every["weight"]),
+            part_weights=every["weight"],
             has_missing=any(every["has_missing"]),
             weighs_entries=any(every["weighs_entries"]),
             some_rows=stacked(every["some_rows"]),
         )
         vars(problem)["_sums"] = _total(target_sums, every["target_sums"])
-        vars(problem)["column_squares"] = _total(column_squares, every["column_squares"])
+        vars(problem)["_squares"] = every["column_squares"]
         return problem
 
     @property
@@ -115,6 +110,20 @@ class PartsProblem(Penalised):
     def n_weighted(self):
         """The number of rows with a weight."""
         return sum(self.sizes)
+
+    @property
+    def total_weight(self):
+        """The weight of all rows."""
+        return sum(self.part_weights)
+
+    @cached_property
+    def column_squares(self):
+        """Weighted sums of the squares of the centred columns (p,)."""
+        return sum(self._squares)
+
+    @cached_property
+    def _squares(self):
+        return list(self._each(column_squares))
 
     def _each(self, function, *args):
         return self.source.each((self.X.dtype, self.power), function, args)
@@ -151,8 +160,10 @@ class PartsProblem(Penalised):
 
     @cached_property
     def _leverages(self):
-        known = Leverages(self.column_squares)
-        return known, np.array(list(self._each(leverage_share, known)))
+        """Leverages of the rows, and the weighted sum of those of each part."""
+        squares = self.column_squares
+        inverse = 1 / np.where(squares > 0, squares, np.inf)
+        return Leverages(squares), np.array(self.part_weights) + np.array(self._squares) @ inverse
 
     def samples(self, sizes, rng):
         """Yield problems of so many rows, in arrays, of at most SAMPLE_BYTES."""
