@@ -61,7 +61,7 @@ figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/boosting $(VENV)/test
 	$(BIN)/python benchmarks/parts.py --gigabytes 8 --write docs/streams/parts.csv \
 		--ways "in memory" "one memory map" "parts of memory maps"
 	$(BIN)/python benchmarks/parts.py --gigabytes 2 --memory 2 --write docs/streams/parquet.csv \
-		--ways "in memory" "parts of memory maps" "Parquet by columns, spooled" "Parquet of lists, spooled"
+		--ways "in memory" "parts of memory maps" "Parquet by columns" "Parquet of lists"
 	$(BIN)/python benchmarks/dask_rounds.py --data $(DATA) --seeds 1 --write docs/dask
 	$(BIN)/python benchmarks/many_labels.py --data $(DATA) --sets citeulike_t --write docs/many_labels
 	$(BIN)/python benchmarks/many_labels.py --sets synthetic --labels 10000 --write docs/many_labels
