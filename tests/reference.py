@@ -129,7 +129,7 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         eta = FLOAT(steps[step])
         if columns is not None and rooted:
             eta = eta / np.sqrt(clock[1] / clock[2])
-        return eta, eta / 6 if rule == "ADAGRAD" and curvature > 0 else 0
+        return eta, eta if rule == "ADAGRAD" and curvature > 0 else 0
 
     for step, (start, end) in enumerate(itertools.pairwise(ends)):
         batch, scale = order[start:end], 1 / FLOAT(rows[step])
@@ -143,11 +143,8 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         if columns is not None:
             for row in Z[weights > 0]:
                 for j in np.flatnonzero(row):
-                    columns[1, j] += 1
-                    new, before = row[j] ** 2, columns[0, j]
-                    if columns[1, j] > 1:
-                        new = min(new, 4 * before)
-                    columns[0, j] += (new - before) / columns[1, j]
+                    before = columns[0, j]
+                    columns[:, j] = _scale_with(row[j] ** 2, *columns[:, j])
                     clock[3:] += np.log(columns[0, j]), 1
                     if rooted and before > 0:
                         W[j] *= np.sqrt(
@@ -185,6 +182,8 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
         if stamps is not None:
             clock[1:3] += weights @ norms, weights.sum()
         eta, slow = rate(step)
+        positive = weights > 0
+        unheld = np.sum(residuals[positive] ** 2 / weights[positive, None])
         if curvature > 0:
             for i, row in enumerate(Z):
                 if columns is not None and rooted:
@@ -200,11 +199,26 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
                 else:
                     length = eta * scale * curvature * weights[i] * norms[i]
                     residuals[i] /= 1 + length / _divisor(rule, momentum_rate)
-        gradient = metric[:, np.newaxis] * (Z.T @ residuals) * scale
+        gradient = Z.T @ residuals
+        if curvature > 0 and stamps is None and not rooted:  # of rows that are alike
+            squares = np.sum(metric[:, np.newaxis] * gradient**2)
+            held = np.sum(residuals[positive] ** 2 / weights[positive, None])
+            bound = squares * eta * scale * curvature / _divisor(rule, momentum_rate)
+            shorter = min(1, np.sqrt(unheld * held) / bound) if bound > 0 else 1
+        else:
+            shorter = 1
+        gradient = metric[:, np.newaxis] * gradient * scale
         moved = np.append(met, X.shape[1])
         new = [s[moved] for s in state]
         W[moved] += eager[moved, None] * _update(
-            rule, eta, momentum_rate, metric[moved, None], gradient[moved], new, count, slow
+            rule,
+            shorter * eta,
+            momentum_rate,
+            metric[moved, None],
+            gradient[moved],
+            new,
+            count,
+            slow,
         )
         for old, changed in zip(state, new, strict=True):
             old[moved] = changed
@@ -219,14 +233,28 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
     return total, W, state, average, clock, stamps, columns, sure
 
 
-def _surer(factor, curvature, rows, loss, Z, intercept, batch, scale, penalty):
-    """The factor of the weights after Newton's step of a row, its curvature and the rows left."""
-    slopes = [
-        np.sum(loss(f * Z + intercept, batch)[1] * scale * f * Z) for f in (factor, 1.1 * factor)
-    ]
+def _surer(factor, curvature, rows, against, loss, Z, intercept, batch, scale, penalty):
+    """The factor of the weights after Newton's step of a row, its curvature, the rows left, and how
+    much better the intercept alone foretold them.
+    """
+    factors = (factor, 1.1 * factor, 0)
+    found = [loss(f * Z + intercept, batch) for f in factors]
+    slopes = [np.sum(r * scale * f * Z) for f, (_, r, _) in zip(factors, found, strict=True)]
+    weight = found[0][2][0] * scale
+    against += np.clip((found[0][0][0] - found[2][0][0]) * scale, -weight, weight)
     curvature += max(slopes[1] - slopes[0], 0) / np.log(FLOAT(1.1)) + penalty
     step = np.clip(-(slopes[0] + penalty * np.log(factor)) / curvature, -0.2, 0.2)
-    return np.array([factor * np.exp(step), curvature, rows - 1])
+    return np.array([factor * np.exp(step), curvature, rows - 1, against])
+
+
+def _scale_with(square, usual, hits):
+    """The mean square of a column of CSR with one more value, and the number of its values."""
+    if usual == 0:
+        return square, 1
+    if square > 4 * usual:
+        return usual * (1 + 3 * FLOAT(16) / (hits + 16)), hits
+    share = max(1 / (hits + 1), min(1 / FLOAT(16), 16 / (hits + 1)))
+    return usual + (square - usual) * share, hits + 1
 
 
 def _scale_square(square, typical):
@@ -236,8 +264,8 @@ def _scale_square(square, typical):
 
 
 def _share(before, after):
-    """Share of the time from before to after in an average weighted by time**3."""
-    return 1 - (FLOAT(before) / FLOAT(after)) ** 4 if after > 0 else 0
+    """Share of the time from before to after in an average weighted by time**2."""
+    return 1 - (FLOAT(before) / FLOAT(after)) ** 3 if after > 0 else 0
 
 
 def _divisor(rule, momentum_rate):

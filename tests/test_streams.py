@@ -123,7 +123,78 @@ def test_no_batch_does_harm(before, name, stored, params):
         assert now <= last + 0.15
     for i in range(0, 1000, 100):  # the stream goes on
         model.partial_fit(stored(X[i : i + 100]), y[i : i + 100])
-    assert log_loss(model, stored(T), t) <= at_first + 0.06
+    # AdaGrad that was asked for on dense rows goes back to their scale slowly
+    slowly = stored is np.asarray and params == RULES["adagrad"]
+    assert log_loss(model, stored(T), t) <= at_first + (0.1 if slowly else 0.06)
+
+
+@every_storage
+@pytest.mark.parametrize("before", ["fit", "stream"])
+@pytest.mark.parametrize("name", ["wrong", "constant", "one class", "constant, one class"])
+@pytest.mark.parametrize("seed", range(2))
+def test_many_bad_rows_move_a_model_little_more_than_a_fit_of_all_rows(seed, name, before, stored):
+    X, y, T, t = drawn(n=1000, seed=seed)
+    one = np.flatnonzero(y == 2)[:200]
+    A, b = {
+        "wrong": (X[:200], (y[:200] + 1) % 3),
+        "constant": (np.ones((50, 8)), np.arange(50) % 3),
+        "one class": (X[one], y[one]),
+        "constant, one class": (np.ones((50, 8)), np.ones(50, int)),
+    }[name]
+    model = MultinomialLogistic()
+    fits = [
+        log_loss(MultinomialLogistic().fit(A_, b_), T, t)
+        for A_, b_ in ((X, y), (np.vstack([X, A]), np.append(y, b)))
+    ]
+    model = model.fit(stored(X), y) if before == "fit" else streamed(model, stored(X), y, 100)
+    at_first = log_loss(model, stored(T), t)
+    model.partial_fit(stored(A), b)
+    most = 0.2 if stored is np.asarray and name == "one class" else 0.15
+    assert log_loss(model, stored(T), t) - at_first <= most + fits[1] - fits[0]
+
+
+@pytest.mark.parametrize("params", [{}, {"momentum": 0.9}, {"batch_size": 64}], ids=str)
+def test_copies_of_a_wrong_row_move_dense_weights_no_further_than_it_asks_for(params):
+    X, y, T, t = drawn(n=1000)
+    model = MultinomialLogistic(**params).fit(X, y)
+    at_first = log_loss(model, T, t)
+    row = np.full(200, np.flatnonzero(model.predict(X) == y)[0])
+    model.partial_fit(X[row], (y[row] + 1) % 3)
+    assert log_loss(model, T, t) <= at_first + 0.3  # 1.7 where each row counts for itself
+
+
+@every_storage
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("first", "scale", "rows"),
+    [(10, 1e-30, 1500), (10, 1e-10, 500), (100, 1e-4, 500), (1000, 0.1, 800), (1000, 1e-2, 1200)],
+)
+def test_first_rows_at_a_smaller_scale_are_forgotten(first, scale, rows, dtype, stored):
+    X, y, T, t = drawn()
+    X, T = X.astype(dtype), T.astype(dtype)
+    if dtype == np.float32 and scale == 1e-30 and stored is np.asarray:
+        return  # beyond what a metric of float32 holds
+    model = MultinomialLogistic().partial_fit(stored(X[:first] * dtype(scale)), y[:first], range(3))
+    streamed(model, stored(X[first : first + rows]), y[first : first + rows], 100)
+    assert log_loss(model, stored(T), t) <= 0.7
+
+
+@pytest.mark.parametrize(("first", "scale"), [(1, 1e4), (10, 1e4), (100, 100), (1000, 10)])
+def test_first_rows_at_a_larger_scale_are_forgotten_on_csr(first, scale):
+    X, y, T, t = drawn()
+    model = MultinomialLogistic()
+    model.partial_fit(sparse.csr_array(scale * X[:first]), y[:first], classes=range(3))
+    streamed(model, sparse.csr_array(X[first : first + 800]), y[first : first + 800], 100)
+    assert log_loss(model, sparse.csr_array(T), t) <= 0.6
+
+
+@every_storage
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-100])
+def test_columns_whose_squares_vanish_do_not_undo_calls(scale, stored):
+    X, y, T, t = drawn(n=1000)
+    model = streamed(MultinomialLogistic(), stored(scale * X), y, 100)
+    assert model.n_iter_ == 10
+    assert np.isfinite(log_loss(model, stored(scale * T), t))
 
 
 def variations():
@@ -267,7 +338,8 @@ def test_changed_labels_are_learnt_in_as_many_rows_as_were_fitted(stored):
     model = MultinomialLogistic().fit(X[:2000], y[:2000])
     before = log_loss(model, T, t)
     streamed(model, X[2000:], (y[2000:] + 1) % 3, 100)
-    assert log_loss(model, T, (t + 1) % 3) <= 1.25 * before
+    most = 1.25 if stored is np.asarray else 1.1
+    assert log_loss(model, T, (t + 1) % 3) <= most * before
 
 
 @every_storage
@@ -571,7 +643,7 @@ def random_stream(seed):
 
 # sorted rows whose values overflow SGDClassifier, which then says 1 / K of each class
 ABOVE = pytest.mark.xfail(reason="sorted streams end above the loss of constants")
-MISSED = {239, 285, 328, 336, 474}
+MISSED = {239, 285, 328}
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")

@@ -23,6 +23,7 @@ cdef struct Confidence:
     double factor
     double curvature
     double rows             # left to look at
+    double against          # how much better the intercept alone foretold them, each by its weight at most
 
 
 cdef inline void learn(
@@ -36,11 +37,14 @@ cdef inline void learn(
     it is the penalty, and not bounded steps, that makes logits small, and the factor stays near 1.
     """
     cdef:
-        double apart = 1 + 1.0 / PIECES, most = 1.0 / STEPS
+        double apart = 1 + 1.0 / PIECES, most = 1.0 / STEPS, loss_now, loss_alone, unused
         double slope = stretched_slope(sure.factor, loss, logits, intercept, label, targets, pos_weight,
-                                       entry_weight, weight, smoothing, k, scratch)
+                                       entry_weight, weight, smoothing, k, scratch, &loss_now)
         double further = stretched_slope(apart * sure.factor, loss, logits, intercept, label, targets,
-                                         pos_weight, entry_weight, weight, smoothing, k, scratch)
+                                         pos_weight, entry_weight, weight, smoothing, k, scratch, &unused)
+    stretched_slope(0, loss, logits, intercept, label, targets, pos_weight, entry_weight, weight, smoothing,
+                    k, scratch, &loss_alone)
+    sure.against += fmax(fmin(loss_now - loss_alone, weight), -weight)
     sure.rows -= 1
     if not (isfinite(slope) and isfinite(further)):
         return
@@ -52,15 +56,16 @@ cdef inline void learn(
 cdef inline double stretched_slope(
     double factor, Loss loss, const floating *logits, const floating *intercept, const int *label,
     const floating *targets, const floating *pos_weight, const floating *entry_weight, double weight,
-    double smoothing, Py_ssize_t k, floating *scratch,
+    double smoothing, Py_ssize_t k, floating *scratch, double *value,
 ) noexcept nogil:
-    """Return the derivative of a row's loss in the logarithm of the factor."""
+    """Return the derivative of a row's loss in the logarithm of the factor; set its value."""
     cdef:
         Py_ssize_t c
         double total = 0
     for c in range(k):
         scratch[c] = intercept[c] + <floating>factor * (logits[c] - intercept[c])
-    xent(loss, scratch, scratch, label, targets, pos_weight, entry_weight, &weight, smoothing, 1, k, NULL)
+    value[0] = xent(loss, scratch, scratch, label, targets, pos_weight, entry_weight, &weight, smoothing, 1,
+                    k, NULL)
     for c in range(k):
         total += scratch[c] * <double>(logits[c] - intercept[c])
     return factor * total

@@ -9,6 +9,7 @@ from libc.math cimport exp, fabs, fmax, fmin, log, sqrt
 
 from skce._engine.implicit cimport implicit, largest
 from skce._engine.products cimport Rows
+from skce._engine.scales cimport CUT, cut, learn_scale
 from skce._kernels.simd cimport (
     adagrad, adam, axpy, blend, gradient, momentum, prefetch, respond, shrink, square, watch)
 
@@ -19,9 +20,6 @@ cpdef enum Rule:
     ADAM = 3
 
 cdef enum:
-    # Times the usual size of a column: what is larger is learned as this. Times the mean squared norm of
-    # rows of CSR: one that is longer counts less, by the square of that
-    CUT = 2
     # AdaGrad's steps in a column are 1 + EAGER / sqrt(non-zeros so far) times as long. Progressive loss of
     # 20news and clinc150 with 0: .631, 1.094; with 1: .602, .993; with 2: .587, .949. Of 68 random
     # streams the worst is above the loss of the class frequencies by .02, .05 and .07
@@ -31,12 +29,6 @@ cpdef enum:
     # How far logarithms of squares are around the typical one, squared, where columns begin to keep
     # their own scale. With each column at its own, 20news loses .05 of progressive and .03 of test loss
     SPREAD = 16
-    # AdaGrad's steps are 1 / (sqrt(h) / first + h / LAST_STEP) long: in the end, so many times Newton's,
-    # as h, the sum of squares, tells the curvature too (Mukkamala and Hein, 2017, "Variants of RMSProp
-    # and Adagrad with logarithmic regret bounds"). What 16 rows far from all before add to the held-out
-    # loss, and the loss of a fit whose labels are permuted, after as many rows, to that before: without
-    # .26, 1.2; 10: .17, 1.5; 6: .19, 1.8; 3: .14, 2.9; 2: .12, 3.9. Text is the same, within .5 %
-    LAST_STEP = 6
 
 
 cdef struct Run:            # what stays the same, as sgd_run has it
@@ -75,12 +67,6 @@ cdef inline Py_ssize_t index(const Run *run, long long j) noexcept nogil:
     return (<const int *>run.x.indices)[j]
 
 
-cdef inline double cut(double value, double usual) noexcept nogil:
-    """Return a value of a column of this mean square, but no more than CUT times its root."""
-    cdef double most = CUT * sqrt(usual)
-    return value if fabs(value) <= most else (most if value > 0 else -most)
-
-
 cdef inline double scale_square(const Run *run, double usual) noexcept nogil:
     """Return the square by which a column is scaled: near the typical one that, far off its own."""
     cdef double away = log(usual) - run.typical
@@ -93,9 +79,9 @@ cdef inline double learned(const Run *run, long long j, double value) noexcept n
 
 
 cdef inline double time_share(double before, double after) noexcept nogil:
-    """Return the share of the time from before to after in an average weighted by time**3."""
+    """Return the share of the time from before to after in an average weighted by time**2."""
     cdef double ratio = before / after if after > 0 else 1
-    return 1 - ratio * ratio * ratio * ratio
+    return 1 - ratio * ratio * ratio
 
 
 cdef inline void fetch(
@@ -134,14 +120,9 @@ cdef inline Py_ssize_t meet(
                 touched += 1
             if run.usual != NULL and weight_n[i] > 0 and values[j] != 0:
                 before = run.usual[column]
-                run.hits[column] += 1
-                value = <double>values[j] * values[j]
-                if run.hits[column] > 1:
-                    value = fmin(value, CUT * CUT * before)
-                run.usual[column] += (value - before) / run.hits[column]
-                if run.usual[column] > 0:
-                    run.clock[3] += log(run.usual[column])
-                    run.clock[4] += 1
+                learn_scale(values[j], &run.usual[column], &run.hits[column])
+                run.clock[3] += log(run.usual[column])
+                run.clock[4] += 1
                 if run.rooted and before > 0 and run.usual[column] != before:  # the same in scaled columns
                     value = sqrt(scale_square(run, before) / scale_square(run, run.usual[column]))
                     for s in range(run.k):
@@ -183,12 +164,17 @@ cdef inline void make_good(
 
 
 cdef inline double rate(Run *run, double step) noexcept nogil:
-    """Return a step size, by the norms of rows of CSR so far if scales are learned; set `slow`."""
+    """Return a step size, by the norms of rows of CSR so far if scales are learned; set `slow`.
+
+    AdaGrad's steps are 1 / (sqrt(h) / first + h): in the end they are Newton's, as h, the sum of squares,
+    tells the curvature too (Mukkamala and Hein, 2017, "Variants of RMSProp and Adagrad with logarithmic
+    regret bounds"), so rows count by their share in all that were seen.
+    """
     if run.usual != NULL and run.rooted and run.clock[1] > 0:
         step /= sqrt(run.clock[1] / run.clock[2])
     run.slow = 0
     if run.rule == Rule.ADAGRAD and run.curvature > 0:
-        run.slow = step / (LAST_STEP * run.weighing)
+        run.slow = step / run.weighing
     return step
 
 

@@ -10,7 +10,6 @@ class Rule(IntEnum):
     ADAGRAD = 2
     ADAM = 3
 
-LAST_STEP: int
 SPREAD: int
 
 def sgd_run(

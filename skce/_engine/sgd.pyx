@@ -9,7 +9,8 @@
 # 5. The penalty is a proximal step in the metric of the rule, after the step of the gradient.
 # 6. With `curvature` each row is held to an implicit step (Toulis and Airoldi, 2017, "Asymptotic and
 #    finite-sample properties of estimators based on stochastic gradients"): no row moves its own
-#    logits beyond what its own loss asks for, however large it is.
+#    logits beyond what its own loss asks for, however large it is; nor do the rows of a dense batch
+#    that are alike.
 # 7. The gradient is sum(w_i r_i x_i) / rows of the batch, as told in `rows`.
 
 import numpy as np
@@ -23,6 +24,7 @@ from skce._kernels import cpu
 
 from skce._engine.confidence cimport MOST_LENGTH, Confidence, learn
 from skce._engine.data cimport EpochData
+from skce._engine.implicit cimport bounded, squares_of
 from skce._engine.products cimport (
     BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport xent
@@ -93,8 +95,9 @@ def sgd_run(
         Largest deviation of a column that counts, and a direction.
     seen : ndarray of shape (4, p + 1) or None
         Added to it: deviations from mean, their squares, the largest, the response to the direction.
-    sure : ndarray of shape (3,) or None
-        For CSR whose scale is learned: the factor of the weights, its curvature, rows left to tell of it.
+    sure : ndarray of shape (4,) or None
+        For CSR whose scale is learned: the factor of the weights, its curvature, rows left to tell
+        of it, and how much better the intercept alone foretold them.
 
     Returns
     -------
@@ -108,8 +111,9 @@ def sgd_run(
         Rows x = problem.X.rows, y = problem.X.rows
         Py_ssize_t m = order.shape[0], p = x.columns, k = W.shape[1], n_steps = steps.shape[0]
         Py_ssize_t step, part, n, n_b, i, b, size, block_rows, touched = 0, stride = 0
+        bint bounding = curvature > 0 and not x.sparse and rule in (Rule.SGD, Rule.MOMENTUM)
         bint soft = problem.soft, pulling = rule == Rule.ADAGRAD and curvature > 0 and not x.sparse
-        double total = 0, weight, scale, eta, length, share, root = 1
+        double total = 0, weight, scale, eta, length, share, root = 1, before, after
         floating *w
         floating *g
         floating *block = NULL
@@ -207,6 +211,7 @@ def sgd_run(
             if rule == Rule.ADAM:
                 root = 1 / sqrt(1 - BETA2 ** count)
             memset(&sums[0], 0, k * sizeof(floating))
+            before = after = 0
             if x.sparse:
                 if step + 1 < n_steps:
                     fetch(&run, rows_of_step + n, ends[step + 2] - ends[step + 1], w)
@@ -248,9 +253,13 @@ def sgd_run(
                 watch_rows(&run, batch, n_b, &batch_weights[b], &factors[0], block, stride,
                            &norms[0])
                 eta = rate(&run, steps[step])
+                if bounding:
+                    before += squares_of(&residuals[0, 0], &batch_weights[b], n_b, k)
                 if curvature > 0:
                     hold(&run, batch, n_b, &batch_weights[b], eta / run.divisor * scale, &factors[0], block,
                          stride, &norms[0], &residuals[0, 0])
+                if bounding:
+                    after += squares_of(&residuals[0, 0], &batch_weights[b], n_b, k)
                 for i in range(n_b):
                     axpy(&sums[0], k, 1, &residuals[i, 0])
                 if x.sparse:
@@ -268,6 +277,9 @@ def sgd_run(
             else:
                 if packed_w != NULL:
                     unpack(packed_gradient, p, k, stride, g)
+                if bounding:
+                    length *= bounded(g, &sums[0], &metric[0], p, k, length / run.divisor * scale * curvature,
+                                      sqrt(before * after))
                 update(&run, 0, p, length, root, scale, &metric[0], g)
                 if run.penalised:
                     shrink(w, p, k, eta * weight * scale / run.divisor, l2, l1, &metric[0],
@@ -335,8 +347,8 @@ cdef Py_ssize_t checked(
             look.shape[0] != 2 or look.shape[1] != p + 1 or seen.shape[0] != 4 or seen.shape[1] != p + 1
             or x.sparse != (columns is not None))):
         raise ValueError(f"look must have shape (2, {p + 1}), and seen (4, {p + 1}).")
-    if sure is not None and (sure.shape[0] != 3 or columns is None):
-        raise ValueError("sure must have 3 entries, for CSR whose scale is learned only.")
+    if sure is not None and (sure.shape[0] != 4 or columns is None):
+        raise ValueError("sure must have 4 entries, for CSR whose scale is learned only.")
     if order.shape[0] and not (0 <= np.min(order) and np.max(order) < problem.X.shape[0]):
         raise ValueError(f"order must hold rows in 0..{problem.X.shape[0] - 1}.")
     return size

@@ -38,6 +38,7 @@ from skce._solvers.columns import rounded_intercept
 from skce._solvers.lazy import columns_of, on_columns
 from skce._solvers.seen import Seen
 from skce._solvers.stream import Stream
+from skce._solvers.undo import restore, save
 
 __all__ = ["BaseCrossEntropy"]
 
@@ -162,7 +163,7 @@ class BaseCrossEntropy(
         if places is not None:
             stream = self._grown(stream, data, places)
         data = replace(data, X=stream.stored(data.X))
-        saved = stream.save(data.X)
+        saved = save(stream, data.X)
         try:
             if done:
                 problem = self._problem(data, data.weights)
@@ -171,7 +172,7 @@ class BaseCrossEntropy(
                     loss = stream.run(problem, data, data.weights, rows, new=True)
                     done = bool(np.isfinite(loss) and stream.is_finite(data.X))
                 if not done:
-                    stream.restore(saved)
+                    restore(stream, saved)
                 self._warn_of(stream, data, loss)
             self._stream = stream
             self._publish_stream(data)
@@ -188,7 +189,7 @@ class BaseCrossEntropy(
                     print(f"call {len(curve)}: loss {curve[-1]:.6g}")
             self.loss_curve_, self.objective_ = curve, (curve or [np.nan])[-1]
         except BaseException:
-            stream.restore(saved)
+            restore(stream, saved)
             raise
 
     def _warn_of(self, stream, data, loss):

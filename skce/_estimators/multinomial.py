@@ -64,7 +64,7 @@ class MultinomialLogistic(BaseCrossEntropy):
     momentum : float, default=0.0
         Nesterov momentum of "sgd".
     average : bool or "auto", default="auto"
-        Whether the result is the average of the iterates, later ones weighing more (like the cube
+        Whether the result is the average of the iterates, later ones weighing more (like the square
         of the rows seen); "auto" is True with ``learning_rate="auto"``, but for AdaGrad on CSR.
     batch_size : int or "auto", default="auto"
         Rows of a step; "auto" is a 64th of the rows seen, up to 64, one row for AdaGrad on CSR,

@@ -4,6 +4,7 @@ import warnings
 from importlib.metadata import version
 from inspect import signature
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning as SklearnInconsistentVersionWarning
 
@@ -79,6 +80,8 @@ class VersionMixin(BaseEstimator):
         if "_stream" in state:
             stream, kept = Stream.__new__(Stream), state["_stream"]
             rule, seen = Rule(kept["rule"]), Seen.of_state(kept["seen"])
-            stream.__dict__.update(kept, rule=rule, seen=seen)
+            sure = np.append(kept["sure"], 0.0)[:4]  # of three in 0.1.0
+            stream.__dict__.update({"borne_out": seen.rows, **kept})
+            stream.__dict__.update(rule=rule, seen=seen, sure=sure)
             state["_stream"] = stream
         super().__setstate__(state)

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from skce._engine.sgd import LAST_STEP, SPREAD, Rule
+from skce._engine.sgd import SPREAD, Rule
 
 __all__ = ["columns_of", "made_good", "on_columns", "scale_squares"]
 
-AVERAGE_POWER = 3  # the average weighs rows by their time to this power, as sgd.pxd does
+AVERAGE_POWER = 2  # the average weighs rows by their time to this power, as sgd.pxd does
 
 
 def columns_of(X):
@@ -45,7 +45,7 @@ def made_good(stream, columns):
             if stream.by_rows:  # AdaGrad's
                 norm = stream.clock[1] / (stream.clock[2] or 1)
                 step = stream.step_sizes(np.ones(1)) / np.sqrt(norm or 1)
-                divisor = divisor + step / (LAST_STEP * stream.positive) * square
+                divisor = divisor + step / stream.positive * square
             lag = np.where(square > 0, lag, 0)
         elif stream.rule == Rule.MOMENTUM:
             divisor = 1 - stream.params["momentum"]

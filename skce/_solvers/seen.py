@@ -13,8 +13,12 @@ SAMPLE, SAMPLE_SIZE = 2000, 1 << 21  # rows and numbers from which a fit tells t
 # of which one lies at its largest deviation. Test loss of one pass over mnist: 0.3016 with
 # reach**2 / (9 p) in its place, 0.2840 with 30, 0.2817 with 100
 RARE = 100
+# The largest deviation of a dense column grows so much from one look to the next; squared each time
+# that too many rows are beyond it
+MOST_GROWTH = 2
 POWER_ITERATIONS = 5  # over the rows of a fit
 MOST_METRIC = 1e30  # finite in float32
+LEAST = 1e-150  # deviation whose square is no 0
 
 
 class Seen:
@@ -24,6 +28,8 @@ class Seen:
     columns there are mean, scatter (around it) and the largest deviation, of rows of the weight
     `looked`, and the largest eigenvalue of their second moments when scaled, with its direction.
     """
+
+    growth: float = MOST_GROWTH
 
     def __init__(self, p, k, is_sparse):
         self.is_sparse = is_sparse
@@ -103,14 +109,28 @@ class Seen:
 
     def metric(self):
         """Return the inverse squared scale of dense columns; 0 for those of one value so far."""
-        square = self.scatter / (self.looked or 1.0)
-        square = square + RARE * np.square(self.reach) / max(self.rows, 1)
-        at_least = np.square(np.finfo(float).eps * self.mean)  # a constant's rounding
+        square, at_least = self.squares()
         inverse = np.where(square > at_least, 1 / np.where(square > 0, square, 1), 0)
         return np.clip(inverse, 0, MOST_METRIC)
 
+    def squares(self):
+        """Return the squared scale of dense columns, and what it is of a constant by rounding."""
+        square = self.scatter / (self.looked or 1.0)
+        square = square + RARE * np.square(self.reach) / max(self.rows, 1)
+        return square, np.square(np.finfo(float).eps * self.mean)
+
+    def limit(self):
+        """Return the largest deviation of each dense column that the next look takes for true."""
+        return np.where(self.reach > 0, self.growth * np.fmax(self.reach, LEAST), np.inf)
+
     def add(self, sums, squares, reach, weight, centred):
-        """Take in sums of deviations from the mean, of their squares and the largest."""
+        """Take in sums of deviations from the mean, of their squares and the largest.
+
+        Return whether the scale of a column is far too small: one outlier does not say so.
+        """
+        larger = squares > self.growth**2 * weight * np.fmax(*self.squares())
+        larger = bool(np.any(larger[self.reach > 0]))
+        self.growth = min(self.growth**2, 1 / LEAST) if larger else MOST_GROWTH
         total = self.looked + weight
         self.scatter = self.scatter + squares
         if centred:
@@ -119,6 +139,7 @@ class Seen:
             self.mean = self.mean + shift
         self.reach = np.maximum(self.reach, reach)
         self.looked = total
+        return larger
 
     def towards(self):
         """Return the direction of the largest eigenvalue so far, at first any one."""

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skce._solvers.undo import restore, save
+
 __all__ = ["run_epochs"]
 
 STALE_BEFORE_HALVING = 2  # passes without progress after which steps are halved
@@ -19,12 +21,12 @@ def run_epochs(
     best, stale = np.inf, 0
     diverged = f"the loss diverged with learning_rate={stream.params['learning_rate']!r}"
     for epoch in range(max_iter):
-        before, total = stream.save(data.X), 0.0
+        before, total = save(stream, data.X), 0.0
         order = rng.permutation(n).astype(np.intp)
         for part, rows in enumerate(np.array_split(order, parts), 1):
             loss = stream.run(problem, data, weights, rows)
             if not (np.isfinite(loss) and stream.is_finite(data.X)):
-                stream.restore(before)
+                restore(stream, before)
                 return diverged
             total += loss
             mean = loss / max(weights[rows].sum(), 1e-300)
