@@ -3,9 +3,10 @@
 1. On many rows it begins on samples of them. Each step goes along the direction that the pairs of
    earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one
    pass.
-2. When as many passes were made as it costs, the preconditioner is made anew of the curvature at
-   the iterate, one matrix for each class; the pairs are taken along. Of few weights it is the
-   whole Hessian: the steps after it are Newton's.
+2. When as many passes were made as it costs, then twice as many and so on, the preconditioner is
+   made anew of the curvature at the iterate, one matrix for each class; the pairs are taken along.
+   Of few weights it is the whole Hessian, at each time that it costs: the steps after it are
+   Newton's.
 3. The pairs estimate how far the objective may still fall. Where that is near the goal, Newton's
    direction is sought by conjugate gradients that the pairs precondition, and each product with
    the Hessian becomes a pair too (Morales and Nocedal, 2002, "Enriched methods for large-scale
