@@ -63,6 +63,8 @@ figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/boosting $(VENV)/test
 	$(BIN)/python benchmarks/parts.py --gigabytes 2 --memory 2 --write docs/streams/parquet.csv \
 		--ways "in memory" "parts of memory maps" "Parquet by columns" "Parquet of lists"
 	$(BIN)/python benchmarks/dask_rounds.py --data $(DATA) --seeds 1 --write docs/dask
+	$(BIN)/python benchmarks/dask_rounds.py --data $(DATA) --seeds 1 --sets covtype --times 16 \
+		--partitions 2 --write docs/dask
 	$(BIN)/python benchmarks/many_labels.py --data $(DATA) --sets citeulike_t --write docs/many_labels
 	$(BIN)/python benchmarks/many_labels.py --sets synthetic --labels 10000 --write docs/many_labels
 

@@ -67,11 +67,13 @@ def main(argv=None):
                 costs.append((number, cost))
                 print(*rows[-1], flush=True)
     print(markdown_table(HEADER, rows))
+    if args.times > 1:
+        if args.write:
+            write_table(args.write / "large.csv", HEADER, rows)
+        return
     workers = _model(*np.transpose(costs))
     print(markdown_table(MODEL, workers))
-    if args.write and args.times > 1:
-        write_table(args.write / "large.csv", HEADER, rows)
-    elif args.write:
+    if args.write:
         write_table(args.write / "rounds.csv", HEADER, rows)
         write_table(args.write / "workers.csv", MODEL, workers)
 

@@ -207,7 +207,8 @@ def dense_grams(
         raise ValueError(f"weights must have {n} rows and mean {p} entries.")
     dtype = np.dtype(np.float32 if floating is float else np.float64)
     if packed_stride(p, p, sizeof(floating)) == 0:
-        Z, Y, grams = np.ones((n, p + 1), dtype), np.empty((n, p + 1), dtype), np.empty((k, p + 1, p + 1), dtype)
+        Z, Y = np.ones((n, p + 1), dtype), np.empty((n, p + 1), dtype)
+        grams = np.empty((k, p + 1, p + 1), dtype)
         np.subtract(X, mean, out=Z[:, :p])
         scales = np.sqrt(np.maximum(weights, 0)).astype(dtype)
         for c in range(k):
