@@ -10,7 +10,7 @@ __all__ = ["Refresh"]
 # Least passes between two preconditioners.
 REFRESH = 10  # 1: letter_scaled and segment 1.4 s; 20: satimage 1.8; one alone: digits 5.8
 # Times as many to the one after it, but for the whole Hessian, with which segment then takes 1.29.
-LONGER = 2  # 1: covtype_scaled 1.7 s, digits at 1e-4/n 1.6 s; 1.5: 1.06, 1.0
+LONGER = 2  # 1: digits 1.2 s, at 1e-4/n 1.6 s; 1.5: 1.28, 1.0; covtype: all within 1.05
 WEIGHTS_PER_PASS = 8  # so many make the whole Hessian as dear as a pass; 4: segment 1.15; 16: 1.25
 # Share of the mean curvature of its class that a row is given at least, once steps bent much more
 # than the preconditioner told.
