@@ -15,7 +15,7 @@ from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
 from skce._solvers.preconditioners import Preconditioner
 from skce._solvers.result import Limits
-from skce._solvers.sums import Drawn, draw_rows
+from skce._solvers.sums import Drawn, draw_rows, hessian
 from skce._solvers.whole import WholeHessian, is_small
 
 every_kind = pytest.mark.parametrize("name", KINDS)
@@ -150,6 +150,17 @@ def test_preconditioner_of_the_constants_is_the_hessian_there(name):
             if problem.knows_constants:
                 assert_allclose(back, V, rtol=1e-5, atol=1e-5)
             assert np.sum(back * V) > 0
+
+
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_hessian_of_many_columns_is_that_of_plain_numpy(storage):
+    # BLAS makes its products; so it does of all sizes where a compiler has no vectors
+    case = random_case(1, n=(40, 41), p=(400, 401), dtype=np.float64, scales=1, storage=storage)
+    W, V, objective = direction_of(case), direction_of(case), Objective(case.problem)
+    objective.value_and_gradient(W)
+    H = hessian(case.problem, objective.table)
+    expected = case.plain.product(W, V)
+    assert_allclose((H @ V.ravel()).reshape(V.shape), expected, rtol=1e-9, atol=1e-9)
 
 
 @many_seeds

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from skce._engine.pairs import Ring
 from skce._solvers.pairs import Pairs
 
 
@@ -38,3 +39,18 @@ def test_pairs_are_the_bfgs_matrix(count):
     assert_allclose(pairs.estimate(g @ direction, rest), g @ more @ g / 2, rtol=1e-7)
     met = [s @ s / (s @ y) for s, y in known]
     assert pairs.cautious_scale == pytest.approx(max([1.0, *met]))
+
+
+@pytest.mark.parametrize("room", [(0, 5), (3, 0), (-1, 3)])
+def test_a_ring_has_room_for_a_pair(room):
+    with pytest.raises(ValueError, match=r"most and size must be at least 1, got -?\d and \d"):
+        Ring(*room)
+
+
+def test_a_ring_takes_vectors_of_its_size_alone():
+    ring = Ring(2, 3)
+    for s, y in [(np.ones(3), np.ones(4)), (np.ones(2), np.ones(3))]:
+        with pytest.raises(ValueError, match="s and y must have 3 entries"):
+            ring.put(s, y, 0.0)
+    with pytest.raises(ValueError, match="g must have 3 entries, got 2"):
+        ring.multiply(np.ones(2), 1.0)

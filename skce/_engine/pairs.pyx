@@ -37,6 +37,8 @@ cdef class Ring:
         double[::1] u, v, rest
 
     def __cinit__(self, Py_ssize_t most, Py_ssize_t size):
+        if most < 1 or size < 1:
+            raise ValueError(f"most and size must be at least 1, got {most} and {size}.")
         self.most, self.size = most, size
         self.S, self.Y = np.empty((2, most, size))
         self.SY, self.inverse = np.zeros((most, most)), np.ones(most)

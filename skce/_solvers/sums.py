@@ -245,8 +245,9 @@ def hessian(problem, table):
         part = X[rows].toarray() if sparse.issparse(X) else X[rows]
         each = table[rows].astype(np.float64)
         if not problem.sigmoid:
-            each = problem.weights[rows, None] * each[:, a] * ((a == b) - each[:, b])
+            each = problem.weights[rows, None] * each[:, a] * abs((a == b) - each[:, b])
         A += _grams(problem, part.astype(np.float64, copy=False), each)
+    A[a != b] *= -1  # the curvature of two outputs is below 0, which BLAS takes no root of
     H[:, a, :, b] = H[:, b, :, a] = A
     return H.reshape(2 * ((p + 1) * k,))
 
