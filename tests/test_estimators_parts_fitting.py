@@ -1,12 +1,14 @@
 """Parts are read as seldom as room allows, and what is wrong with one tells its number."""
 
 import errno
+import os
+import resource
 from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from parts_cases import N, P, cut, draw
+from parts_cases import N, P, cut, draw, made
 from scipy import sparse
 
 from skce import MultiLabelLogistic, MultinomialLogistic, Parts
@@ -95,6 +97,34 @@ def test_rows_without_room_for_them_on_the_disk_are_read_in_each_pass(monkeypatc
     code = errno.EIO
     with pytest.raises(RuntimeError, match="^part 2 raised OSError: .*no more"):
         MultinomialLogistic().fit(parts)
+
+
+def test_spooled_parts_leave_one_file_open_however_many_they_are():
+    X, y, weights = draw("integers", "dense", "float32", True)
+    parts = Parts(cut(40, X, y, weights, made).parts, spool=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = os.listdir("/dev/fd")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, opened)) + 20, hard))
+    try:
+        found = MultinomialLogistic(random_state=0).fit(parts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    plain = MultinomialLogistic(random_state=0).fit(cut(40, X, y, weights))
+    assert_array_equal(found.coef_, plain.coef_)
+
+
+def test_parts_are_read_in_each_pass_where_there_is_no_folder_for_temporary_files(monkeypatch):
+    def none(**options):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    X, y, weights = draw("integers", "dense", "float32", True)
+    parts = cut(3, X, y, weights, made).parts
+    monkeypatch.setattr(parts_fitting, "TemporaryFile", none)
+    found = MultinomialLogistic(random_state=0).fit(Parts(parts, spool=True))
+    plain = MultinomialLogistic(random_state=0).fit(Parts(parts))
+    assert_array_equal(found.coef_, plain.coef_)
+    with pytest.raises(FileNotFoundError):
+        MultinomialLogistic().fit(Parts(parts, spool="/nowhere"))
 
 
 def test_tables_beyond_the_room_for_them_are_made_anew(monkeypatch):

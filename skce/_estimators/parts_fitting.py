@@ -1,8 +1,9 @@
 """What `fit` does with `Parts`: reads and checks each once, and makes the problem of them."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EFBIG, ENOSPC
 from functools import partial
 from tempfile import TemporaryFile
 from typing import Any
@@ -22,6 +23,7 @@ from skce.losses._read import NUMBERS
 __all__ = ["TABLE_BYTES", "RowsOfParts", "itself", "read_parts", "refuse"]
 
 TABLE_BYTES = 1 << 30  # of probabilities that are kept; those of other rows are made anew
+NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
 
 
 def refuse(model, given, kind="Parts", held_out=False):
@@ -150,9 +152,8 @@ def read_parts(model, parts, rng):
     X = RowsOfParts(model, parts)
     targets: list[tuple] = []
     weights, drawn, weighted, matrices = [], [], False, True
-    options: Any = {"buffering": 0, "dir": None if parts.spool is True else parts.spool}
-    # a map of the file outlives it
-    with TemporaryFile(**options) if parts.spool else nullcontext() as file:
+    spooled: list[tuple] = []
+    with _file_of(parts.spool) as file:
         for number in range(len(parts)):
             given, y, weight = parts.read(number)
             with named(number):
@@ -166,11 +167,16 @@ def read_parts(model, parts, rng):
                 weighted |= weight is not None
                 weight = np.ones(n) if weight is None else check_weight("sample_weight", weight, n)
                 weights.append(weight)
-                for block, rows in _blocks_of(X, number, given, n, file):
+                for block, rows in _blocks_of(X, number, given, n, file, spooled):
                     weighing = weight[block.own]
                     most = PIECE * len(weighing) / (len(parts) * n)
                     some = draw_entries(rows, weighing, most, rng)
                     drawn.append((rows[some], some + block.first))
+        if spooled:  # the map outlives the file; one for all, since each would keep it open
+            whole = np.memmap(file, np.uint8, "r")
+            for block, at, shape in spooled:
+                size = math.prod(shape) * X.dtype.itemsize
+                block.X = whole[at : at + size].view(X.dtype).reshape(shape)
     X.sample = stacked([rows for rows, _ in drawn])
     X.sampled = np.concatenate([numbers for _, numbers in drawn])
     y = [y for y, _ in targets]
@@ -180,8 +186,23 @@ def read_parts(model, parts, rng):
     return X, y, np.concatenate(weights) if weighted else None, names
 
 
-def _blocks_of(X, number, given, n, file):
-    """Yield the blocks of a part and their rows, once these are checked and taken."""
+def _file_of(spool):
+    """Return a temporary file, None without `spool` or where True finds no folder for it."""
+    if not spool:
+        return nullcontext()
+    try:
+        return TemporaryFile(buffering=0, dir=None if spool is True else spool)
+    except OSError:
+        if spool is not True:
+            raise
+    return nullcontext()
+
+
+def _blocks_of(X, number, given, n, file, spooled):
+    """Yield the blocks of a part and their rows, once these are checked and taken.
+
+    What is written to the file is added to `spooled`: block, place in the file and shape.
+    """
     is_read = callable(X.parts.parts[number])
     for block in _blocks(number, given, n, X.shape[0], is_read):
         rows = given if block.own == slice(None) else given[block.own]
@@ -191,22 +212,24 @@ def _blocks_of(X, number, given, n, file):
         if not read_again:
             block.X = checked
         elif file is not None and not X.is_sparse:
-            block.X = _spooled(checked, file)
+            at = _written(checked, file)
+            if at is not None:
+                spooled.append((block, at, checked.shape))
         yield block, checked
 
 
-def _spooled(X, file):
-    """Return X from the end of a file, where it is written; None where there is no room for it."""
+def _written(X, file):
+    """Write X at the end of a file; return where that is, None where there is no room for it."""
     at, left = file.seek(0, 2), memoryview(X).cast("B")
     try:
         while left:  # a call writes 2 GiB at most
             left = left[file.write(left) :]
     except OSError as error:
-        if error.errno not in (ENOSPC, EDQUOT):
+        if error.errno not in NO_ROOM:
             raise
         file.truncate(at)
         return None
-    return np.memmap(file, X.dtype, "r", at, X.shape)
+    return at
 
 
 def _blocks(number, given, n, first, is_read):
