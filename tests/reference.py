@@ -233,18 +233,19 @@ def sgd_run(  # noqa: C901 (a loop, told step by step)
     return total, W, state, average, clock, stamps, columns, sure
 
 
-def _surer(factor, curvature, rows, against, loss, Z, intercept, batch, scale, penalty):
-    """The factor of the weights after Newton's step of a row, its curvature, the rows left, and how
-    much better the intercept alone foretold them.
+def _surer(factor, curvature, rows, against, looked, loss, Z, intercept, batch, scale, penalty):
+    """The factor of the weights after Newton's step of a row, its curvature, the rows left, how
+    much better the intercept alone foretold them, and the rows looked at.
     """
     factors = (factor, 1.1 * factor, 0)
     found = [loss(f * Z + intercept, batch) for f in factors]
     slopes = [np.sum(r * scale * f * Z) for f, (_, r, _) in zip(factors, found, strict=True)]
     weight = found[0][2][0] * scale
     against += np.clip((found[0][0][0] - found[2][0][0]) * scale, -weight, weight)
-    curvature += max(slopes[1] - slopes[0], 0) / np.log(FLOAT(1.1)) + penalty
-    step = np.clip(-(slopes[0] + penalty * np.log(factor)) / curvature, -0.2, 0.2)
-    return np.array([factor * np.exp(step), curvature, rows - 1, against])
+    curvature += max(slopes[1] - slopes[0], 0) / np.log(FLOAT(1.1))
+    slope = slopes[0] + penalty * np.log(factor)
+    step = np.clip(-slope / (curvature + (looked + 1) * penalty), -0.2, 0.2)
+    return np.array([factor * np.exp(step), curvature, rows - 1, against, looked + 1])
 
 
 def _scale_with(square, usual, hits):

@@ -62,7 +62,7 @@ def test_run_that_learns_the_scale_is_the_reference(size, curvature, instance, r
 @pytest.mark.parametrize("size", [1, 4])
 def test_run_that_learns_the_factor_is_the_reference(size, instance, dtype):
     run = Run(instance, "ADAGRAD", dtype, "csr-32").cut(size).learned()
-    run.changed(sure=np.array([1.5, 4.0, 10, 0.0]))
+    run.changed(sure=np.array([1.5, 4.0, 10, 0.0, 3.0]))
     close(run.run(), run.reference(), dtype)
     *others, sure = run.run()
     assert sure[0] != 1.5
@@ -273,7 +273,7 @@ WRONG_EPOCHS = {
     "stamps": [np.ones((P + 1, 2)), np.ones((P, 1))],
     "columns": [np.ones((2, P + 1)), np.ones((1, P))],
     "look": [np.ones((2, P)), np.ones((1, P + 1))],
-    "sure": [np.ones(4), np.ones(3)],
+    "sure": [np.ones(5), np.ones(4)],
 }  # fmt: skip
 
 

@@ -411,6 +411,20 @@ def test_first_call_that_diverges_leaves_nothing_behind():
     assert_array_equal(model.coef_, other.coef_)
 
 
+def test_a_column_whose_squares_overflow_is_undone_and_the_stream_goes_on():
+    X, y, T, t = drawn(n=1000)
+    X[:500, 2] = 0
+    model = streamed(MultinomialLogistic(), sparse.csr_array(X[:500]), y[:500], 100)
+    before, huge = log_loss(model, T, t), X[500:516].copy()
+    huge[:, 2] *= 1e200
+    with pytest.warns(ConvergenceWarning, match="this call is undone"):
+        model.partial_fit(sparse.csr_array(huge), y[500:516])
+    assert log_loss(model, T, t) == before
+    streamed(model, sparse.csr_array(X[500:]), y[500:], 100)
+    assert log_loss(model, T, t) < before
+    assert (model.coef_[:, 2] != 0).all()
+
+
 def text(n, seed=0, p=3000, k=40, words=12):
     """Rows of equal length whose words are mostly those of their class, and labels."""
     rng = np.random.default_rng(seed)
@@ -698,3 +712,34 @@ def test_numeric_rates_stay_textbook_steps():
     model.partial_fit(X, y)
     residuals = 1 / 3 - np.eye(3)[y]
     assert_allclose(model.coef_, -0.1 * residuals.T @ X / 64, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-10])
+def test_text_is_told_as_surely_after_rows_of_another_scale(scale):
+    X, y, T, t = drawn(n=4000, p=60, k=5, density=0.15)
+    X, T = sparse.csr_array(X), sparse.csr_array(T)
+    plain, other = MultinomialLogistic(), MultinomialLogistic()
+    other.partial_fit(scale * X[:50], y[:50], classes=range(5))
+    losses_ = [
+        log_loss(streamed(model, X[50:], y[50:], 500, range(5)), T, t) for model in (plain, other)
+    ]
+    assert losses_[1] <= 1.15 * losses_[0]  # 1.3 where those rows' penalty is remembered
+
+
+@every_storage
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("before", ["fit", "stream"])
+def test_the_state_of_a_stream_is_finite_at_any_scale(before, dtype, stored):
+    X, y, _, _ = drawn(n=200)
+    X *= 1e30 if dtype == "float32" else 1e160
+    X = stored(X.astype(dtype))
+    for name in ("auto", "sgd", "adagrad"):
+        model = MultinomialLogistic(solver=name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            streamed(model.fit(X, y) if before == "fit" else model, X, y, 50)
+        stream = model._stream
+        seen = stream.seen
+        of_columns = seen.columns if seen.is_sparse else (seen.scatter, seen.mean, seen.reach)
+        for found in (*of_columns, stream.clock, stream.norm, stream.sure, stream.W):
+            assert np.isfinite(found).all()

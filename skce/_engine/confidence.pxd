@@ -24,6 +24,7 @@ cdef struct Confidence:
     double curvature
     double rows             # left to look at
     double against          # how much better the intercept alone foretold them, each by its weight at most
+    double looked           # rows whose losses the curvature holds
 
 
 cdef inline void learn(
@@ -34,7 +35,8 @@ cdef inline void learn(
     """Take the step that a row tells of, whose logits (k,) are those of the weights without the factor.
 
     Beside its loss there is penalty / 2 times the square of the logarithm: where the penalty is strong,
-    it is the penalty, and not bounded steps, that makes logits small, and the factor stays near 1.
+    it is the penalty, and not bounded steps, that makes logits small, and the factor stays near 1. Rows
+    before have it as it is now: it was larger by far if columns had a smaller scale.
     """
     cdef:
         double apart = 1 + 1.0 / PIECES, most = 1.0 / STEPS, loss_now, loss_alone, unused
@@ -48,9 +50,11 @@ cdef inline void learn(
     sure.rows -= 1
     if not (isfinite(slope) and isfinite(further)):
         return
-    sure.curvature += fmax(further - slope, 0) / log(apart) + penalty
-    slope += penalty * log(sure.factor)
-    sure.factor *= exp(fmax(fmin(-slope / sure.curvature, most), -most))
+    penalty = fmin(penalty, 1e100)
+    sure.curvature += fmax(further - slope, 0) / log(apart)
+    sure.looked += 1
+    slope = (slope + penalty * log(sure.factor)) / (sure.curvature + sure.looked * penalty)
+    sure.factor *= exp(fmax(fmin(-slope, most), -most))
 
 
 cdef inline double stretched_slope(

@@ -95,9 +95,9 @@ def sgd_run(
         Largest deviation of a column that counts, and a direction.
     seen : ndarray of shape (4, p + 1) or None
         Added to it: deviations from mean, their squares, the largest, the response to the direction.
-    sure : ndarray of shape (4,) or None
+    sure : ndarray of shape (5,) or None
         For CSR whose scale is learned: the factor of the weights, its curvature, rows left to tell
-        of it, and how much better the intercept alone foretold them.
+        of it, how much better the intercept alone foretold them, and rows in the curvature.
 
     Returns
     -------
@@ -347,8 +347,8 @@ cdef Py_ssize_t checked(
             look.shape[0] != 2 or look.shape[1] != p + 1 or seen.shape[0] != 4 or seen.shape[1] != p + 1
             or x.sparse != (columns is not None))):
         raise ValueError(f"look must have shape (2, {p + 1}), and seen (4, {p + 1}).")
-    if sure is not None and (sure.shape[0] != 4 or columns is None):
-        raise ValueError("sure must have 4 entries, for CSR whose scale is learned only.")
+    if sure is not None and (sure.shape[0] != 5 or columns is None):
+        raise ValueError("sure must have 5 entries, for CSR whose scale is learned only.")
     if order.shape[0] and not (0 <= np.min(order) and np.max(order) < problem.X.shape[0]):
         raise ValueError(f"order must hold rows in 0..{problem.X.shape[0] - 1}.")
     return size

@@ -173,6 +173,7 @@ class BaseCrossEntropy(
                     done = bool(np.isfinite(loss) and stream.is_finite(data.X))
                 if not done:
                     restore(stream, saved)
+                    loss = np.inf
                 self._warn_of(stream, data, loss)
             self._stream = stream
             self._publish_stream(data)

@@ -80,7 +80,7 @@ class VersionMixin(BaseEstimator):
         if "_stream" in state:
             stream, kept = Stream.__new__(Stream), state["_stream"]
             rule, seen = Rule(kept["rule"]), Seen.of_state(kept["seen"])
-            sure = np.append(kept["sure"], 0.0)[:4]  # of three in 0.1.0
+            sure = np.append(kept["sure"], [0.0, 0.0])[:5]  # of three in 0.1.0
             stream.__dict__.update({"borne_out": seen.rows, **kept})
             stream.__dict__.update(rule=rule, seen=seen, sure=sure)
             state["_stream"] = stream

@@ -19,6 +19,7 @@ MOST_GROWTH = 2
 POWER_ITERATIONS = 5  # over the rows of a fit
 MOST_METRIC = 1e30  # finite in float32
 LEAST = 1e-150  # deviation whose square is no 0
+MOST = 1e140  # deviation whose squares have a sum
 
 
 class Seen:
@@ -52,7 +53,8 @@ class Seen:
         with np.errstate(all="ignore"):  # columns too large are left alone
             if seen.is_sparse:
                 square, count, _ = squares(Matrix(X), weights)
-                seen.columns = np.stack([square / np.maximum(count, 1), count])
+                square = np.fmin(square / np.maximum(count, 1), MOST**2)
+                seen.columns = np.stack([square, count])
                 seen.largest = count.sum() / seen.rows + 1  # at most
                 return seen
             most = min(SAMPLE, max(SAMPLE_SIZE // X.shape[1], 1))
@@ -60,8 +62,9 @@ class Seen:
             if centred:
                 seen.mean = sample.sum(axis=0) / len(sample)
                 sample -= seen.mean
-            seen.scatter = np.einsum("ij,ij->j", sample, sample) * (seen.weight / len(sample))
-            seen.reach = np.maximum(sample.max(axis=0), -sample.min(axis=0))
+            square = np.einsum("ij,ij->j", sample, sample) / len(sample)
+            seen.scatter = np.fmin(square, MOST**2) * seen.weight
+            seen.reach = np.fmin(np.maximum(sample.max(axis=0), -sample.min(axis=0)), MOST)
             sample *= np.sqrt(seen.metric())
             for _ in range(POWER_ITERATIONS):
                 response = seen.towards().copy()
@@ -121,13 +124,16 @@ class Seen:
 
     def limit(self):
         """Return the largest deviation of each dense column that the next look takes for true."""
-        return np.where(self.reach > 0, self.growth * np.fmax(self.reach, LEAST), np.inf)
+        known = np.where(self.reach > 0, self.growth * np.fmax(self.reach, LEAST), MOST)
+        return np.fmin(known, MOST)
 
     def add(self, sums, squares, reach, weight, centred):
         """Take in sums of deviations from the mean, of their squares and the largest.
 
         Return whether the scale of a column is far too small: one outlier does not say so.
         """
+        most = weight * reach  # sums in float32 overflow
+        sums, squares = np.clip(sums, -most, most), np.fmin(squares, most * reach)
         larger = squares > self.growth**2 * weight * np.fmax(*self.squares())
         larger = bool(np.any(larger[self.reach > 0]))
         self.growth = min(self.growth**2, 1 / LEAST) if larger else MOST_GROWTH
