@@ -63,6 +63,21 @@ def test_calls_of_any_size_end_alike(stored, params):
         assert_allclose(found, found[0], rtol=1e-12)
 
 
+def test_weighted_rows_of_csr_end_alike_in_calls_of_any_size():
+    X, y, _, _ = drawn(n=1000, density=0.5)
+    X, weights = sparse.csr_array(X), np.random.default_rng(1).choice([0, 0.5, 1, 3], 1000)
+    found = []
+    for rows in (1, 7, 100, 1000):
+        model = MultinomialLogistic()
+        for i in range(0, 1000, rows):
+            part = slice(i, i + rows)
+            if weights[part].any():
+                model.partial_fit(X[part], y[part], range(3), weights[part])
+        found.append(model.coef_)
+    for coef in found:
+        assert_array_equal(coef, found[0])
+
+
 @pytest.mark.parametrize("stored", STORAGE.values(), ids=STORAGE)
 def test_rows_one_at_a_time_end_as_all_at_once(stored):
     X, y, T, t = drawn(n=2000, density=0.5)

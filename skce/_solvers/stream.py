@@ -197,10 +197,11 @@ class Stream:
         sizes, size = self._batches(len(order))
         ends = np.append(0, np.cumsum(sizes))
         rows = sizes.astype(float)  # of the textbook: the mean over the batch
+        times = np.cumsum(np.append(seen.weight, weight))[ends]
         if self.auto:
-            mean = seen.weight / seen.rows if seen.rows else weight[0]
-            rows = np.full(len(sizes), mean * (1 if self.rooted else size))
-        times = seen.weight + np.append(0, np.cumsum(weight))[ends]
+            before = seen.rows + ends[:-1]
+            mean = np.where(before > 0, times[:-1] / np.fmax(before, 1), weight[0])
+            rows = mean * (1 if self.rooted else size)
         implicit = self.auto and self.rule != Rule.ADAM
         alpha, l1_ratio = self.params["alpha"], self.params["l1_ratio"]
         loss, self.steps = sgd_run(
