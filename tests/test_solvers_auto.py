@@ -345,3 +345,20 @@ def test_passes_in_the_dtype_of_X_and_in_double_are_all_counted():
     ends = [here for here, later in zip(told, [*told[1:], 0], strict=True) if later < here]
     assert len(ends) == 2  # of float32 and of float64
     assert sum(ends) <= found.passes <= sum(ends) + 1
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
+def test_classes_without_rows_do_not_spoil_fits_in_float32(solver):
+    # their intercepts ran to 1e7, where float32 tells no logit: the objective was below the optimum
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((26, 10)).astype(np.float32), rng.integers(0, 10, 26)
+    for alpha in (1e-4, 1e-2, 1.0):
+        least = MultinomialLogistic(alpha=alpha, tol=1e-8).fit(X.astype(float), y).objective_
+        model = MultinomialLogistic(alpha=alpha, solver=solver).fit(X, np.eye(30)[y])
+        coef, T = model.coef_.astype(float), np.eye(30)[y]
+        Z = X.astype(float) @ coef.T + model.intercept_
+        there = (np.logaddexp.reduce(Z, axis=1) - (T * Z).sum(axis=1)).mean()
+        there += alpha / 2 * np.sum(coef**2)
+        assert model.converged_
+        assert_allclose(model.objective_, there, rtol=1e-6)
+        assert least * (1 - 1e-6) < there < least * (1 + 1e-2)

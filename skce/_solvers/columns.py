@@ -161,7 +161,7 @@ def logit_sizes(X, centre, W):
     """
     terms = abs(X if sparse.issparse(X) else X - centre)
     mean = np.asarray(terms.mean(axis=0, dtype=np.float64)).ravel()
-    return float((mean @ np.abs(W[:-1])).max(initial=0))
+    return float((mean @ np.abs(W[:-1]) + np.abs(W[-1])).max(initial=0))
 
 
 def rounded_intercept(intercept, dtype):
