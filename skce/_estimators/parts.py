@@ -23,7 +23,8 @@ class Parts:
         A folder for a temporary file, True for that of `tempfile`: dense rows that functions return
         are written there when they are first read, as many bytes as X would take, and mapped in all
         other passes. It pays where reading is slower than fitting, as with Parquet. Functions are
-        called in each pass where it is False, and for rows the folder has no room for.
+        called in each pass where it is False, for rows the folder has no room for, and where True
+        finds no folder.
 
     See Also
     --------
