@@ -162,7 +162,7 @@ def inverse_root(A, problem, k=1):
     scale = to_unit(A)
     L, flat, least = cholesky(A)
     linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
-    A *= np.tri(len(A)).T
+    np.copyto(A, 0, where=np.tri(len(A), k=-1, dtype=bool))
     A *= scale[:, None]
     return scale, flat, least
 
