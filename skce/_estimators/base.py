@@ -38,7 +38,7 @@ from skce._solvers.columns import rounded_intercept
 from skce._solvers.lazy import columns_of, on_columns
 from skce._solvers.seen import Seen
 from skce._solvers.stream import Stream
-from skce._solvers.undo import restore, save
+from skce._solvers.undo import is_finite, restore, save
 
 __all__ = ["BaseCrossEntropy"]
 
@@ -170,7 +170,7 @@ class BaseCrossEntropy(
                 rows = np.arange(len(data.weights), dtype=np.intp)
                 with np.errstate(all="ignore"):  # such a pass is undone
                     loss = stream.run(problem, data, data.weights, rows, new=True)
-                    done = bool(np.isfinite(loss) and stream.is_finite(data.X))
+                    done = bool(np.isfinite(loss) and is_finite(stream, data.X))
                 if not done:
                     restore(stream, saved)
                     loss = np.inf

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skce._solvers.undo import restore, save
+from skce._solvers.undo import is_finite, restore, save
 
 __all__ = ["run_epochs"]
 
@@ -25,7 +25,7 @@ def run_epochs(
         order = rng.permutation(n).astype(np.intp)
         for part, rows in enumerate(np.array_split(order, parts), 1):
             loss = stream.run(problem, data, weights, rows)
-            if not (np.isfinite(loss) and stream.is_finite(data.X)):
+            if not (np.isfinite(loss) and is_finite(stream, data.X)):
                 restore(stream, before)
                 return diverged
             total += loss

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from skce._engine.sgd import Rule, sgd_run
 from skce._solvers.columns import rounded_intercept
-from skce._solvers.lazy import columns_of, made_good, scale_squares
+from skce._solvers.lazy import made_good, scale_squares
 from skce._solvers.penalised import elastic_net
 from skce._solvers.seen import Seen, positives
 from skce.optim import constant
@@ -393,12 +393,3 @@ class Stream:
             X = X.copy()
             X.eliminate_zeros()
         return X
-
-    def is_finite(self, X):
-        """Tell whether the weights that X touches, and on CSR the squares, are finite."""
-        if self.stamps is None:
-            return all(np.isfinite(W).all() for W in self.iterates())
-        columns = columns_of(X)
-        rows = np.append(columns, len(self.W) - 1)
-        found = [W[rows] for W in self.iterates()] + [self.seen.columns[0, columns], self.clock]
-        return all(np.isfinite(each).all() for each in found)
