@@ -32,20 +32,21 @@ cdef enum:
     THREADED = 1 << 22      # multiplications from which waking threads pays
 
 
-def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
-    """Zeros (rows, columns) that begin at a pair of cache lines, as processors fetch them."""
-    cdef Py_ssize_t size = rows * columns * dtype.itemsize, start
-    space = np.zeros(size + LINES, np.uint8)
-    start = -<size_t>address(space) % LINES
-    return space[start:start + size].view(dtype).reshape(rows, columns)
-
-
 cdef void *aligned(list kept, Py_ssize_t size) except NULL:
-    """Return zeros, of a size in bytes, that begin there; kept holds them."""
+    """Return zeros, of a size in bytes, at a pair of cache lines, as processors fetch them; kept holds them."""
     space = np.zeros(size + LINES, np.uint8)
     kept.append(space)
     cdef char *start = <char *>address(space)
     return start + -<size_t>start % LINES
+
+
+def aligned_zeros(Py_ssize_t rows, Py_ssize_t columns, dtype):
+    """Return zeros (rows, columns) that begin there."""
+    cdef:
+        list kept = []
+        Py_ssize_t size = rows * columns * dtype.itemsize, start = <size_t>aligned(kept, size)
+    start -= <size_t>address(kept[0])
+    return kept[0][start:start + size].view(dtype).reshape(rows, columns)
 
 
 def uses_blas(Matrix X not None, Py_ssize_t k):
