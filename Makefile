@@ -78,7 +78,7 @@ cp -r setup.py pyproject.toml README.md LICENSE skce tests tools build/$(1)
 rm -f build/$(1)/skce/*.so build/$(1)/skce/*/*.so
 endef
 BUILD_COPY := ../../$(BIN)/python setup.py --quiet build_ext --inplace
-KERNEL_TESTS := tests/test_losses.py tests/test_engine_sgd.py
+KERNEL_TESTS := $(addprefix tests/test_, losses.py losses_arguments.py losses_proba.py engine_sgd.py)
 
 # the kernels' tests on a build with bounds checks and C assertions, in a copy
 debug-test: $(VENV)/test

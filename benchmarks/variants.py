@@ -86,9 +86,9 @@ SWITCHES = {
     "products never again in double": {(METRIC, "COARSE"): 0.0},
     "no span": {(SPAN, "is_wide"): lambda problem: False},
     "never again in double": {(CHOICE, "MOST_MOVED"): np.inf, (CHOICE, "COARSE"): 0.0},
-    "no sdca": {(CHOICE, "_prefers_sdca"): lambda problem, solver: False},
+    "no sdca": {(CHOICE, "_prefers_sdca"): lambda problem, *_: False},
     "sdca always": {
-        (CHOICE, "_prefers_sdca"): lambda problem, solver: problem.alpha > 0,
+        (CHOICE, "_prefers_sdca"): lambda problem, *_: problem.alpha > 0,
         (SDCA, "MOST_LEVERAGE"): NEVER,
     },
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},

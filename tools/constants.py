@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["main", "numbers", "table"]
 
-ROOMS = ("_solvers/*.py", "_engine/*.pyx", "_estimators/*.py")
+ROOMS = ("_solvers/*.py", "_engine/*.pxd", "_engine/*.pyx", "_estimators/*.py")
 NAMED = re.compile(r"(?:cdef \w+ )?([A-Z][A-Z_0-9]+(?:\s*,\s*[A-Z_0-9]+)*)\s*(?::[^=]+)?=(?!=)")
 PLAIN = (0, 1, 2)
 SPACE = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)

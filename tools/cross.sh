@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
-tests=(tests/test_losses.py tests/test_engine_sgd.py tests/test_kernels_simd.py)
+tests=(tests/test_losses.py tests/test_losses_arguments.py tests/test_losses_proba.py tests/test_engine_sgd.py tests/test_kernels_simd.py)
 
 copy() {
     rm -rf "build/cross/$1"

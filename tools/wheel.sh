@@ -26,7 +26,7 @@ cd "$folder"
 python -c "import skce; skce.show_versions()"
 pip install --quiet pytest mpmath hypothesis Cython "setuptools>=77" matplotlib
 tar xf skce-*.tar.gz --strip-components 1 --wildcards "*/tests" "*/examples" "*/pyproject.toml"
-python -m pytest -q -m "not long" tests/test_losses.py tests/test_engine_sgd.py tests/test_common.py \
+python -m pytest -q -m "not long" tests/test_losses.py tests/test_losses_arguments.py tests/test_engine_sgd.py tests/test_common.py \
     tests/test_package.py tests/test_estimators_multinomial.py tests/test_estimators_multilabel.py \
     tests/test_estimators_label_predictions.py
 python examples/demo.py --out demo.png
