@@ -11,12 +11,12 @@ import numpy as np
 from scipy import sparse, special
 
 from skce._engine.passes import Pass
-from skce._engine.products import row_squares
 from skce._engine.sdca import sdca_epoch
 from skce._solvers.certificate import certificate
 from skce._solvers.columns import pieces, weighted_sums
 from skce._solvers.rounding import TINY
 from skce._solvers.stopping import NEAR
+from skce._solvers.sums import squared_lengths
 from skce.losses import sigmoid, softmax
 
 __all__ = ["SDCA"]
@@ -94,17 +94,6 @@ class SDCA:
             scale = self.problem.column_squares / self.problem.weights.sum()
         seen = scale > 0
         return np.where(seen, scale, scale[seen].mean() if seen.any() else 1.0)
-
-    def _leverages(self, inverse):
-        """Return the weighted squared norm of each row."""
-        if np.ptp(inverse) == 0:
-            return self.problem.row_squares * inverse[0]
-        if self.sparse:
-            return row_squares(self.matrix, inverse)
-        out = np.empty(self.problem.X.shape[0])
-        for rows, squares in self.problem.squares():
-            out[rows] = squares @ inverse
-        return out
 
     def _batch(self):
         """Return the rows of a step and the factor by which they overlap."""
@@ -196,7 +185,7 @@ class SDCA:
         if problem.fit_intercept:
             inverse[-1] = 1 / self.intercept_prox_weight
         if self.prox_weight != self.leverage_at:  # most passes keep q
-            self.leverage = self._leverages(1 / B)
+            self.leverage = squared_lengths(problem, 1 / B)
             self.leverage_at = self.prox_weight
         leverage = self.overlap * self.leverage + self.batch * inverse[-1]
         centre = None if problem.centre is None else problem.centre_in_dtype

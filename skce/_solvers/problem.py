@@ -266,16 +266,6 @@ class Problem(Penalised):
         return centred_squares(self.X, self.centre_in_dtype, self.k)
 
     @cached_property
-    def row_squares(self):
-        """Squared lengths (n,) of the rows, dense ones centred."""
-        if self.is_sparse:
-            return self.sums_of_squares[2]
-        lengths = np.empty(self.X.shape[0])
-        for rows, squares in self.squares():
-            lengths[rows] = squares.sum(axis=1, dtype=np.float64)
-        return lengths
-
-    @cached_property
     def leverages(self):
         """Squared lengths (n,) of the rows with the constant, in columns of one scale."""
         return leverages(self, self.column_squares)

@@ -58,6 +58,7 @@ __all__ = [
     "leverages",
     "row_weights",
     "second_moments",
+    "squared_lengths",
     "table_sums",
     "target_sums",
     "with_classes",
@@ -78,12 +79,19 @@ def leverages(problem, squares):
 
     `squares` are the sums (p,) of the columns, those of all parts for a part.
     """
-    inverse = 1 / np.where(squares > 0, squares, np.inf)
+    return 1 + squared_lengths(problem, 1 / np.where(squares > 0, squares, np.inf))
+
+
+def squared_lengths(problem, scale):
+    """Return the sums (n,) of the squares in the rows, times a scale (p,)."""
     if problem.is_sparse:
-        return 1 + row_squares(problem.data.X, inverse)
+        if np.ptp(scale) == 0:
+            return problem.sums_of_squares[2] * scale[0]
+        return row_squares(problem.data.X, scale)
     lengths = np.empty(problem.X.shape[0])
-    for rows, each in problem.squares():
-        lengths[rows] = 1 + each @ inverse.astype(each.dtype)
+    scale = np.fmin(scale, np.finfo(problem.X.dtype).max)
+    for rows, squares in problem.squares():
+        lengths[rows] = squares @ scale.astype(squares.dtype)
     return lengths
 
 
