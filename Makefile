@@ -52,7 +52,7 @@ figures: $(VENV)/bench $(VENV)/peers $(VENV)/dask $(VENV)/boosting $(VENV)/test
 	$(BIN)/python benchmarks/boosting.py --clock cpu --write docs/boosting.csv
 	$(BIN)/python benchmarks/tasks.py --data $(DATA) --write docs/tasks
 	$(BIN)/python benchmarks/run_peers.py --data $(DATA) --write docs/fits
-	$(BIN)/python benchmarks/estimates.py --write docs/estimates.csv
+	$(BIN)/python benchmarks/estimates.py --from 200000 --write docs/estimates.csv
 	$(BIN)/python benchmarks/left_out.py --write docs/selection
 	$(BIN)/python benchmarks/stopped_early.py --write docs/selection
 	$(BIN)/python benchmarks/selection.py --data $(DATA) --rounds 2 --budget 15 --write docs/selection

@@ -48,6 +48,7 @@ SCRIPTS = {  # those that fork come first: a child has none of the threads of it
 }
 PARTS = {
     "clock_worker",
+    "exact",
     "judge",
     "kernel_lbfgs",
     "kernel_peers",

@@ -311,6 +311,18 @@ def test_few_rows_of_many_columns_are_solved_in_their_span(solver, alpha, k):
         assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=5e-3)
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+def test_a_span_keeps_columns_of_small_scale(storage):
+    """Twice the rows are more than columns: their optimum is found without the span."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 24)), rng.integers(0, 3, 20)
+    X = storage(X * np.where(np.arange(24) < 4, 1e3, 1e-3))
+    model = MultinomialLogistic(solver="lbfgs", alpha=1e-8, tol=1e-5, random_state=0)
+    few = model.fit(X, y).objective_
+    twice = sparse.vstack([X, X]).tocsr() if sparse.issparse(X) else np.vstack([X, X])
+    assert_allclose(few, model.fit(twice, np.tile(y, 2)).objective_, rtol=3e-5)
+
+
 @pytest.mark.filterwarnings("ignore:y has labels of one value")
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("rows", ["zero", "alike", "one"])

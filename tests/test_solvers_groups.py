@@ -160,7 +160,7 @@ def test_one_warning_counts_the_groups_that_did_not_end(small_groups):
         model = MultiLabelLogistic(solver="sdca", alpha=1e-5, max_iter=2).fit(X, Y)
     assert not model.converged_
     assert model.objective_ == pytest.approx(objective_of(model), rel=1e-9)
-    assert model.n_iter_ == 2
+    assert 2 <= model.n_iter_ <= 4  # as many passes of L-BFGS judge what SDCA reached
 
 
 @pytest.mark.parametrize("prune", [None, 0.01])

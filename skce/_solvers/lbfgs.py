@@ -183,7 +183,7 @@ def minimize(problem, start, rng, limits, near=None):
         if stop():  # step 4
             break
         if before + engine.passes + refresh.spent >= most_passes:
-            stop.ended = f"{most_passes} passes ({PASSES} * max_iter) were made"
+            stop.ended = f"max_iter={limits.max_iter} was reached, after {most_passes} passes"
             break
         if refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)

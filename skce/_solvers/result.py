@@ -91,3 +91,8 @@ class Result:
     q: Any = None
     in_double: bool = False
     held_out: float = np.nan
+
+    @property
+    def ran_out(self):
+        """Whether `Limits.max_iter` ended it."""
+        return self.ended is not None and self.ended.startswith("max_iter")

@@ -130,7 +130,10 @@ def minimize(problem, start, rng, limits, near=None):
     if problem.is_within(gap, value, limits.tol):
         ended = None
     elif engine.passes < limits.max_iter:
-        ended = f"the gap of {gap:.1g} did not fall in {2 * MOST_PASSES} passes"
+        ended = (
+            f"the gap of {gap:.1g} did not fall in {2 * MOST_PASSES} passes: "
+            "give a larger tol or alpha, or scale the columns of X"
+        )
     else:
         ended = f"max_iter={limits.max_iter} was reached"
     return result(W, value, gap, ended)

@@ -78,11 +78,12 @@ class Stop:
             left = self._relative_gradient()
             if left <= LEAST_GRADIENT:
                 return None
-            return f"rounding left a relative gradient of {left:.1g}"
+            return f"rounding left a relative gradient of {left:.1g}: give an alpha above 0"
         near = max(self.aim, engine.objective.noise(engine.value))
         if not self.limits.certified and SAFETY * engine.estimate <= near:
             return None
-        return f"rounding in {problem.X.dtype} left a gap of about {engine.estimate:.1g}"
+        gap = f"rounding in {problem.X.dtype} left a gap of about {engine.estimate:.1g}"
+        return f"{gap}: give a larger tol or alpha, or scale the columns of X"
 
     def result(self, curve, passes):
         """Return the Result, without a bound of the gap where the limits do not ask for one."""
