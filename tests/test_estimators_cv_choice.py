@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.preprocessing import StandardScaler
 
 from skce import (
@@ -133,6 +133,51 @@ def test_few_rows_of_a_class_make_fewer_folds():
     X, y = load_iris(return_X_y=True)
     rows = [0, 1, 2, 50, 51, 52, 100, 101, 102]
     assert len(MultinomialLogisticCV([0.1]).fit(X[rows], y[rows]).scores_) == 3
+
+
+def _rare(kind, n=60):
+    rng = np.random.default_rng(0)
+    X, y = random_x(rng, n, 4), rng.integers(0, 2, n)
+    y[0] = 2
+    if kind == "labels":
+        return MultinomialLogisticCV, {}, X, np.array(["a", "b", "rare"])[y], "'rare'"
+    if kind == "shares":
+        return MultinomialLogisticCV, {}, X, 0.9 * np.eye(3)[y] + 0.1 * np.eye(3)[y % 2], "2"
+    Y = np.column_stack([y % 2, rng.integers(0, 2, n), y == 2]).astype(float)
+    return MultiLabelLogisticCV, {"loss": kind}, X, Y, "2"
+
+
+@pytest.mark.parametrize("kind", ["labels", "shares", "bce", "softmax"])
+def test_a_class_without_training_rows_is_named_and_left_out_of_the_score(kind):
+    """Its best intercept is infinite, and so are losses of rows held out."""
+    estimator, params, X, y, name = _rare(kind)
+    folds = [(np.arange(20, 60), np.arange(20)), (np.arange(40), np.arange(40, 60))]
+    alphas = [1.0, 0.1]
+    search = estimator(alphas, cv=folds, **params, **EXACT)
+    with pytest.warns(UserWarning, match=f"tell nothing of {name} in fold 0, which its score"):
+        scores = search.fit(X, y).scores_[:, 0]
+    if kind == "bce":  # the other labels alone
+        expected = estimator(alphas, cv=folds[:1], **params, **EXACT).fit(X, y[:, :2])
+    else:
+        rest = [(folds[0][0], np.arange(1, 20))]
+        expected = estimator(alphas, cv=rest, **params, **EXACT).fit(X, y)
+    assert_allclose(scores[0], expected.scores_[0, 0], rtol=1e-4)
+    smooth = estimator(alphas, cv=folds, label_smoothing=0.1, **params).fit(X, y)
+    assert np.isfinite(smooth.scores_).all()
+
+
+def test_rows_held_out_that_have_no_other_class_are_no_folds():
+    X, y = random_x(np.random.default_rng(0), 60, 4), np.repeat([0, 1, 2], 20)
+    with pytest.raises(ValueError, match="of 0 in fold 0, 1 in fold 1, 2 in fold 2, and nothing"):
+        MultinomialLogisticCV(3, cv=KFold(3)).fit(X, y)
+
+
+def test_log_losses_know_classes_that_no_row_held_out_has():
+    _, _, X, y, _ = _rare("labels")
+    folds = [(np.arange(40), np.arange(40, 60))]
+    search = MultinomialLogisticCV([1.0], cv=folds, scoring="neg_log_loss", **EXACT).fit(X, y)
+    own = MultinomialLogisticCV([1.0], cv=folds, **EXACT).fit(X, y)
+    assert_allclose(search.scores_, own.scores_, rtol=1e-6)
 
 
 def test_thresholds_are_learnt_at_the_chosen_penalty():

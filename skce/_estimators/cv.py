@@ -20,6 +20,7 @@ from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
 from skce._estimators.penalty import penalty_name
+from skce._estimators.targets import listed
 from skce._estimators.validation import (
     Interval,
     StrOptions,
@@ -27,9 +28,10 @@ from skce._estimators.validation import (
     read_y,
     routed_params,
     rows_of,
+    told_labels,
 )
 from skce._kernels.threads import one_blas_thread
-from skce._solvers.path import Sweep, filled, proven, strongest_alpha, with_penalty
+from skce._solvers.path import Sweep, filled, proven, scored, strongest_alpha, untold, with_penalty
 from skce._solvers.problem import Problem
 from skce._solvers.result import Limits, Result
 from skce.losses._read import NUMBERS, read_array
@@ -228,6 +230,8 @@ class CrossValidatedMixin(BaseCrossEntropy):
         if self.scoring is None:
             return lambda fold, found: -found.held_out
         scorer = check_scoring(self, scoring=self.scoring)
+        if y.ndim == 1:
+            scorer = told_labels(scorer, data.attributes["classes_"])
 
         def score(fold, found):
             model = self._scored()
@@ -238,11 +242,31 @@ class CrossValidatedMixin(BaseCrossEntropy):
 
         return score
 
+    def _scored_rows(self, problem, folds, data):
+        """Return what the scores without a scorer are of; warn of what they leave out."""
+        weights = [[problem.weights * times for times in fold[1:]] for fold in folds]
+        lost = [untold(problem, *each) for each in weights]
+        found = [
+            scored(problem, test, own, data.weights * fold[2])
+            for (_, test), own, fold in zip(weights, lost, folds, strict=True)
+        ]
+        classes = data.attributes["classes_"]
+        names = [listed(classes[own] if len(own) == len(classes) else classes) for own in lost]
+        told = [f"{names[f]} in fold {f}" for f, own in enumerate(lost) if own.any()]
+        found = None if self.scoring is not None else found
+        if told:
+            message = f"cv leaves training rows that tell nothing of {', '.join(told)}"
+            if found and not all(len(outputs) and test.any() for test, outputs in found):
+                raise ValueError(f"{message}, and nothing to score: shuffle or stratify the rows.")
+            ends = "which its score leaves out" if found else "whose score may be far off"
+            warnings.warn(f"{message}, {ends}.", UserWarning, stacklevel=6)
+        return found
+
     def _search(self, problem, read, folds, ratios, score, rng, data, begin, stops):
         """Fit the path and set the attributes; end early where `stops` is not empty."""
         limits = Limits(self.tol, self.max_iter, prove=False)
-        tests = [problem.weights * fold[2] for fold in folds] if self.scoring is None else None
         masks = [fold[1] for fold in folds]
+        tests = self._scored_rows(problem, folds, data)
         sweep = Sweep(problem, masks, rng, limits, self.solver, begin, tests)
         self.scores_ = np.full((len(folds), len(ratios), len(self.alphas_)), np.nan)
         kept: dict = {}

@@ -22,7 +22,7 @@ from skce._estimators.validation import (
 )
 from skce.losses._read import shown
 
-__all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels", "label_values"]
+__all__ = ["TargetsMixin", "balanced_pos_weight", "constant_labels", "label_values", "listed"]
 
 MOST_NAMED = 5  # labels in a warning
 
@@ -135,10 +135,11 @@ def constant_labels(values, observed, names, loss):
         "always on": (full == observed) & (observed > 0) & (loss == "bce"),
         "never observed": observed == 0,
     }
-    parts = [f"{kind}: {_listed(names[chosen])}" for kind, chosen in kinds.items() if chosen.any()]
+    parts = [f"{kind}: {listed(names[chosen])}" for kind, chosen in kinds.items() if chosen.any()]
     return f"y has labels of one value in all rows, {'; '.join(parts)}." if parts else None
 
 
-def _listed(names):
+def listed(names):
+    """Return the first names of some, and how many more there are."""
     listed = ", ".join(map(repr, names[:MOST_NAMED].tolist()))
     return listed + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

@@ -6,6 +6,8 @@ Targets leave here as integer labels (n,) or a CSR matrix (n, K) of X's dtype, c
 part of the row weights.
 """
 
+from copy import copy
+from inspect import signature
 from numbers import Number
 
 import numpy as np
@@ -45,6 +47,7 @@ __all__ = [
     "routed_params",
     "rows_of",
     "scaled_weights",
+    "told_labels",
 ]
 
 
@@ -262,6 +265,21 @@ def label_rows(labels, k, dtype):
 def rows_of(values, rows):
     """Return some rows of an array, a frame, a list; anything else as it is."""
     return _safe_indexing(values, rows) if hasattr(values, "__len__") else values
+
+
+def told_labels(scorer, labels):
+    """Return a scorer of probabilities that knows all labels, as in LogisticRegressionCV.
+
+    Rows held out may lack some; others know theirs, or need none.
+    """
+    function = getattr(scorer, "_score_func", None)
+    if function is None or "labels" not in signature(function).parameters:
+        return scorer
+    if "labels" in scorer._kwargs or "predict_proba" not in scorer._response_method:
+        return scorer
+    scorer = copy(scorer)
+    scorer._kwargs = {**scorer._kwargs, "labels": labels}
+    return scorer
 
 
 def routed_params(estimator, sample_weight, params):

@@ -21,9 +21,9 @@ from skce._solvers.lbfgs import SAFEGUARD
 from skce._solvers.objective import Objective
 from skce._solvers.refresh import Refresh
 from skce._solvers.result import Stopped
-from skce._solvers.rounding import COARSE, ROUNDING, TINY, rounding_of
+from skce._solvers.rounding import COARSE, ROUNDING, SUMMING, TINY, rounding_of
 
-__all__ = ["Sweep", "filled", "proven", "strongest_alpha", "with_penalty"]
+__all__ = ["Sweep", "filled", "proven", "scored", "strongest_alpha", "untold", "with_penalty"]
 
 NEAR_ZERO = 0.1  # share of its value by which coefficients may lower the objective
 THREADED = 1 << 21  # multiplications of a pass from which fits go on side by side; digits 1.28
@@ -53,8 +53,9 @@ class Sweep:
         What is allowed.
     begin : callable
         Called before each fit is waited for; returns a function that is called with its result.
-    held_out : list of ndarray of shape (n,), default=None
-        Weights of the rows that each fold holds out, whose losses its results are to have.
+    held_out : list, default=None
+        What `scored` tells of the rows that each fold holds out: its results are to have their
+        losses.
 
     Notes
     -----
@@ -140,7 +141,7 @@ class Sweep:
             found = _a_step_on(found)
             if self.held_out is None:
                 return found
-            loss = held_out_loss(problem, self.held_out[part - 1], found.W)
+            loss = held_out_loss(problem, *self.held_out[part - 1], found.W)
             return replace(found, held_out=loss)
 
     @contextmanager
@@ -229,11 +230,47 @@ def proven(problem, found):
     return replace(found, W=W, objective=value, gap=gap, estimate=min(found.estimate, gap))
 
 
-def held_out_loss(problem, weights, W):
+def untold(problem, train, test):
+    """Return of which outputs (k,) some rows tell nothing, and others do; of both, the weights.
+
+    No training row has that class, or all have that label or none has it: the best intercept is
+    infinite, and so is the loss of some rows held out.
+    """
+    (on, off), (held_on, held_off) = (_told(_with_weights(problem, w)) for w in (train, test))
+    lost = held_on & ~on
+    if problem.sigmoid:
+        lost = (lost | (held_off & ~off)) & (on | off)
+    return lost & problem.fit_intercept
+
+
+def _told(problem):
+    """Return which outputs (k,) some rows have, and which some lack."""
+    sums, total = problem.target_sums, problem.label_weights
+    return sums > 0, total - sums > SUMMING * total
+
+
+def scored(problem, weights, lost, shares):
+    """Return the weights of rows held out, and the outputs of whose losses their sum is made.
+
+    Rows of lost classes, and lost labels, are left out; the mean is over the other rows, by their
+    shares (n,) in it.
+    """
+    if problem.sigmoid or not lost.any():
+        return weights, np.flatnonzero(~lost)
+    targets = problem.targets
+    rows = (targets[:, lost] > 0).sum(axis=1) > 0 if sparse.issparse(targets) else lost[targets]
+    left = max(shares[~rows].sum(), TINY)
+    return np.where(rows, 0.0, weights * (shares.sum() / left)), np.arange(problem.k)
+
+
+def held_out_loss(problem, weights, outputs, W):
     """Return the sum of the losses of some rows, times their weights (n,), at W (p + 1, k).
 
-    Targets are not smoothed. Rows are copied a few at a time.
+    Of a sigmoid, those of some outputs count. Targets are not smoothed. Rows are copied a few at a
+    time.
     """
+    if len(outputs) < problem.k:
+        problem, W = problem.labels(outputs), W[:, outputs]
     X, rows, total = problem.X, np.flatnonzero(weights), 0.0
     width = X.nnz // X.shape[0] + 1 if sparse.issparse(X) else X.shape[1]
     out = np.empty(W.shape)
