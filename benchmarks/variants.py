@@ -16,7 +16,6 @@ from unittest import mock
 import numpy as np
 
 import skce
-from skce._solvers.lbfgs import LBFGS
 from skce._solvers.sums import Drawn
 
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
@@ -51,10 +50,6 @@ def _step_without_products(self, goal):
     return moved
 
 
-def _renew_without_pairs(self, metric, exact=False, keep=True, renew=LBFGS.renew):
-    renew(self, metric, exact, keep=False)
-
-
 # what a heuristic becomes when it is off: {(module, name or Class.name): value}
 SWITCHES = {
     "start at zero": {
@@ -63,14 +58,12 @@ SWITCHES = {
     "no samples": {(STEPS, "ROWS_PER_WEIGHT"): NEVER},
     "no refresh": {(REFRESH, "Refresh.is_due"): lambda self, passes: False},
     "metric at zero only": {(REFRESH, "Refresh.renew"): lambda self, *args, **kwargs: None},
-    "pairs not taken along": {(STEPS, "LBFGS.renew"): _renew_without_pairs},
     "one matrix for all classes": {(METRIC, "MATRICES_SIZE"): 0},
     "metric of diagonals": {(METRIC, "MOST_COLUMNS"): 0},
     "metric of all rows": {
         (PROBLEM, "Problem.draw"): lambda problem, most, rng: Drawn(None, None, problem.n_weighted)
     },
     "metric of uniform rows": {(PROBLEM, "Problem.draw"): _uniform_rows},
-    "metric not shrunk": {(METRIC, "_shrink"): lambda A, rows: None},
     "singular directions not told": {
         (SOLVERS + "cholesky", "singular_directions"): lambda A: np.zeros((len(A), 0))
     },

@@ -30,7 +30,7 @@ def test_pairs_are_the_bfgs_matrix(count):
     pairs.add(s, -A @ s) if count else None  # no curvature: not taken
     known = known[-pairs.most :]
     assert pairs.most == size
-    assert len(pairs.order) == len(known)
+    assert pairs.used == len(known)
     H, g = bfgs(known, pairs.scale, size), rng.standard_normal(size)
     direction, rest = pairs.divide(g)
     assert_allclose(direction, H @ g, rtol=1e-8, atol=1e-8)

@@ -45,11 +45,6 @@ cdef class Ring:
         self.s, self.y, self.sy = self.S, self.Y, self.SY
         self.u, self.v, self.rest = np.empty(most), np.empty(most), np.empty(size)
 
-    @property
-    def order(self):
-        """Places of the pairs, the oldest first."""
-        return (self.first + np.arange(self.used)) % self.most
-
     cdef inline Py_ssize_t place(self, Py_ssize_t i) noexcept nogil:
         """Return where the pair is that is older by i than the oldest."""
         i += self.first

@@ -4,7 +4,7 @@
    earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one
    pass.
 2. When as many passes were made as it costs, then twice as many and so on, the preconditioner is
-   made anew of the curvature at the iterate, one matrix for each class; the pairs are taken along.
+   made anew of the curvature at the iterate, one matrix for each class, and pairs are forgotten.
    Of few weights it is the whole Hessian, at each time that it costs: the steps after it are
    Newton's.
 3. The pairs estimate how far the objective may still fall. Where that is near the goal, Newton's
@@ -99,20 +99,9 @@ class LBFGS:
             self.objective.value_and_gradient(self.W)
             self.known = True
 
-    def renew(self, preconditioner, exact=False, keep=True):
-        """Take another preconditioner, and keep the pairs but where it is the exact Hessian."""
-        old, before, shape = self.preconditioner, self.pairs, (-1, *self.W.shape)
+    def renew(self, preconditioner, exact=False):
+        """Take another preconditioner, and begin without pairs."""
         self.preconditioner, self.pairs, self.exact = preconditioner, Pairs(self.W.size), exact
-        if before.used and keep and not exact:
-            S, Y = (stack.reshape(shape) for stack in before.in_order())
-            S = preconditioner.to_coordinates(old.to_weights(S))
-            Y = preconditioner.to_gradient(old.from_gradient(Y))
-            self.pairs.take(S.reshape(len(S), -1), Y.reshape(len(Y), -1))
-        self._arrive(self.W, self.value, self.gradient)
-
-    def follow(self, pairs):
-        """Take the pairs of another engine in the same coordinates."""
-        self.pairs.take(*pairs.in_order())
         self._arrive(self.W, self.value, self.gradient)
 
     def step(self, remember):
@@ -171,7 +160,7 @@ def minimize(problem, start, rng, limits, near=None):
     """Minimise a Problem; parameters and result are those of `auto.minimize`.
 
     `near` is the `LBFGS` at the end of nearly the same problem: this one begins with its
-    preconditioner and pairs.
+    preconditioner.
     """
     curve: list[float] = []
     refresh = Refresh(problem, rng)
@@ -185,7 +174,8 @@ def minimize(problem, start, rng, limits, near=None):
         if before + engine.passes + refresh.spent >= most_passes:
             stop.ended = f"max_iter={limits.max_iter} was reached, after {most_passes} passes"
             break
-        if refresh.is_due(engine.passes) and not engine.exact:  # step 2
+        ends = engine.left <= stop.aim and not refresh.whole  # what the pairs tell is wanted there
+        if refresh.is_due(engine.passes) and not (engine.exact or ends):  # step 2
             refresh.renew(engine)
         value = engine.value
         if engine.left <= NEAR * stop.aim:  # step 3
@@ -196,7 +186,7 @@ def minimize(problem, start, rng, limits, near=None):
             moved = engine.step(close or refresh.is_due(engine.passes + 1))
         stalled = 0 if moved and stop.is_progress(value) else stalled + 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:
-            refresh.renew(engine, keep=False)  # once more without the pairs
+            refresh.renew(engine, stuck=True)  # once more without the pairs
         elif not moved or stalled > MOST_STALLED:
             stop.ended = stop.stalled()
             break
@@ -211,9 +201,7 @@ def _begin(problem, start, rng, refresh, curve, limits, near):
     elif not problem.sigmoid:  # the equal shift of all classes changes the penalty alone
         W = W - W.mean(axis=1, keepdims=True)
     if near is not None:
-        engine = LBFGS(Objective(problem), near.preconditioner, W, True)
-        engine.follow(near.pairs)
-        return engine, before
+        return LBFGS(Objective(problem), near.preconditioner, W, True), before
     preconditioner = refresh.first(not begins)
     if begins:  # step 1
         W, preconditioner, before = _on_samples(problem, W, preconditioner, rng, curve, limits)

@@ -17,7 +17,6 @@ from skce._solvers.stopping import SAFETY
 
 __all__ = ["direction"]
 
-LEFT = 1e-3  # share of the estimate below which products of few weights are rounding alone
 MOST_PRODUCTS = 10  # of one direction; 5: covtype_scaled 1.10; no bound: segment 1.13
 
 
@@ -30,8 +29,7 @@ def direction(engine, goal):
     x, r, q, rz = np.zeros_like(engine.g), -engine.g, engine.direction, 2 * engine.left
     found: list[tuple] = []
     estimate, flattest = engine.estimate, 0.0
-    least = max(goal / SAFETY, LEFT * estimate)
-    while not found or (estimate > least and len(found) < MOST_PRODUCTS):
+    while not found or (SAFETY * estimate > goal and len(found) < MOST_PRODUCTS):
         Q = preconditioner.to_weights(q.reshape(shape))
         Hq = preconditioner.to_gradient(engine.objective.product(Q)).ravel()
         curvature = float(q @ Hq)

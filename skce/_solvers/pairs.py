@@ -43,15 +43,6 @@ class Pairs(Ring):
             self.scale = min(self.newest, MOST_SCALE)
             self.cautious_scale = max(1.0, float(inverse[-1 - int(OUTLIERS * self.used)]))
 
-    def take(self, S, Y):
-        """Take these pairs (m, size) too, the oldest first."""
-        for pair in zip(S, Y, strict=True):
-            self.add(*pair)
-
-    def in_order(self):
-        """Return copies S and Y (m, size) of the pairs, the oldest first."""
-        return self.S[self.order], self.Y[self.order]
-
     def divide(self, g):
         """Return H g, and the square of what no pair has met of g."""
         return self.multiply(g, self.scale)

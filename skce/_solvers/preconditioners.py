@@ -75,15 +75,10 @@ class Preconditioner:
         C = self.C.transpose(0, 2, 1) if turned else self.C
         if len(C) == 1:
             return C[0] @ U
-        if U.ndim == 2:
-            return (C @ U.T[:, :, None])[:, :, 0].T
-        return (C @ U.transpose(2, 1, 0)).transpose(2, 1, 0)
+        return (C @ U.T[:, :, None])[:, :, 0].T
 
     def to_weights(self, U):
-        """Return W (p + 1, k) of its coordinates, without what shifts all classes alike.
-
-        Of a stack (m, p + 1, k) a stack, as `to_gradient` does.
-        """
+        """Return W (p + 1, k) of its coordinates, without what shifts all classes alike."""
         return self._centred(self._times(self._columns(U), False).reshape(U.shape))
 
     def to_gradient(self, gradient):
@@ -92,34 +87,16 @@ class Preconditioner:
         if self.flat:
             columns = columns.copy()
         for c, N, scaled in self.flat:  # where only rounding is left of it
-            column = columns if len(self.C) == 1 else columns[..., c : c + 1]
+            column = columns if len(self.C) == 1 else columns[:, c : c + 1]
             column -= N @ (scaled.T @ column)
         return self._times(columns, True).reshape(gradient.shape)
 
     def _columns(self, W):
-        """Return W, or a stack of them, with the columns that the matrices multiply."""
+        """Return W with the columns that the matrices multiply."""
         return W
 
     def _centred(self, W):
-        return W - W.sum(axis=-1, keepdims=True) / W.shape[-1] if self.shifts else W
-
-    def to_coordinates(self, W):
-        """Return the coordinates of each W of a stack (m, p + 1, k)."""
-        return self._solve(self._columns(W), 0).reshape(W.shape)
-
-    def from_gradient(self, U):
-        """Return the gradients of a stack (m, p + 1, k) of those in the coordinates U."""
-        return self._solve(self._columns(U), 1).reshape(U.shape)
-
-    def _solve(self, stack, turned):
-        if self.C.ndim == 2:
-            return stack / self.C
-        out, one = np.empty_like(stack), len(self.C) == 1
-        for c in range(stack.shape[2]):
-            C = self.C[0 if one else c].T  # lower, as LAPACK has it
-            column, _ = linalg.lapack.dtrtrs(C, stack[:, :, c].T, lower=1, trans=1 - turned)
-            out[:, :, c] = column.T
-        return out
+        return W - W.sum(axis=1, keepdims=True) / W.shape[1] if self.shifts else W
 
 
 class Unscaled:
@@ -175,13 +152,4 @@ def _moments(problem, drawn, curvature, dtype):
         A[c, :p][constant], A[c, :, :p][:, constant] = 0, 0
         A[c, p, :p] *= problem.fit_intercept
         A[c, :p, p] = A[c, p, :p]
-        if drawn.rows is not None:
-            _shrink(A[c], drawn.number)
     return A
-
-
-def _shrink(A, rows):
-    """Shrink a matrix of few rows to its diagonal."""
-    diagonal = A.diagonal().copy()
-    A *= 1 - len(A) / (2 * (rows + len(A)))
-    A[np.diag_indices_from(A)] = diagonal

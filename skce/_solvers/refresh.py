@@ -57,13 +57,13 @@ class Refresh:
         """Tell whether so many passes are enough."""
         return passes - self.last >= self.wait
 
-    def renew(self, engine, passes=None, keep=True):
+    def renew(self, engine, passes=None, stuck=False):
         """Give the engine a preconditioner of the curvature where it is, for so many passes.
 
         None is as many as were made since the last one. Where steps bend far more than the last
-        preconditioner told, rows that are flat here are not taken for flat there.
+        preconditioner told, or lead nowhere, rows that are flat here are not taken for flat there.
         """
-        if not keep or engine.pairs.scale < LEAST_CURVATURE:
+        if stuck or engine.pairs.scale < LEAST_CURVATURE:
             self.least_curvature = LEAST_CURVATURE
         passes = engine.passes - self.last if passes is None else passes
         engine.know()
@@ -76,7 +76,7 @@ class Refresh:
             preconditioner = Preconditioner(self.problem, drawn, curvature, flat)
             of_all = drawn.rows is None and not self.least_curvature
             exact = of_all and self.problem.sigmoid and self.for_each
-            engine.renew(preconditioner, exact, keep)
+            engine.renew(preconditioner, exact)
             rows = drawn.number
             self.wait *= LONGER
         self.spent += self.cost * rows / max(self.n, 1)

@@ -37,7 +37,7 @@ class WholeHessian(Preconditioner):
         self.C = A[None]
 
     def _columns(self, W):
-        return W.reshape(*W.shape[:-2], -1, 1)
+        return W.reshape(-1, 1)
 
 
 def is_small(problem):
