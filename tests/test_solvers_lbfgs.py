@@ -20,7 +20,11 @@ from skce._solvers.whole import WholeHessian, is_small
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 many_seeds = pytest.mark.parametrize("seed", then_long(range(3)))
-WAYS = {"matrices": {}, "one matrix": {"MATRICES_SIZE": 0}, "diagonal": {"MOST_COLUMNS": 0}}
+WAYS = {
+    "matrices": {},
+    "one matrix": {"MATRICES_SIZE": 0, "CACHED_SIZE": 0},
+    "diagonal": {"MOST_COLUMNS": 0},
+}
 every_way = pytest.mark.parametrize("way", WAYS)
 
 

@@ -9,7 +9,6 @@ __all__ = [
     "MOST_MOVED",
     "MOST_SQUARED",
     "PIECE",
-    "ROWS_PER_COLUMN",
     "SAMPLE_BYTES",
     "centre_of",
     "centred_squares",
@@ -21,6 +20,7 @@ __all__ = [
     "peaks",
     "pieces",
     "rounded_intercept",
+    "rows_enough",
     "some_rows",
     "stacked",
     "summable",
@@ -36,6 +36,11 @@ ROWS_PER_COLUMN = 10  # from which second moments are told, at least; 0: ldl_mov
 
 # of a sample that is copied from a memory map, or from parts of rows
 SAMPLE_BYTES = 1 << 28  # a share of memory that any machine has; all of it holds few weights' rows
+
+
+def rows_enough(p):
+    """Return how many rows tell second moments of p columns."""
+    return max(PIECE // p, ROWS_PER_COLUMN * p)
 
 
 def is_mapped(X):

@@ -1,6 +1,6 @@
 """When the preconditioner of L-BFGS is made anew, and of which rows."""
 
-from skce._solvers.columns import PIECE, ROWS_PER_COLUMN
+from skce._solvers.columns import rows_enough
 from skce._solvers.preconditioners import Preconditioner, Unscaled, has_matrices
 from skce._solvers.rounding import TINY
 from skce._solvers.whole import WholeHessian, is_small
@@ -24,7 +24,7 @@ class Refresh:
         X, self.problem, self.rng = problem.X, problem, rng
         self.n, p = problem.n_weighted, X.shape[1]
         self.for_each = has_matrices(problem)
-        self.least = min(self.n, max(PIECE // p, ROWS_PER_COLUMN * p))
+        self.least = min(self.n, rows_enough(p))
         self.whole = is_small(problem)
         if self.whole:
             self.cost = (p + 1) * problem.k / WEIGHTS_PER_PASS
