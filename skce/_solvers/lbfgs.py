@@ -4,9 +4,9 @@
    earlier steps and changes of the gradient tell, to where Wolfe's conditions hold: mostly one
    pass.
 2. When as many passes were made as it costs, then twice as many and so on, the preconditioner is
-   made anew of the curvature at the iterate, one matrix for each class, and pairs are forgotten.
-   Of few weights it is the whole Hessian, at each time that it costs: the steps after it are
-   Newton's.
+   made anew of the curvature at the iterate, one matrix for each class. The pairs are forgotten,
+   but for the least curvature that they met: estimates stay as cautious. Of few weights it is the
+   whole Hessian, at each time that it costs: the steps after it are Newton's.
 3. The pairs estimate how far the objective may still fall. Where that is near the goal, Newton's
    direction is sought by conjugate gradients that the pairs precondition, and each product with
    the Hessian becomes a pair too (Morales and Nocedal, 2002, "Enriched methods for large-scale
@@ -100,8 +100,9 @@ class LBFGS:
             self.known = True
 
     def renew(self, preconditioner, exact=False):
-        """Take another preconditioner, and begin without pairs."""
-        self.preconditioner, self.pairs, self.exact = preconditioner, Pairs(self.W.size), exact
+        """Take another preconditioner, and no pairs, of which it keeps the least curvature."""
+        self.pairs = Pairs(self.W.size, 1.0 if exact else self.pairs.cautious_scale)
+        self.preconditioner, self.exact = preconditioner, exact
         self._arrive(self.W, self.value, self.gradient)
 
     def step(self, remember):
@@ -174,8 +175,7 @@ def minimize(problem, start, rng, limits, near=None):
         if before + engine.passes + refresh.spent >= most_passes:
             stop.ended = f"max_iter={limits.max_iter} was reached, after {most_passes} passes"
             break
-        ends = engine.left <= stop.aim and not refresh.whole  # what the pairs tell is wanted there
-        if refresh.is_due(engine.passes) and not (engine.exact or ends):  # step 2
+        if refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)
         value = engine.value
         if engine.left <= NEAR * stop.aim:  # step 3

@@ -24,16 +24,18 @@ class Pairs(Ring):
         H g = scale * r + S R^-T (D u - scale * Y'r),     g'H g = u'D u + scale * |r|^2.
 
     The rest is what no pair has met; `scale` is the curvature of the last pair there, and
-    `cautious_scale` the least curvature of all pairs (both inverted).
+    `cautious_scale` the least curvature of all pairs and `flattest`, that of pairs before them in
+    other coordinates (all inverted).
     """
 
-    def __new__(cls, size):
+    def __new__(cls, size, flattest=1.0):
         """Make room for as many as MEMORY_SIZE allows."""
         most = max(MEMORY[0], min(MEMORY_SIZE // size, MEMORY[1]))
         return super().__new__(cls, min(size, most), size)
 
-    def __init__(self, size):
-        self.scale = self.cautious_scale = 1.0
+    def __init__(self, size, flattest=1.0):
+        self.scale = 1.0
+        self.flattest = self.cautious_scale = flattest
 
     def add(self, s, y):
         """Take a pair for the oldest one, unless rounding hides its curvature."""
@@ -41,7 +43,8 @@ class Pairs(Ring):
             inverse = self.inverse[: self.used].copy()
             inverse.sort()
             self.scale = min(self.newest, MOST_SCALE)
-            self.cautious_scale = max(1.0, float(inverse[-1 - int(OUTLIERS * self.used)]))
+            flattest = float(inverse[-1 - int(OUTLIERS * self.used)])
+            self.cautious_scale = max(self.flattest, flattest)
 
     def divide(self, g):
         """Return H g, and the square of what no pair has met of g."""

@@ -36,7 +36,7 @@ FIRST_STEP = {Rule.ADAGRAD: 1.5, Rule.ADAM: 1.0}
 FIRST_SQUARES = 0.3
 # The share of its labels' variance that a fit leaves: the squares of its rows, which AdaGrad has
 # not seen. Four streams of permuted labels, as many as were fitted, end at 1.16 to 1.42 times the
-# loss before, with 1 at 1.3 to 1.8; with 0.5 no batch of test_streams_harm.py harms by more than .14
+# loss before, with 1 at 1.3 to 1.8; with 0.5 no batch of test_streams_harm.py harms by over .14
 LEFT = 0.5
 # The factor of the weights on CSR, rows that say so, and rows that tell of it from one refresh to
 # the next. Test loss of one pass over 20news: 0.80 with none of these, 0.62 with 64, 0.59 with 256;
