@@ -112,6 +112,29 @@ for name, args in {SCRIPTS}.items():  # in one process: to import the peers take
         assert sum(line.startswith("|") for line in text.splitlines()) >= 3, name
 
 
+def test_exact_minima_are_those_of_scikit_learn(data):
+    code = """
+import numpy as np
+from exact import Exact
+from sklearn.datasets import load_iris, load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+for load, alpha in ((load_iris, 1e-3), (load_breast_cancer, 1e-6)):
+    X, y = load(return_X_y=True)
+    w = np.random.default_rng(0).uniform(0, 2, len(y))
+    w[::7] = 0
+    tau = (y[:, None] == np.unique(y)).astype(float)
+    tau = tau[:, 1:] if tau.shape[1] == 2 else tau
+    exact = Exact(X, tau, w / w.sum(), tau.shape[1] == 1, alpha)
+    value, left = exact.minimum(np.zeros((X.shape[1] + 1, tau.shape[1])), 1e-13)
+    C = 1 / (alpha * w.sum())
+    peer = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    peer.fit(X, y, sample_weight=w)
+    assert left <= 1e-13
+    assert -1e-11 <= exact.published(peer.coef_, peer.intercept_) - value <= 1e-8, load
+"""
+    run(["-W", "ignore", "-c", code], data)
+
+
 def test_default_estimators_are_compared_on_every_task(data):
     lines = run(["run_peers.py", "--defaults", "--quick", "--sets", *SETS], data).splitlines()
     for name in SETS:

@@ -141,7 +141,8 @@ class Sweep:
             found = _a_step_on(found)
             if self.held_out is None:
                 return found
-            loss = held_out_loss(problem, *self.held_out[part - 1], found.W)
+            weights, outputs = self.held_out[part - 1]
+            loss = held_out_loss(problem, weights, outputs, found.W)
             return replace(found, held_out=loss)
 
     @contextmanager
