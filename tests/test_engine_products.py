@@ -26,10 +26,11 @@ def test_sums_of_squares_are_those_of_numpy(dtype, index):
     X, weights = matrix(dtype, index)
     dense = X.toarray().astype(np.float64)
     live, scale = dense[weights > 0], np.logspace(-2, 2, 9)
-    columns, count, rows = squares(Matrix(X), weights)
+    columns, count, rows, weighted = squares(Matrix(X), weights)
     assert_allclose(columns, (live**2).sum(axis=0), rtol=1e-14)
     assert_array_equal(count, (live != 0).sum(axis=0))
     assert_allclose(rows, (dense**2).sum(axis=1), rtol=1e-14)
+    assert_allclose(weighted, weights @ dense**2, rtol=1e-14)
     assert_allclose(row_squares(Matrix(X), scale), dense**2 @ scale, rtol=1e-14)
 
 

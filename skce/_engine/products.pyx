@@ -135,22 +135,24 @@ cdef void scatter_residuals(
 
 
 def squares(Matrix X not None, const double[::1] weights not None):
-    """Return sums of squares of CSR: in the columns and their non-zeros' numbers (p,), in the rows (n,).
+    """Return sums of squares of CSR.
 
-    Rows without weight do not count in the columns.
+    Those in the columns and the numbers of their non-zeros (p,), rows without weight not counted; in the
+    rows (n,); in the columns, times the weights of the rows.
     """
     cdef:
         Rows x = X.rows
         double[::1] columns = np.zeros(x.columns), rows = np.empty(X.shape[0])
+        double[::1] weighted = np.zeros(x.columns)
         long long[::1] count = np.zeros(x.columns, np.int64)
     _check_sums(X, "weights", weights.shape[0], X.shape[0])
     if X.dtype == np.float32:
         with nogil:
-            sum_squares(x, <const float *>x.values, weights, columns, count, rows)
+            sum_squares(x, <const float *>x.values, weights, columns, count, rows, weighted)
     else:
         with nogil:
-            sum_squares(x, <const double *>x.values, weights, columns, count, rows)
-    return np.asarray(columns), np.asarray(count), np.asarray(rows)
+            sum_squares(x, <const double *>x.values, weights, columns, count, rows, weighted)
+    return np.asarray(columns), np.asarray(count), np.asarray(rows), np.asarray(weighted)
 
 
 def row_squares(Matrix X not None, const double[::1] scale not None):
@@ -253,7 +255,7 @@ def _check_sums(Matrix X, name, length, expected):
 
 
 cdef void sum_squares(Rows x, const floating *values, const double[::1] weights, double[::1] columns,
-                      long long[::1] count, double[::1] rows) noexcept nogil:
+                      long long[::1] count, double[::1] rows, double[::1] weighted) noexcept nogil:
     """rows (n,) <- sums of squares; those of rows with weight are added to columns, non-zeros to count."""
     cdef:
         const int *narrow = <const int *>x.indices
@@ -270,6 +272,7 @@ cdef void sum_squares(Rows x, const floating *values, const double[::1] weights,
             total += square
             if counts:
                 columns[column] += square
+                weighted[column] += weights[i] * square
                 count[column] += values[j] != 0
         rows[i] = total
 

@@ -325,16 +325,14 @@ class BaseCrossEntropy(
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
         if coef is not None and not sparse.issparse(coef):
-            coef = np.asarray(coef, data.X.dtype, order=self._order(data))
+            # predictions of CSR take the coefficients of a column together, as they are found
+            is_sparse = sparse.issparse(data.X)
+            coef = np.asarray(coef, data.X.dtype, order="K" if is_sparse else "C")
         return {
             "coef_": coef,
             "intercept_": rounded_intercept(intercept, data.X.dtype),
             **data.attributes,
         }
-
-    def _order(self, data):
-        """Return the layout of `coef_`."""
-        return "C"
 
     def _publish(self, data, coef, intercept):
         """Set the fitted attributes."""

@@ -109,7 +109,11 @@ class FitMixin(CallbackSupportMixin):
             begin = self._start(data, *start)
             data, held = self._hold_out(data, rng, *held_out)
             hooks = self._hooks(data, y, None if sample_weight is None else weights)
-            control = Control(self, context, hooks, lambda *found: self._fitted(data, *found), held)
+
+            def attributes(coef, intercept):  # of an iterate that changes
+                return self._fitted(data, coef.copy(order="K"), intercept)
+
+            control = Control(self, context, hooks, attributes, held)
             coef, intercept = self._train(data, params, begin, rng, control)
             self._publish(data, coef, intercept)
             self._finish(X, y, weights, **of_labels)

@@ -146,10 +146,6 @@ class LabelFitMixin(BaseCrossEntropy):
         reason = BY_PRUNING if self._is_pruned() and not near else None
         return *weights, found.passes, reason, found.ended
 
-    def _order(self, data):
-        """Return the layout of `coef_`: of many labels that of predictions, which copy no other."""
-        return "F" if groups.too_large(data) and sparse.issparse(data.X) else "C"
-
     def _is_pruned(self):
         return getattr(self, "prune", None) is not None
 

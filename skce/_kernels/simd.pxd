@@ -94,6 +94,9 @@ cdef extern from "c/skce_simd.h" nogil:
         double *entropy, void *moved)
 
     # updates of w (p, k)
+    void packed_step "skce_packed_step"(
+        void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t stride, const void *metric, void *g, void *z,
+        const void *threshold)
     void soft_threshold "skce_soft_threshold"(void *w, Py_ssize_t n, double threshold, const void *z)
     void gradient "skce_gradient"(
         void *g, Py_ssize_t p, Py_ssize_t k, double scale, const void *metric)

@@ -5,6 +5,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Pass
+from skce._solvers.columns import pieces
 from skce._solvers.rounding import NOISE, SUMMING, TINY, rounding_of
 from skce._solvers.sums import (
     intercept_diagonal,
@@ -72,10 +73,11 @@ def certificate(problem, W, table=None, sums=None):
     # Sums that are off count by the way to the best intercepts, for which 1 and what they span now
     # stand.
     left *= 1 + float(np.ptp(W[-1]))
-    return loss + problem.penalty(W), _smallest_bound(problem, W, V[:-1], young, loss) + left
+    penalty = problem.penalty(W)
+    return loss + penalty, _smallest_bound(problem, W, V[:-1], young, loss, penalty) + left
 
 
-def _smallest_bound(problem, W, V, young, loss):
+def _smallest_bound(problem, W, V, young, loss, penalty):
     """Return the least bound of dual points between the targets (theta = 0) and the table (1).
 
     The Fenchel-Young losses are convex in the dual point, so theta * young + (1 - theta) * (loss -
@@ -83,14 +85,15 @@ def _smallest_bound(problem, W, V, young, loss):
     """
     excess = loss - problem.entropy
     product = float(np.einsum("ij,ij->i", V, W[:-1], dtype=np.float64).sum())
-    penalty, conjugate = problem.penalty(W), problem.conjugate(V)
+    conjugate = problem.conjugate(V)
     theta = 1.0
     if problem.l1_ratio == 1:
         theta = min(1.0, problem.alpha / max(float(np.abs(V).max(initial=0)), TINY))
     elif problem.l1_ratio == 0 and conjugate > 0:
         theta = float(np.clip((excess - young - product) / (2 * conjugate), 0, 1))
     if theta == 1 and problem.l1_ratio == 0:  # one sum of squares, where nothing cancels
-        V += problem.alpha * W[:-1]
+        for rows in pieces(*V.shape):
+            V[rows] += problem.alpha * W[rows]
         rest = problem.conjugate(V)
     else:
         rest = penalty + theta * product + theta**2 * conjugate

@@ -143,7 +143,9 @@ def some_rows(X, most=PIECE):
 def peaks(X, centre):
     """Return the largest absolute value (p,) of each centred column, over some rows X."""
     if sparse.issparse(X):
-        return abs(X).max(axis=0).toarray().ravel()
+        largest = np.zeros(X.shape[1], X.dtype)
+        np.maximum.at(largest, X.indices, np.abs(X.data))
+        return largest
     low, high = _extremes(X)
     return np.maximum(high - centre, centre - low).clip(0)
 
@@ -166,7 +168,10 @@ def logit_sizes(X, centre, W):
     """
     terms = abs(X if sparse.issparse(X) else X - centre)
     mean = np.asarray(terms.mean(axis=0, dtype=np.float64)).ravel()
-    return float((mean @ np.abs(W[:-1]) + np.abs(W[-1])).max(initial=0))
+    sizes = np.abs(W[-1])
+    for part in pieces(len(mean), len(sizes)):
+        sizes += mean[part] @ np.abs(W[part])
+    return float(sizes.max(initial=0))
 
 
 def rounded_intercept(intercept, dtype):

@@ -8,6 +8,7 @@ from scipy import special
 
 from skce import _kernels
 from skce._engine.passes import Pass
+from skce._solvers.columns import pieces
 from skce._solvers.rounding import COARSE, SUMMING, TINY, rounding_of
 from skce._solvers.sums import column_squares, target_sums
 
@@ -23,9 +24,11 @@ def elastic_net(W, l1_ratio):
 
 
 def sum_of_squares(W):
-    """Return |W|^2 in double."""
-    W = W.astype(np.float64, copy=False).ravel()
-    return float(W @ W)
+    """Return |W|^2 in double, to which parts are converted that stay in the cache."""
+    if W.dtype == np.float64:
+        return float(W.ravel() @ W.ravel())
+    parts = (W[rows].astype(np.float64).ravel() for rows in pieces(*W.shape))
+    return float(sum(part @ part for part in parts))
 
 
 class Penalised:

@@ -272,7 +272,7 @@ class Problem(Penalised):
 
     @cached_property
     def sums_of_squares(self):
-        """Of CSR: in its columns, the numbers of the non-zeros there, and in its rows."""
+        """`products.squares` of CSR."""
         return products.squares(self.data.X, self.weights)
 
     def in_double(self):

@@ -36,7 +36,7 @@ class SplitSDCA:
 
         self.engines = list(self.pool.map(start, groups, seeds, q or [None] * len(groups)))
         self.sparse, self.Z = self.engines[0].sparse, self.engines[0].Z
-        self.passes, self.gap = 0, np.inf
+        self.passes = 0
 
     @staticmethod
     def groups(problem):
@@ -63,18 +63,17 @@ class SplitSDCA:
             self.passes = self.engines[0].passes
             self.value = sum(engine.value for engine in self.engines)
             self.estimated_gap = sum(engine.estimated_gap for engine in self.engines)
-            self.gap = np.inf
             yield
-
-    def certify(self, goal):
-        """Set `gap` and `value`, unless the estimated gap tells that it exceeds the goal by far."""
-        if self.estimated_gap <= NEAR * goal:
-            self.value, self.gap = self.evaluate(self.W)
 
     @property
     def W(self):
         """The iterate."""
         return np.hstack([engine.W for engine in self.engines])
+
+    def turn_back(self, times=1.0):
+        """`SDCA.turn_back`."""
+        for engine in self.engines:
+            engine.turn_back(times)
 
     def evaluate(self, W):
         """Return the objective and the bound of the gap at W."""
@@ -105,7 +104,7 @@ def minimize(problem, start, rng, limits, near=None):
     least, risen = (np.inf, np.inf, engine.W), 0
 
     def result(W, value, gap, ended):
-        W = W.astype(np.float64)
+        W = W.astype(np.float64, copy=False)
         return Result(W, value, gap, gap, curve, engine.passes, ended, q=engine.q)
 
     while engine.passes < limits.max_iter:
@@ -115,9 +114,12 @@ def minimize(problem, start, rng, limits, near=None):
             limits.report("sdca", engine.passes, engine.value, lambda: engine.W, gap)
         gaps.append(engine.estimated_gap)
         goal = problem.goal(engine.value, limits.tol)
-        engine.certify(goal)
-        if problem.is_within(engine.gap, engine.value, limits.tol):
-            return result(engine.W, engine.value, engine.gap, None)
+        if engine.estimated_gap <= NEAR * goal:
+            engine.turn_back()
+            value, gap = engine.evaluate(engine.W)
+            if problem.is_within(gap, value, limits.tol):
+                return result(engine.W, value, gap, None)
+            engine.turn_back(-1.0)
         if limits.may_give_up and engine.Z is None and is_slow(gaps, goal):
             return result(engine.W, np.inf, np.inf, GAVE_UP)
         if engine.passes % MOST_PASSES == 0:  # rounding may hold the gap up

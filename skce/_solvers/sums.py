@@ -190,6 +190,8 @@ def target_sums(problem):
 
 def column_squares(problem):
     """Return the weighted sums of the squares of the centred columns (p,)."""
+    if problem.is_sparse:
+        return problem.sums_of_squares[3]
     total = np.zeros(problem.X.shape[1])
     for rows, squares in problem.squares():
         total += problem.weights[rows].astype(squares.dtype) @ squares

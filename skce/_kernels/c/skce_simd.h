@@ -155,6 +155,7 @@ static inline void skce_set_level(int level) { skce_level = level; }
 #define skce_gradient(g, ...) SKCE_FOR(gradient, g)(g, __VA_ARGS__)
 #define skce_softmax_prox(s, ...) SKCE_FOR(softmax_prox, s)(s, __VA_ARGS__)
 #define skce_sigmoid_prox(s, ...) SKCE_FOR(sigmoid_prox, s)(s, __VA_ARGS__)
+#define skce_packed_step(w, ...) SKCE_FOR(packed_step, w)(w, __VA_ARGS__)
 #define skce_soft_threshold(w, ...) SKCE_FOR(soft_threshold, w)(w, __VA_ARGS__)
 #define skce_axpy(w, ...) SKCE_FOR(axpy, w)(w, __VA_ARGS__)
 #define skce_shrink(w, ...) SKCE_FOR(shrink, w)(w, __VA_ARGS__)
