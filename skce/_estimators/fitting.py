@@ -110,8 +110,9 @@ class FitMixin(CallbackSupportMixin):
             data, held = self._hold_out(data, rng, *held_out)
             hooks = self._hooks(data, y, None if sample_weight is None else weights)
 
-            def attributes(coef, intercept):  # of an iterate that changes
-                return self._fitted(data, coef.copy(order="K"), intercept)
+            def attributes(coef, intercept):  # of an iterate that changes, unless it is CSR
+                coef = coef if sparse.issparse(coef) else coef.copy(order="K")
+                return self._fitted(data, coef, intercept)
 
             control = Control(self, context, hooks, attributes, held)
             coef, intercept = self._train(data, params, begin, rng, control)
