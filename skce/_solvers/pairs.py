@@ -11,7 +11,7 @@ MEMORY_SIZE = 1 << 21  # numbers that all of them may hold
 # Most inverse curvature where no pair has been: beyond 2 rounding there grows from step to step.
 MOST_SCALE = 1.5  # no bound: ldl_movie 1.09, digits 1.05
 # Share of the pairs, the flattest, that say nothing of what none has met.
-OUTLIERS = 0.05  # 0: covtype and segment 1.09
+OUTLIERS = 0.05  # 0, of 20,000 rows: covtype 1.14, covtype_scaled 1.07
 
 
 class Pairs(Ring):
