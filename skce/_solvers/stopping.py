@@ -35,7 +35,7 @@ class Stop:
         self.ended, self.proof, self.tried, self.at_zero = None, None, np.inf, None
 
     def __call__(self):
-        problem, engine = self.problem, self.engine
+        problem, engine, self.proof = self.problem, self.engine, None
         goal = problem.goal(engine.value, self.limits.tol)
         self.aim = goal * (LOOSEST / max(self.limits.tol, LOOSEST))
         if problem.alpha == 0:
@@ -50,7 +50,6 @@ class Stop:
             self.proof = engine.objective.certified(engine.W, engine.gradient)
             if problem.is_within(self.proof[2], self.proof[1], self.limits.tol):
                 return True
-            self.proof = None
         if self.limits.certified:
             self.aim = engine.left * goal / max(2 * bound, goal)
             return False
