@@ -86,7 +86,7 @@ SWITCHES = {
     },
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
     "q never adapted": {(ASCENT, "SDCA._adapt_q"): lambda self, gap, move: None},
-    "certificate after each pass": {(ASCENT, "NEAR"): NEVER, (SDCA, "NEAR"): NEVER},
+    "certificate after each pass": {(SDCA, "NEAR"): NEVER},
     "q never grows": {(ASCENT, "TIMID"): 0.0},
     "q never falls": {(ASCENT, "BOLD"): np.inf},
     "labels in one group": {(SDCA, "GROUP"): NEVER},

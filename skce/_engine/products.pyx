@@ -33,7 +33,7 @@ cdef enum:
 
 
 cdef void *aligned(list kept, Py_ssize_t size) except NULL:
-    """Return zeros, of a size in bytes, at a pair of cache lines, as processors fetch them; kept holds them."""
+    """Return zeros, of a size in bytes, where a pair of cache lines begins; kept holds them."""
     space = np.zeros(size + LINES, np.uint8)
     kept.append(space)
     cdef char *start = <char *>address(space)
