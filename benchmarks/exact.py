@@ -123,7 +123,7 @@ class Exact:
 
         That is to be at most `near`, where rounding lets it.
         """
-        value, left, stuck = self.value(V), np.inf, 0
+        value, left = self.value(V), np.inf
         for _ in range(STEPS):
             step, left = self.newton(V)
             if left <= near:
@@ -132,7 +132,6 @@ class Exact:
             while length > 1e-12 and not self.value(V - length * step) < value:
                 length /= 2
             if length <= 1e-12:
-                stuck += 1
                 break
             V = V - length * step
             value = self.value(V)
