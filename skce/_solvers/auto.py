@@ -28,7 +28,7 @@ __all__ = ["find_optimum", "minimize", "power_of"]
 MOST_EXPONENT = (np.finfo(float).maxexp - np.finfo(float).nmant) // 2
 # Up to so many columns L-BFGS is as fast as SDCA, and a fit is a function of the weighted rows.
 FEW_COLUMNS = 256  # 0: a9a .91 s, yeast 1.20
-# Times max_iter, of which L-BFGS makes PASSES passes, to judge what SDCA has reached. 0.01: 8 of 150
+# Times max_iter, of which L-BFGS makes PASSES passes, to judge what SDCA reached. 0.01: 8 of 150
 JUDGING = 0.1  # random fits to shares without some of the classes end at max_iter
 NO_BETTER = "the objective did not fall below that of the best constants"
 FAINT = 1e-12  # penalty that SDCA is given where there is none
