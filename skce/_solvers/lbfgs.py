@@ -178,11 +178,11 @@ def minimize(problem, start, rng, limits, near=None):
         if refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)
         value = engine.value
-        if engine.left <= NEAR * stop.aim:  # step 3
+        if engine.estimate <= NEAR * stop.aim:  # step 3
             refresh.make_exact(engine)
             moved = engine.step(True) if engine.exact else engine.newton_step(stop.aim)
         else:
-            close = engine.left <= NEAR**2 * stop.aim
+            close = engine.estimate <= NEAR**2 * stop.aim
             moved = engine.step(close or refresh.is_due(engine.passes + 1))
         stalled = 0 if moved and stop.is_progress(value) else stalled + 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:

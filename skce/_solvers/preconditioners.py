@@ -21,8 +21,9 @@ class Preconditioner:
     """Second moments of the columns and the constant times a curvature, plus the penalty, factored.
 
     Coordinates U are those where it is the identity. With a curvature for each class it is a
-    matrix for each, the diagonal blocks of the Hessian; beyond MOST_COLUMNS columns it is their
-    diagonals.
+    matrix for each, the diagonal blocks of the Hessian; at the best constants, where these differ
+    by a number and the penalty, it is one, and scales of its columns for each class. Beyond
+    MOST_COLUMNS columns it is their diagonals.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ class Preconditioner:
     flat : list, default=None
         The flat directions of another preconditioner of these columns; None looks for them.
     """
+
+    scales = 1.0
 
     def __init__(self, problem, drawn, curvature=None, flat=None):
         shares = np.ones(1)
@@ -53,18 +56,20 @@ class Preconditioner:
         if self._factor(*made, dtype, flat is None) and dtype == np.float32:
             del self.C  # one at a time
             self._factor(*made, np.float64, flat is None)
-        self.shifts = len(self.C) > 1 and not problem.sigmoid
+        self.shifts = max(len(self.C), len(shares)) > 1 and not problem.sigmoid
 
     def _factor(self, problem, drawn, curvature, shares, dtype, at_constants):
         """Set C and flat, from products in dtype; tell whether these are too coarse."""
         moments, suspect, found = _moments(problem, drawn, curvature, dtype), False, []
+        moments *= shares.mean()
         if len(shares) > 1:
-            moments = shares[:, None, None] * moments
+            self.scales = _scales(moments[0].diagonal(), shares, problem.alpha)
         for c, A in enumerate(moments):  # in place
             A[-1, -1] = max(A[-1, -1], TINY)
             scale, flat, least = inverse_root(A, problem)
             if flat is not None:
-                found.append((c, flat / scale[:, None], flat * scale[:, None]))
+                classes = slice(c, c + 1) if len(moments) > 1 else slice(None)
+                found.append((classes, flat / scale[:, None], flat * scale[:, None]))
             suspect |= least < COARSE * rounding_of(dtype)
         self.C = moments
         if at_constants:
@@ -76,10 +81,13 @@ class Preconditioner:
         if self.C.ndim == 2:
             return U * self.C
         C = self.C.transpose(0, 2, 1) if turned else self.C
-        if len(C) == 1 and U.ndim == 2 and U.shape[1] > 1:  # half a product, if not of one column
-            return linalg.blas.dtrmm(1, self.C[0].T, U.T, side=1, lower=1, trans_a=turned).T
         if len(C) == 1:
-            return C[0] @ U
+            U = U * self.scales if turned else U
+            if U.shape[1] > 1:  # half a product, if not of one column
+                U = linalg.blas.dtrmm(1, self.C[0].T, U.T, side=1, lower=1, trans_a=turned).T
+            else:
+                U = C[0] @ U
+            return U if turned else U * self.scales
         return (C @ U.T[:, :, None])[:, :, 0].T
 
     def to_weights(self, U):
@@ -91,8 +99,8 @@ class Preconditioner:
         columns = self._columns(self._centred(gradient))
         if self.flat:
             columns = columns.copy()
-        for c, N, scaled in self.flat:  # where only rounding is left of it
-            column = columns if len(self.C) == 1 else columns[:, c : c + 1]
+        for classes, N, scaled in self.flat:  # where only rounding is left of it
+            column = columns[:, classes]
             column -= N @ (scaled.T @ column)
         return self._times(columns, True).reshape(gradient.shape)
 
@@ -130,6 +138,13 @@ def _at_constants(problem):
     if problem.weighs_entries:
         return ConstantCurvature(shares, each), np.ones(1)
     return row_weights, shares if each else shares.mean(keepdims=True)
+
+
+def _scales(diagonal, shares, alpha):
+    """Return the scales (p + 1, k) by which the diagonal of each class differs from their mean."""
+    mean = diagonal[:, None] + TINY
+    penalty = np.append(np.full(len(diagonal) - 1, alpha), 0.0)[:, None]
+    return np.sqrt((mean + penalty) / (mean * (shares / shares.mean()) + penalty))
 
 
 def inverse_root(A, problem, k=1):

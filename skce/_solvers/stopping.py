@@ -40,7 +40,7 @@ class Stop:
         self.aim = goal * (LOOSEST / max(self.limits.tol, LOOSEST))
         if problem.alpha == 0:
             share = self._relative_gradient()
-            self.aim = engine.left * min(1.0, self.limits.tol / max(share, TINY)) ** 2 / 2
+            self.aim = engine.estimate * min(1.0, self.limits.tol / max(share, TINY)) ** 2 / 2
             return share <= (
                 self.limits.tol if engine.by_newton else min(self.limits.tol, LEAST_GRADIENT)
             )
@@ -51,7 +51,7 @@ class Stop:
             if problem.is_within(self.proof[2], self.proof[1], self.limits.tol):
                 return True
         if self.limits.certified:
-            self.aim = engine.left * goal / max(2 * bound, goal)
+            self.aim = engine.estimate * goal / max(2 * bound, goal)
             return False
         return engine.by_newton and SAFETY * engine.estimate <= self.aim
 
