@@ -179,7 +179,7 @@ def minimize(problem, start, rng, limits, near=None):
             refresh.renew(engine)
         value = engine.value
         if engine.estimate <= NEAR * stop.aim:  # step 3
-            refresh.make_exact(engine)
+            refresh.for_newton(engine)
             moved = engine.step(True) if engine.exact else engine.newton_step(stop.aim)
         else:
             close = engine.estimate <= NEAR**2 * stop.aim
