@@ -276,7 +276,7 @@ def test_bound_of_the_passes_warns(problem, solver):
     assert 0 <= min(model.dual_gap_, model.gap_estimate_) <= 1e-8 * model.objective_
     model.set_params(max_iter=1, alpha=1e-9, tol=1e-12)
     wide = np.random.default_rng(1).standard_normal((120, 400))
-    if solver != "auto":  # to which 10 * max_iter passes are enough for little data
+    if solver != "auto":  # to which 20 * max_iter passes are enough for little data
         with pytest.warns(ConvergenceWarning, match="max_iter") as record:
             model.fit(wide, y)
         assert len(record) == 1

@@ -26,7 +26,7 @@ class Limits:
     tol : float
         See `Problem.goal`; with alpha=0, of the gradient.
     max_iter : int
-        Most passes of SDCA; L-BFGS may make ten times as many.
+        Most passes of SDCA; L-BFGS may make twenty times as many.
     certified : bool
         Whether the duality gap alone ends a fit, and not an estimate.
     report : callable
