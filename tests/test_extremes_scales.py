@@ -144,3 +144,22 @@ def test_numbers_beyond_float32_are_named_without_a_warning_of_numpy():
         assert_array_equal(model.coef_, before)
         with pytest.raises(ValueError, match="X must be finite in float32"):
             MultinomialLogistic(early_stopping=True).fit(X, y, X_val=rows, y_val=y)
+
+
+@pytest.mark.parametrize(("seed", "storage"), [(1, "dense"), (4, "csr")])
+def test_columns_with_heavy_tails_need_no_scaling(seed, storage):
+    """A default fit ends without a warning, and within tol of the lowest that Newton's method finds.
+
+    Counts and sizes (bytes of a connection) have such columns: a few rows decide how far a step may
+    go, and which these are changes on the way.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = np.exp(rng.standard_normal((300, 30)) * np.linspace(0.5, 8, 30))
+    A = sizes * (rng.random(sizes.shape) < 0.3)
+    logits = 3 * np.sign(A) @ rng.standard_normal((30, 6))
+    y = (logits + np.log1p(A) @ rng.standard_normal((30, 6))).argmax(axis=1)
+    X = sparse.csr_array(A) if storage == "csr" else A
+    model = MultinomialLogistic(alpha=1 / 300).fit(X, y)
+    plain = Plain("softmax", A, np.eye(6)[y], np.ones(300), alpha=1 / 300, centre=A.mean(axis=0))
+    assert model.converged_
+    assert model.objective_ <= (1 + model.tol) * plain.optimum()[1]

@@ -179,12 +179,13 @@ def minimize(problem, start, rng, limits, near=None):
         if refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)
         value = engine.value
-        if engine.estimate <= NEAR * stop.aim:  # step 3
+        # an estimate that stays far too high must not keep Newton's direction from mending it
+        left = min(engine.estimate, NEAR * engine.left)
+        if left <= NEAR * stop.aim:  # step 3
             refresh.for_newton(engine)
             moved = engine.step(True) if engine.exact else engine.newton_step(stop.aim)
         else:
-            close = engine.estimate <= NEAR**2 * stop.aim
-            moved = engine.step(close or refresh.is_due(engine.passes + 1))
+            moved = engine.step(left <= NEAR**2 * stop.aim or refresh.is_due(engine.passes + 1))
         stalled = 0 if moved and stop.is_progress(value) else stalled + 1
         if not moved and refresh.last < engine.passes and stalled <= MOST_STALLED:
             refresh.renew(engine, stuck=True)  # once more without the pairs

@@ -86,7 +86,7 @@ class Refresh:
         """Give the engine a preconditioner of the curvature alone, which estimates need.
 
         Where one direction did not end the fit, it is made anew for the next one once LONGER times
-        its cost was made in passes: kddcup99, 30,000 rows, .6 of the time.
+        its cost was made in passes: 20,000 rows of raw kddcup99 take 850 passes for 3,552.
         """
         old = engine.passes - self.last >= LONGER * self.cost
         if self.least_curvature or (engine.by_newton and old):
