@@ -96,7 +96,7 @@ def test_warning_exactly_where_not_converged(solver, storage):
     rng = np.random.default_rng(0)
     seen = set()
     for seed in range(12):
-        X = rng.standard_normal((60, 8)) * 10.0 ** rng.uniform(-1, 1, 8)
+        X = rng.standard_normal((60, 40)) * 10.0 ** rng.uniform(-1, 1, 40)
         X = sparse.csr_array(X * (rng.random(X.shape) < 0.5)) if storage == "csr" else X
         y = rng.integers(0, 3, 60)
         model = MultinomialLogistic(

@@ -28,8 +28,6 @@ __all__ = ["find_optimum", "minimize", "power_of"]
 MOST_EXPONENT = (np.finfo(float).maxexp - np.finfo(float).nmant) // 2
 # Up to so many columns L-BFGS is as fast as SDCA, and a fit is a function of the weighted rows.
 FEW_COLUMNS = 256  # 0: a9a .91 s, yeast 1.20
-# Times max_iter, of which L-BFGS makes PASSES passes, to judge what SDCA reached. 0.01: 8 of 150
-JUDGING = 0.1  # random fits to shares without some of the classes end at max_iter
 NO_BETTER = "the objective did not fall below that of the best constants"
 FAINT = 1e-12  # penalty that SDCA is given where there is none
 
@@ -181,11 +179,11 @@ def _go_on(problem, before, rng, limits, near=None):
 
 
 def _judged(problem, before, rng, limits):
-    """Let L-BFGS make the passes that SDCA left, few at least, where its bound proves nothing.
+    """Let L-BFGS make the passes that SDCA left, max_iter at least, where its bound proves nothing.
 
     With a weak penalty the bound may be far from the gap, and rounding then holds it there.
     """
-    left = max(limits.max_iter - before.passes, JUDGING * limits.max_iter)
+    left = max(limits.max_iter - before.passes, -(-limits.max_iter // lbfgs.PASSES))
     W = before.W
     if problem.knows_constants and problem.at_best_intercept <= before.objective:
         W = np.zeros_like(W)
