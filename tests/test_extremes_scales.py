@@ -148,7 +148,7 @@ def test_numbers_beyond_float32_are_named_without_a_warning_of_numpy():
 
 @pytest.mark.parametrize(("seed", "storage"), [(1, "dense"), (4, "csr")])
 def test_columns_with_heavy_tails_need_no_scaling(seed, storage):
-    """A default fit ends without a warning, and within tol of the lowest that Newton's method finds.
+    """A default fit ends without a warning, within tol of the lowest that Newton's method finds.
 
     Counts and sizes (bytes of a connection) have such columns: a few rows decide how far a step may
     go, and which these are changes on the way.
