@@ -281,7 +281,7 @@ def test_bound_of_the_passes_warns(problem, solver):
             model.fit(wide, y)
         assert len(record) == 1
         assert not model.converged_
-        assert model.n_iter_ <= 80
+        assert model.n_iter_ <= (1 if solver == "sdca" else 80)
     assert np.isfinite(parameters(model)).all()
 
 

@@ -158,7 +158,7 @@ def test_scores_of_text_are_those_of_exact_fits():
         for tol in (1e-4, 1e-8)
     )
     error = exact.std(axis=0, ddof=1) / np.sqrt(len(exact))
-    assert (np.abs((loose - exact).mean(axis=0)) < 0.1 * error).all()
+    assert (np.abs((loose - exact).mean(axis=0)) < 0.15 * error).all()
 
 
 def test_columns_without_entries_change_no_score():

@@ -183,7 +183,7 @@ def test_a_fit_that_does_not_converge_warns():
     X, y, _ = draw("integers", "dense", "float64", False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = MultinomialLogistic(max_iter=1, tol=1e-12).fit(cut(2, X, y, None))
+        model = MultinomialLogistic(max_iter=1, tol=1e-12, alpha=1e-9).fit(cut(2, X, y, None))
     assert [w.category for w in caught] == [ConvergenceWarning]
     assert caught[0].filename == __file__
     assert not model.converged_

@@ -147,7 +147,7 @@ OF_SEARCHES = {
     "l1_ratios": Law([0.0], [1.0], zeros, {"alphas": [0.1]}),
     "refit": Law(False, True, of("n_iter_")),
     "one_standard_error": Law(False, True, of("alpha_"), {"alphas": 10}),
-    "max_iter": Law(100, 1, of("gap_estimate_"), {"tol": 1e-8, "alphas": [1e-4]}),
+    "max_iter": Law(100, 1, of("gap_estimate_"), {"tol": 1e-8, "l1_ratios": [0.5]}),
 }
 OF_CLASSES = {"class_weight": Law(None, {0: 9.0}, lambda model: proba(model)[:, 0].mean())}
 OF_LABELS = {

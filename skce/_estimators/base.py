@@ -325,9 +325,9 @@ class BaseCrossEntropy(
         if data.kind != _kernels.Loss.SIGMOID:
             intercept = intercept - intercept.mean()
         if coef is not None and not sparse.issparse(coef):
-            # predictions of CSR take the coefficients of a column together, as they are found
-            is_sparse = sparse.issparse(data.X)
-            coef = np.asarray(coef, data.X.dtype, order="K" if is_sparse else "C")
+            # predictions of CSR take the coefficients of a column together
+            order = "F" if sparse.issparse(data.X) else "C"
+            coef = np.asarray(coef, data.X.dtype, order=order)
         return {
             "coef_": coef,
             "intercept_": rounded_intercept(intercept, data.X.dtype),

@@ -82,7 +82,7 @@ class MultiLabelLogistic(
         Rows of a step; "auto" is a 64th of the rows seen, up to 64, one row for AdaGrad on CSR,
         and 16 with a `learning_rate` that is given.
     max_iter : int, default=100
-        Most passes over the data; "lbfgs" may make 10 · max_iter, products with the Hessian
+        Most passes over the data; "lbfgs" may make 20 · max_iter, products with the Hessian
         included, and as many again where a fit of float32 goes on in double; "sdca" as many more
         of "lbfgs" where its duality gap proves nothing.
     tol : float, default=1e-3

@@ -59,7 +59,7 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
     solver : {"auto", "sdca", "lbfgs"}, default="auto"
         As in MultiLabelLogistic; "auto" and "sdca" take L1 penalties.
     max_iter : int, default=100
-        Most passes of a fit; "lbfgs" may make 10 · max_iter.
+        Most passes of a fit; "lbfgs" may make 20 · max_iter.
     tol : float, default=1e-4
         The fits of all rows stop within this share of their optimum, as in MultiLabelLogistic;
         those of folds within three tenths of it, as their errors have one sign and add up in the

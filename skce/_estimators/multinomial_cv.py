@@ -42,7 +42,7 @@ class MultinomialLogisticCV(CrossValidatedMixin, MultinomialLogistic):
     solver : {"auto", "sdca", "lbfgs"}, default="auto"
         As in MultinomialLogistic; "auto" and "sdca" take L1 penalties.
     max_iter : int, default=100
-        Most passes of a fit; "lbfgs" may make 10 · max_iter.
+        Most passes of a fit; "lbfgs" may make 20 · max_iter.
     tol : float, default=1e-4
         The fits of all rows stop within this share of their optimum, as in MultinomialLogistic;
         those of folds within three tenths of it, as their errors have one sign and add up in the

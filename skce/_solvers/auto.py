@@ -132,7 +132,7 @@ def find_optimum(problem, start, rng, limits, solver, near=None):
         found = found if problem.alpha else replace(found, ended=sdca.GAVE_UP)
     if found.ended == sdca.GAVE_UP:
         found = _go_on(problem, found, rng, limits, near)
-    elif found.ended and not problem.l1_ratio:
+    elif found.ended and not (found.ran_out or problem.l1_ratio):
         found = _judged(problem, found, rng, limits)
     return _settled(problem, found, partial(problem.goal, tol=limits.tol))
 

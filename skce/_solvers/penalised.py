@@ -34,6 +34,8 @@ def sum_of_squares(W):
 class Penalised:
     """Part of the problems: rows in arrays, and in parts elsewhere, give the sums of `sums`."""
 
+    in_span = False  # whether the columns of X are coordinates that the rows chose
+
     X: Any
     kind: int
     k: int

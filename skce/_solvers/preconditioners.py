@@ -134,7 +134,7 @@ def _at_constants(problem):
     sums, total = problem.target_sums, problem.label_weights
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
     shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
-    each = has_matrices(problem)
+    each = has_matrices(problem) and not problem.in_span  # scales differ in other coordinates
     if problem.weighs_entries:
         return ConstantCurvature(shares, each), np.ones(1)
     return row_weights, shares if each else shares.mean(keepdims=True)

@@ -48,6 +48,7 @@ class Problem(Penalised):
     fit_intercept: bool
     centre: np.ndarray | None  # of the columns of a dense X
     entry_weight: np.ndarray | None = None  # (n, k), of a sigmoid
+    in_span: bool = False
 
     @classmethod
     def of(cls, data, smoothing, alpha, l1_ratio, fit_intercept, rng, total=None, centre=None):

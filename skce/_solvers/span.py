@@ -51,7 +51,7 @@ class Span:
         self.rows = Z[order[:rank]]
         self.factor = factor[:rank] * size[order[:rank], None]
         self.factor[0, 0] = self.factor[0, 0] or 1.0  # where all rows are 0
-        self.problem = replace(problem, X=coordinates, centre=None).in_double()
+        self.problem = replace(problem, X=coordinates, centre=None, in_span=True).in_double()
 
     def _by_qr(self, problem, Z):
         Q, R, order = linalg.qr(Z.T, mode="economic", pivoting=True, check_finite=False)
@@ -60,7 +60,7 @@ class Span:
         coordinates = np.zeros((problem.X.shape[0], rank))
         coordinates[problem.rows[order]] = R[:rank].T
         self.rows, self.factor = Q.T[:rank], np.eye(rank)
-        self.problem = replace(problem, X=coordinates, centre=None).in_double()
+        self.problem = replace(problem, X=coordinates, centre=None, in_span=True).in_double()
 
     def inside(self, W):
         """Return the coordinates of W."""
