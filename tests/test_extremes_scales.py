@@ -8,6 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from plain import Plain
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from test_extremes import RNG, SOLVERS, X, every_storage, fit
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
@@ -163,3 +165,18 @@ def test_columns_with_heavy_tails_need_no_scaling(seed, storage):
     plain = Plain("softmax", A, np.eye(6)[y], np.ones(300), alpha=1 / 300, centre=A.mean(axis=0))
     assert model.converged_
     assert model.objective_ <= (1 + model.tol) * plain.optimum()[1]
+
+
+@pytest.mark.parametrize("K", [2, 5])
+@pytest.mark.parametrize("draw", ["standard_cauchy", "lognormal"])
+def test_outliers_do_not_end_a_fit_early(draw, K):
+    """They rule the Hessian at the constants, where Newton's decrement is far too low."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        A = getattr(rng, draw)(size=(400, 1)) ** (3 if draw == "lognormal" else 1)
+        y = (3 * np.arctan(A) @ np.linspace(-1, 1, K)[None] + rng.gumbel(size=(400, K))).argmax(1)
+        model = MultinomialLogistic(alpha=1e-3).fit(A, y)
+        exact = LogisticRegression(C=2.5, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+        exact.fit(A, y)
+        least = log_loss(y, exact.predict_proba(A)) + 5e-4 * (exact.coef_**2).sum()
+        assert model.objective_ - least <= model.tol * model.objective_

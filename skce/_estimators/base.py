@@ -326,8 +326,8 @@ class BaseCrossEntropy(
             intercept = intercept - intercept.mean()
         if coef is not None and not sparse.issparse(coef):
             # predictions of CSR take the coefficients of a column together
-            order = "F" if sparse.issparse(data.X) else "C"
-            coef = np.asarray(coef, data.X.dtype, order=order)
+            layout = np.asfortranarray if sparse.issparse(data.X) else np.ascontiguousarray
+            coef = layout(coef, data.X.dtype)
         return {
             "coef_": coef,
             "intercept_": rounded_intercept(intercept, data.X.dtype),

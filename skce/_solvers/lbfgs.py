@@ -68,10 +68,12 @@ class LBFGS:
         Whether the preconditioner is the Hessian at W.
     by_newton : bool
         Whether the last step went along Newton's direction.
+    bend : float
+        Curvature that the last step met, over what its direction told.
     """
 
     def __init__(self, objective, preconditioner, W, remember=False):
-        self.exact, self.by_newton = preconditioner is None, False
+        self.exact, self.by_newton, self.bend = preconditioner is None, False, 1.0
         self.known = remember or self.exact  # whether the objective has the curvature at W
         found = objective.value_and_gradient(W, self.known)
         self.objective, self.pairs, self.g = objective, Pairs(W.size), np.zeros(W.size)
@@ -143,6 +145,7 @@ class LBFGS:
                 guess = -slope * length**2 / (2 * bend) if 0 < bend < np.inf else 0.0
             else:
                 best = W, value, gradient, length * direction
+                self.bend = (slope - here) / (slope * length)
                 if flat or here >= WOLFE * slope:
                     break
                 low, guess = length, length * slope / (slope - here) if here > slope else np.inf
