@@ -209,8 +209,9 @@ def _settled(problem, found, goal):
 
 def _lower(found, W, value):
     """Return a result at other weights, whose objective is less by what its gap is then less."""
-    above = found.objective - value
-    gap, estimate = max(found.gap - above, 0.0), max(found.estimate - above, 0.0)
+    above, share = found.objective - value, rounding_of(np.float32)  # what is left of a difference
+    gap = max(found.gap - above, share * found.gap)
+    estimate = max(found.estimate - above, share * found.estimate)
     return replace(found, W=W, objective=value, gap=gap, estimate=estimate)
 
 
