@@ -34,7 +34,7 @@ TOLD = (
 )
 WORST = 10  # fits that are listed of a kind
 HEADER = (
-    *("alpha from, solver", "fits", "converged_", "within tol", "within 3 tol"),
+    *("alpha from, solver", "fits", "converged", "within tol", "within 3 tol"),
     *("estimate >= gap", "worst gap / goal"),
 )
 CHUNK = 100  # fits of a file
