@@ -360,3 +360,18 @@ def test_fit_is_a_function_of_the_weighted_rows(name, storage, solver, block):
             assert more_passes == 0
         nearly_separable.append(difference(seed, name, storage, solver, 1e-4)[0])
     assert np.mean(np.array(nearly_separable) <= 1e-7) >= 0.8  # 98 % of all
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_order_of_few_rows_changes_nothing(name):
+    """Though the coordinates of their span, in which they are fitted, do change."""
+    estimator, options, targets = MODELS[name]
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((40, 90)) * 10.0 ** rng.uniform(-1, 1, 90)
+        y = targets(X @ rng.standard_normal((90, 3)) / 9 + rng.gumbel(size=(40, 3)))
+        order = rng.permutation(40)
+        model = estimator(solver="lbfgs", alpha=1e-2, **options)
+        one = model.fit(X, y).coef_
+        two = model.fit(X[order], y[order]).coef_
+        assert_allclose(two, one, rtol=0, atol=1e-7 * np.abs(one).max())
