@@ -132,7 +132,7 @@ OF_MODELS = {
     "average": Law(True, False, norm, STEPS),
     "batch_size": Law(300, 1, norm, STEPS),
     "max_iter": Law(1, 4, of("n_iter_"), {"solver": "sgd", "tol": 0}),
-    "certified": Law(False, True, of("certified_"), {"alpha": 1e-6, "tol": 0.1}),
+    "certified": Law(False, True, of("certified_"), {"alpha": 1e-10, "tol": 0.1}),
     "early_stopping": Law(False, True, length_of("validation_loss_curve_")),
     "validation_fraction": Law(0.1, 0.4, rows_held_out, {"early_stopping": True}),
     "n_iter_no_change": Law(1, 9, passes_on_noise, {"early_stopping": True, "solver": "sgd"}),
