@@ -246,14 +246,15 @@ class CrossValidatedMixin(BaseCrossEntropy):
         """Return what the scores without a scorer are of; warn of what they leave out."""
         weights = [[problem.weights * times for times in fold[1:]] for fold in folds]
         lost = [untold(problem, *each) for each in weights]
-        found = [
-            scored(problem, test, own, data.weights * fold[2])
-            for (_, test), own, fold in zip(weights, lost, folds, strict=True)
-        ]
+        found = None
+        if self.scoring is None:
+            found = [
+                scored(problem, test, own, data.weights * fold[2])
+                for (_, test), own, fold in zip(weights, lost, folds, strict=True)
+            ]
         classes = data.attributes["classes_"]
         names = [listed(classes[own] if len(own) == len(classes) else classes) for own in lost]
         told = [f"{names[f]} in fold {f}" for f, own in enumerate(lost) if own.any()]
-        found = None if self.scoring is not None else found
         if told:
             message = f"cv leaves training rows that tell nothing of {', '.join(told)}"
             if found and not all(len(outputs) and test.any() for test, outputs in found):

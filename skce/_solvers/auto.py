@@ -183,7 +183,7 @@ def _judged(problem, before, rng, limits):
 
     With a weak penalty the bound may be far from the gap, and rounding then holds it there.
     """
-    left = max(limits.max_iter - before.passes, -(-limits.max_iter // lbfgs.PASSES))
+    left = max(limits.max_iter - int(before.passes), -(-limits.max_iter // lbfgs.PASSES))
     W = before.W
     if problem.knows_constants and problem.at_best_intercept <= before.objective:
         W = np.zeros_like(W)

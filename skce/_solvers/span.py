@@ -42,25 +42,23 @@ class Span:
             gram / size / size[:, None], SINGULAR, lower=1
         )
         if problem.alpha and rank < len(size) - (problem.centre is not None):
-            self._by_qr(problem, Z.toarray() if sparse.issparse(Z) else Z)
-            return
-        order, rank = order - 1, max(rank, 1)
-        factor = np.tril(factor)[:, :rank]
-        coordinates = np.zeros((problem.X.shape[0], rank))
-        coordinates[problem.rows[order]] = factor * size[order, None]
-        self.rows = Z[order[:rank]]
-        self.factor = factor[:rank] * size[order[:rank], None]
-        self.factor[0, 0] = self.factor[0, 0] or 1.0  # where all rows are 0
+            order, found = self._by_qr(Z.toarray() if sparse.issparse(Z) else Z)
+        else:
+            order, rank = order - 1, max(rank, 1)
+            found = np.tril(factor)[:, :rank] * size[order, None]
+            self.rows, self.factor = Z[order[:rank]], found[:rank].copy()
+            self.factor[0, 0] = self.factor[0, 0] or 1.0  # where all rows are 0
+        coordinates = np.zeros((problem.X.shape[0], found.shape[1]))
+        coordinates[problem.rows[order]] = found
         self.problem = replace(problem, X=coordinates, centre=None, in_span=True).in_double()
 
-    def _by_qr(self, problem, Z):
+    def _by_qr(self, Z):
+        """Set the basis; return the rows in the order that QR took them, and their coordinates."""
         Q, R, order = linalg.qr(Z.T, mode="economic", pivoting=True, check_finite=False)
         sizes = np.abs(R.diagonal())
         rank = max(int((sizes > ROUNDING * sizes[0]).sum()), 1)
-        coordinates = np.zeros((problem.X.shape[0], rank))
-        coordinates[problem.rows[order]] = R[:rank].T
         self.rows, self.factor = Q.T[:rank], np.eye(rank)
-        self.problem = replace(problem, X=coordinates, centre=None, in_span=True).in_double()
+        return order, R[:rank].T
 
     def inside(self, W):
         """Return the coordinates of W."""
