@@ -80,10 +80,7 @@ SWITCHES = {
     "no span": {(SPAN, "is_wide"): lambda problem: False},
     "never again in double": {(CHOICE, "MOST_MOVED"): np.inf, (CHOICE, "COARSE"): 0.0},
     "no sdca": {(CHOICE, "_prefers_sdca"): lambda problem, *_: False},
-    "sdca always": {
-        (CHOICE, "_prefers_sdca"): lambda problem, *_: problem.alpha > 0,
-        (SDCA, "MOST_LEVERAGE"): NEVER,
-    },
+    "sdca always": {(CHOICE, "_prefers_sdca"): lambda problem, *_: problem.alpha > 0},
     "sdca never slow": {(SOLVERS + "stopping", "is_slow"): lambda gaps, goal: False},
     "q never adapted": {(ASCENT, "SDCA._adapt_q"): lambda self, gap, move: None},
     "certificate after each pass": {(SDCA, "NEAR"): NEVER},

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from plain import KINDS, random_case
 from scipy import sparse, special
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic
@@ -322,3 +323,26 @@ def test_columns_without_entries_change_no_pass(alpha):
     few, many = (MultinomialLogistic(**model.get_params()).fit(Z, y) for Z in (X, wide))
     assert few.n_iter_ == many.n_iter_
     assert_allclose(few.coef_, many.coef_[:, : X.shape[1]], rtol=1e-6, atol=1e-9)
+
+
+def test_end_between_passes_tells_rows_held_out_as_the_optimum_does():
+    rng, n, p, k, words = np.random.RandomState(0), 4000, 1500, 12, 8
+    topics, every = rng.dirichlet(np.full(p, 0.02), k), rng.dirichlet(np.full(p, 0.1))
+    y = rng.randint(k, size=n)
+    X = np.zeros((n, p))
+    for row, topic in zip(X, y, strict=True):
+        own = rng.choice(p, words, p=topics[topic])
+        row[np.where(rng.random_sample(words) < 0.4, own, rng.choice(p, words, p=every))] = 1
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    train, test = slice(0, n, 2), slice(1, n, 2)
+    params = {"alpha": 2 / n, "random_state": 0, "solver": "sdca"}
+
+    def held_out(**more):
+        model = MultinomialLogistic(**params, **more).fit(sparse.csr_array(X[train]), y[train])
+        return log_loss(y[test], model.predict_proba(X[test]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skce._solvers.ascent.BACK", 0.0)
+        passed = held_out()
+    between, best = held_out(), held_out(tol=1e-7, max_iter=1000)
+    assert best < between < best + 0.65 * (passed - best)
