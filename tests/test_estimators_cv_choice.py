@@ -6,13 +6,15 @@ from cv_cases import EXACT, indicator, labels, random_x
 from numpy.testing import assert_allclose, assert_array_equal
 from registry import then_long
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import KFold, LeaveOneOut, StratifiedKFold, cross_val_score
 from sklearn.preprocessing import StandardScaler
 
 from skce import (
+    CVDisplay,
     MultiLabelLogistic,
     MultiLabelLogisticCV,
     MultinomialLogistic,
@@ -166,10 +168,52 @@ def test_a_class_without_training_rows_is_named_and_left_out_of_the_score(kind):
     assert np.isfinite(smooth.scores_).all()
 
 
-def test_rows_held_out_that_have_no_other_class_are_no_folds():
+def test_search_raises_where_no_fold_has_anything_to_score():
     X, y = random_x(np.random.default_rng(0), 60, 4), np.repeat([0, 1, 2], 20)
-    with pytest.raises(ValueError, match="of 0 in fold 0, 1 in fold 1, 2 in fold 2, and nothing"):
+    told = "of 0 in fold 0, 1 in fold 1, 2 in fold 2, which"
+    with (
+        pytest.warns(UserWarning, match=told),
+        pytest.raises(ValueError, match="scoring must give numbers, got NaN of scoring=None"),
+    ):
         MultinomialLogisticCV(3, cv=KFold(3)).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", ["labels", "shares", "bce", "softmax"])
+@pytest.mark.filterwarnings("ignore:cv leaves training rows")
+def test_a_fold_without_anything_to_score_is_left_out_of_the_means(kind):
+    """LeaveOneOut has such folds where a class has one row."""
+    estimator, params, X, y, _ = _rare(kind, 20)
+    if kind == "bce":  # of other labels there would be a score
+        y = y[:, [2, 2]]
+    folds, alphas = list(LeaveOneOut().split(X)), [1.0, 0.1]
+    search = estimator(alphas, cv=folds, one_standard_error=True, **params, **EXACT)
+    with pytest.warns(UserWarning, match="in fold 0: the means of scores are of the"):
+        search.fit(X, y)
+    assert np.isnan(search.scores_[0]).all()
+    expected = estimator(alphas, cv=folds[1:], one_standard_error=True, **params, **EXACT)
+    expected.fit(X, y)
+    assert_allclose(search.scores_[1:], expected.scores_, rtol=1e-6)
+    assert_allclose(search.best_score_, expected.best_score_, rtol=1e-6)
+    assert_allclose(search.scores_std_, expected.scores_std_, rtol=1e-4)
+    assert search.alpha_ == expected.alpha_
+    shown = [CVDisplay.from_estimator(model).frame()["score"] for model in (search, expected)]
+    assert_allclose(*shown, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_a_fold_that_a_scorer_is_not_defined_for_is_left_out_of_the_means():
+    """GridSearchCV and LogisticRegressionCV take the first penalty there, whatever its score."""
+    rng = np.random.default_rng(0)
+    X, y = random_x(rng, 60, 20), rng.integers(0, 2, 60)
+    folds = [(np.arange(20, 60), np.flatnonzero(y[:20]))]
+    folds += [(np.arange(40), np.arange(40, 60)), (np.arange(20, 60), np.arange(20))]
+    search = MultinomialLogisticCV([10.0, 0.1, 1e-3], cv=folds, scoring="roc_auc")
+    with pytest.warns(UserWarning, match="scoring='roc_auc' gives no number .* in fold 0: "):
+        search.fit(X, y)
+    expected = clone(search).set_params(cv=folds[1:]).fit(X, y)
+    assert_allclose(search.scores_[1:], expected.scores_)
+    assert search.alpha_ == expected.alpha_
+    assert search.best_score_ == expected.best_score_
 
 
 def test_log_losses_know_classes_that_no_row_held_out_has():

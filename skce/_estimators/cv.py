@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
+from skce._estimators.fold_scores import counted, deviation, first_best, is_worse, strongest
 from skce._estimators.penalty import penalty_name
 from skce._estimators.targets import listed
 from skce._estimators.validation import (
@@ -256,11 +257,11 @@ class CrossValidatedMixin(BaseCrossEntropy):
         names = [listed(classes[own] if len(own) == len(classes) else classes) for own in lost]
         told = [f"{names[f]} in fold {f}" for f, own in enumerate(lost) if own.any()]
         if told:
-            message = f"cv leaves training rows that tell nothing of {', '.join(told)}"
-            if found and not all(len(outputs) and test.any() for test, outputs in found):
-                raise ValueError(f"{message}, and nothing to score: shuffle or stratify the rows.")
-            ends = "which its score leaves out" if found else "whose score may be far off"
-            warnings.warn(f"{message}, {ends}.", UserWarning, stacklevel=6)
+            ends = (
+                "which its score leaves out" if found else "of which its log losses are arbitrary"
+            )
+            message = f"cv leaves training rows that tell nothing of {', '.join(told)}, {ends}."
+            warnings.warn(message, UserWarning, stacklevel=6)
         return found
 
     def _search(self, problem, read, folds, ratios, score, rng, data, begin, stops):
@@ -286,23 +287,34 @@ class CrossValidatedMixin(BaseCrossEntropy):
                         seconds = time.perf_counter() - began
                         print(
                             f"l1_ratio {ratio:.3g}, alpha {self.alphas_[a]:.3g}: "
-                            f"score {scores.mean():.6g}, {seconds:.3g} s"
+                            f"score {counted(scores).mean():.6g}, {seconds:.3g} s"
                         )
                     kept[r, a] = (
                         whole if self.refit else Result(sum(f.W for f in parts) / len(parts))
                     )
-                    best = self._best_so_far()
+                    own = counted(self.scores_)
+                    best = first_best(own.mean(axis=0))
                     if not self.one_standard_error:
                         kept = {best: kept[best]}
-                    top = self.scores_[:, r, _first_best(self.scores_[:, r].mean(axis=0))]
-                    lost = lost + 1 if _is_worse(scores, top) else 0
+                    top = own[:, r, first_best(own[:, r].mean(axis=0))[0]]
+                    lost = lost + 1 if is_worse(own[:, r, a], top) else 0
                     if lost == PATIENCE or stops:
                         break
             kept = {key: kept[key] for key in kept if key[0] == best[0]}
             if stops:
                 break
-        if np.isnan(self.scores_.mean(axis=0)).all():
-            raise ValueError(f"scoring must give numbers, got NaN of scoring={self.scoring!r}.")
+        if np.isnan(own.mean(axis=0)).all():
+            raise ValueError(
+                f"scoring must give numbers, got NaN of scoring={self.scoring!r}: each fold needs "
+                "rows held out that it is defined for, so shuffle or stratify the rows."
+            )
+        if len(own) < len(folds):
+            lacking = np.flatnonzero(np.isnan(self.scores_).all(axis=(1, 2)))
+            message = (
+                f"scoring={self.scoring!r} gives no number for the rows held out in fold "
+                f"{listed(lacking)}: the means of scores are of the {len(own)} other folds."
+            )
+            warnings.warn(message, UserWarning, stacklevel=5)
         if failed:
             where = ", ".join(f"{alpha:.3g}" for alpha in sorted({a for a, _ in failed})[::-1])
             message = (
@@ -310,25 +322,14 @@ class CrossValidatedMixin(BaseCrossEntropy):
                 f"alpha={where}; the first: {failed[0][1]}."
             )
             warnings.warn(message, ConvergenceWarning, stacklevel=5)
-        r, a = self._strongest(*best) if self.one_standard_error else best
+        r, a = strongest(own, *best) if self.one_standard_error else best
         self.alpha_, self.l1_ratio_ = float(self.alphas_[a]), float(ratios[r])
-        self.scores_std_ = _deviation(self.scores_)
-        self.best_score_ = float(self.scores_[:, r, a].mean())
+        self.scores_std_ = deviation(own)
+        self.best_score_ = float(own[:, r, a].mean())
         problem = with_penalty(problem, self.alpha_, self.l1_ratio_)
         found = proven(problem, kept[r, a])
         self._tell_of(problem, found)
         self._publish(data, *read(found.W))
-
-    def _best_so_far(self):
-        """Return the numbers of the best l1_ratio and alpha so far."""
-        means = self.scores_.mean(axis=0)
-        return tuple(map(int, np.unravel_index(_first_best(means), means.shape)))
-
-    def _strongest(self, r, a):
-        """Return the numbers of the strongest penalty within a standard error of the best."""
-        means = self.scores_[:, r].mean(axis=0)
-        error = _deviation(self.scores_[:, r, a]) / np.sqrt(len(self.scores_))
-        return r, int(np.argmax(means >= means[a] - error))
 
     def score(self, X, y, sample_weight=None):
         """Return the score by `scoring`, the accuracy where that is None.
@@ -373,19 +374,3 @@ class CrossValidatedMixin(BaseCrossEntropy):
             to_score = MethodMapping().add(caller="fit", callee="score")
             router.add(scorer=check_scoring(self, scoring=self.scoring), method_mapping=to_score)
         return router
-
-
-def _first_best(means):
-    """Return the first index of the highest mean, which NaN is not."""
-    return np.argmax(np.where(np.isnan(means), -np.inf, means))
-
-
-def _deviation(scores):
-    """Return the standard deviation over the folds, 0 of a single one."""
-    return scores.std(axis=0, ddof=min(1, len(scores) - 1))
-
-
-def _is_worse(scores, top):
-    """Tell whether scores are lower than others by more than the standard error of that."""
-    lower = top - scores
-    return lower.mean() > _deviation(lower) / np.sqrt(len(lower))

@@ -80,7 +80,8 @@ class MultiLabelLogisticCV(CrossValidatedMixin, MultiLabelLogistic):
     l1_ratios_ : ndarray of shape (n_l1_ratios,)
         Shares of the L1 norm, None where the parameter is None.
     scores_ : ndarray of shape (n_folds, n_l1_ratios, n_alphas)
-        Score of each fold, higher is better; NaN for penalties that were given up.
+        Score of each fold, higher is better; NaN for penalties that were given up, and for folds
+        whose rows held out the score is not defined for, which means leave out with a warning.
     scores_std_ : ndarray of shape (n_l1_ratios, n_alphas)
         Standard deviation over the folds, with n_folds − 1; over √n_folds the standard error.
     best_score_ : float

@@ -254,22 +254,25 @@ def scored(problem, weights, lost, shares):
     """Return the weights of rows held out, and the outputs of whose losses their sum is made.
 
     Rows of lost classes, and lost labels, are left out; the mean is over the other rows, by their
-    shares (n,) in it.
+    shares (n,) in it. Where none is left there are no outputs.
     """
     if problem.sigmoid or not lost.any():
         return weights, np.flatnonzero(~lost)
     targets = problem.targets
     rows = (targets[:, lost] > 0).sum(axis=1) > 0 if sparse.issparse(targets) else lost[targets]
-    left = max(shares[~rows].sum(), TINY)
-    return np.where(rows, 0.0, weights * (shares.sum() / left)), np.arange(problem.k)
+    left = shares[~rows].sum()
+    weights = np.where(rows, 0.0, weights * (shares.sum() / max(left, TINY)))
+    return weights, np.arange(problem.k if left else 0)
 
 
 def held_out_loss(problem, weights, outputs, W):
     """Return the sum of the losses of some rows, times their weights (n,), at W (p + 1, k).
 
-    Of a sigmoid, those of some outputs count. Targets are not smoothed. Rows are copied a few at a
-    time.
+    Of a sigmoid, those of some outputs count; NaN where none does. Targets are not smoothed.
+    Rows are copied a few at a time.
     """
+    if not len(outputs):
+        return np.nan
     if len(outputs) < problem.k:
         problem, W = problem.labels(outputs), W[:, outputs]
     X, rows, total = problem.X, np.flatnonzero(weights), 0.0

@@ -120,6 +120,7 @@ class CVDisplay:
             penalty that was not given up; pandas.DataFrame takes it as it is.
         """
         scores = np.asarray(self.scores, np.float64)
+        scores = scores[~np.isnan(scores).all(axis=(1, 2))]  # other folds have nothing to score
         ratios = np.zeros(1) if self.l1_ratios is None else np.asarray(self.l1_ratios, np.float64)
         folds, shape = len(scores), scores.shape[1:]
         columns = {
