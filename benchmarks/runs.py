@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from report import figure, versions, write_table
 
-__all__ = ["Run", "plain_table", "summary", "title", "trace_table", "write"]
+__all__ = ["Run", "clocks", "plain_table", "summary", "title", "trace_table", "write"]
 
 COLOURS = ("#c44e00", "#d9a400", "#1f6fb4", "#6a3d9a", "#3a9a3a", "#888888", "#8c564b", "#17a2b8")
 LEAST_GAP = 1e-9  # below it are the errors of F* and of rounding
@@ -23,6 +23,7 @@ class Run:
     name: str
     plain: list = field(default_factory=list)
     tuned: dict = field(default_factory=dict)  # gap: fits that reach it
+    ended: dict = field(default_factory=dict)  # gap: plain fits of skce with it for tol
     curve: list = field(default_factory=list)  # (seconds, gap, ...) of one round
     goal: float | None = None  # gap that others are tuned to: a fit of skce's
     budget: float = np.inf  # seconds after which a fit was ended
@@ -58,19 +59,37 @@ def plain_table(runs):
 
 
 def trace_table(runs):
-    """Header and rows of `trace_peers`: seconds and iterations to each gap."""
+    """Header and rows of `trace_peers`: seconds and iterations to each gap, and of whole fits."""
     gaps = sorted({gap for run in runs for gap in run.tuned}, reverse=True)
     header = ["dtype", "threads", "solver"]
     for gap in gaps:
-        header += [f"s to {gap:g}", "iterations"]
+        header += [f"T: s to {gap:g}", "iterations", "C: s of the fit", "C / T"]
     rows = []
     for run in runs:
         row = [run.dtype, run.threads, run.name]
         for gap in gaps:
             seconds, iterations, _ = run.median(run.tuned.get(gap))
             row += [_seconds(seconds, run), f"{iterations:g}" if seconds < np.inf else NONE]
+            whole = run.median(run.ended[gap])[0] if gap in run.ended else None
+            row += [_seconds(whole, run), _ratio(whole, seconds, run)]
         rows.append(row)
     return header, rows
+
+
+def clocks(runs):
+    """Header and rows: C / T of skce at each tol, a row for each set, and their medians."""
+    columns, cells = {}, {}
+    for label, all_runs in runs.items():
+        for run in all_runs:
+            for tol, fits in sorted(run.ended.items(), reverse=True):
+                first, whole = run.median(run.tuned[tol])[0], run.median(fits)[0]
+                column = f"{run.name}, {run.dtype}, threads={run.threads}, tol={tol:g}"
+                ratio = whole / first if first < np.inf else np.nan
+                columns.setdefault(column, []).append(ratio)
+                cells.setdefault(label, []).append(_ratio(ratio, 1, run))
+    middle = [f"{np.nanmedian(ratios):.3g}" for ratios in columns.values()]
+    rows = [(label.split(" ")[0], *ratios) for label, ratios in cells.items()]
+    return ("data", *columns), [*rows, ("median", *middle)]
 
 
 def summary(runs):

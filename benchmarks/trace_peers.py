@@ -1,22 +1,28 @@
 """Seconds of the first iterate within a gap: skce's solvers beside the peers that show theirs.
 
     python benchmarks/trace_peers.py --data FOLDER [--sets letter] [--solver auto sdca] [--write F]
+    python benchmarks/trace_peers.py --data FOLDER --peers --gaps 1e-2 1e-3 --rounds 3
 
 For those who change a solver: this clock, "T", has no set-up of a process and leaves out how a
 solver knows that it has arrived, and with it the noise of both (for a user's: `run_peers`). It
 runs from the start of the fit, set-up included, less the time spent looking; iterates after the
-40th are looked at in steps of 5 %. skce's tol is the smallest gap. A trace ends after --budget
-seconds. Each round runs every solver once; medians of the rounds. Plots show one round.
+40th are looked at in steps of 5 %. Each gap is the tol of a fit of skce's of its own, and "C" is
+the time of the same fit, not looked at, from start to end. A trace ends after --budget seconds.
+Each round runs every solver once; medians of the rounds. Plots show one round. "C / T" of all sets
+follows, which is written to clocks.csv.
 """
 
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 from judge import timed
 from peers import PEERS, SKCE_SOLVERS, set_threads, skce_peer
+from report import markdown_table
 from run_peers import SETS, options, run_sets
-from runs import Run, trace_table
+from runs import Run, clocks, trace_table, write
 from threadpoolctl import threadpool_limits
 
 __all__ = ["Trace", "main"]
@@ -64,7 +70,11 @@ def main(argv=None):
     parser.add_argument("--gaps", nargs="+", type=float, default=GAPS)
     if parser.parse_args(argv).quick:
         parser.set_defaults(**QUICK)  # what is given by name still counts
-    run_sets(parser.parse_args(argv), SETS, _compare, trace_table)
+    args = parser.parse_args(argv)
+    header, rows = clocks(run_sets(args, SETS, _compare, trace_table))
+    print(f"\n{markdown_table(header, rows)}")
+    if args.write:
+        write(args.write / "clocks.csv", header, rows)
 
 
 def _compare(judge, args, dtype, threads):
@@ -79,22 +89,29 @@ def _compare(judge, args, dtype, threads):
             timed(lambda peer=peer: peer.fit(judge.problem, judge.alpha, max_iter=1))
         for seed in range(args.rounds):
             for name, peer in peers.items():
-                ours = {"tol": min(args.gaps)} if name.startswith("skce ") else {}
-                _trace(peer, judge, args, runs[name], seed=seed, **ours)
+                if not name.startswith("skce "):
+                    _trace(peer, judge, args.gaps, runs[name], seed=seed, max_iter=ENDLESS)
+                    continue
+                for tol in sorted(args.gaps, reverse=True):  # plots show the last one
+                    _trace(peer, judge, [tol], runs[name], seed=seed, tol=tol)
+                    plain = partial(peer.fit, judge.problem, judge.alpha, seed=seed, tol=tol)
+                    seconds, *fitted = timed(plain)
+                    fits = runs[name].ended.setdefault(tol, [])
+                    fits.append((seconds, judge.gap(*fitted), np.nan))
     return list(runs.values())
 
 
-def _trace(peer, judge, args, run, **params):
+def _trace(peer, judge, gaps, run, **params):
     """Time a fit by its iterates."""
-    trace = Trace(judge, min(args.gaps), args.budget)
-    params |= {"max_iter": ENDLESS, "observe": trace}
+    trace = Trace(judge, min(gaps), run.budget)
+    params["observe"] = trace
     try:
         _, *result = timed(lambda: peer.fit(judge.problem, judge.alpha, **params))
         trace(*result)
     except Finished:
         pass
     run.curve = trace.points
-    for gap in args.gaps:
+    for gap in gaps:
         fits = run.tuned.setdefault(gap, [])
         first = next((point for point in trace.points if point[1] <= gap), None)
         if first:

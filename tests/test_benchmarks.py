@@ -260,10 +260,11 @@ def fits(monkeypatch):
     import problems
     import report
     import run_peers
+    import runs
     import trace_peers
 
     names = {"judge": judge, "optima": optima, "peers": peers, "problems": problems}
-    return SimpleNamespace(run=run_peers, report=report, trace=trace_peers, **names)
+    return SimpleNamespace(run=run_peers, report=report, runs=runs, trace=trace_peers, **names)
 
 
 def small_problem(fits, task):
@@ -380,3 +381,34 @@ def test_trace_does_not_count_the_time_spent_looking(fits, monkeypatch):
     with pytest.raises(fits.trace.Finished):
         trace(1e-4, 0)
     assert trace.points == [(1, 0.5, 1), (2, 0.01, 2), (3, 1e-4, 3)]
+
+
+def test_the_whole_fit_beside_a_first_iterate_is_the_same_fit_unwatched(fits, monkeypatch):
+    seen = []
+
+    def fit(problem, alpha, *, observe=None, **params):
+        seen.append((observe is not None, params))
+        return np.zeros((3, 4)), np.zeros(3)
+
+    peer = fits.peers.Peer(fit, traced=True)
+    monkeypatch.setattr(fits.trace, "skce_peer", lambda solver: peer)
+    judge = fits.judge.Judge(fits.problems.load("iris"), 0.1, np.log(3))
+    args = SimpleNamespace(solver=["auto"], peers=[], budget=1, rounds=2, gaps=[0.01, 0.1])
+    (run,) = fits.trace._compare(judge, args, "float64", 1)
+    both = [{"seed": seed, "tol": tol} for seed in (0, 1) for tol in (0.1, 0.01)]
+    assert seen == [
+        (False, {"max_iter": 1}),
+        *((watched, params) for params in both for watched in (True, False)),
+    ]
+    assert all(len(run.tuned[tol]) == len(run.ended[tol]) == 2 for tol in args.gaps)
+
+
+def test_clocks_are_ratios_of_medians_and_none_where_tol_is_never_met(fits):
+    def at(first, whole):
+        tuned, ended = ({0.1: [(s, 1, 0) for s in clock]} for clock in (first, whole))
+        return [fits.runs.Run("float64", 1, "skce", tuned=tuned, ended=ended)]
+
+    sets = {"a (2 x 2)": at([1, 9, 2], [3, 3, 8]), "b (3 x 3)": at([], [4]), "c": at([1], [2])}
+    header, rows = fits.runs.clocks(sets)
+    assert header == ("data", "skce, float64, threads=1, tol=0.1")
+    assert rows == [("a", "1.5"), ("b", "–"), ("c", "2"), ("median", "1.75")]
