@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 
 import skce
+from skce._solvers.columns import draw
 from skce._solvers.sums import Drawn
 
 __all__ = ["MODULES", "SWITCHES", "UNMODIFIED", "Variant", "constants", "switches"]
@@ -38,10 +39,10 @@ NEVER = 10**18
 
 
 def _uniform_rows(problem, most, rng):
-    rows, size = problem.sample(most, rng)
-    if rows is None:
-        return Drawn(None, None, size)
-    return Drawn(rows, np.full(len(problem.weights), len(problem.rows) / size), size)
+    rows, n = draw(problem.rows, most, rng), problem.n_weighted
+    if len(rows) == n:
+        return Drawn(None, None, n)
+    return Drawn(rows, np.full(len(problem.weights), n / len(rows)), len(rows))
 
 
 def _step_without_products(self, goal):

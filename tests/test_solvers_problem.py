@@ -252,7 +252,7 @@ def test_one_over_m_is_softmax_with_row_weights():
     expected = [[0.25, 0, 0.75], [0, 0, 0], [0, 1, 0], [np.nan, 0.5, 0.5], [np.nan] * 3]
     assert_allclose(problem.targets.toarray(), expected)
     assert_array_equal(targets.toarray(), T)
-    assert_array_equal(problem.missing, [0, 0, 0, 1, 1])
+    assert problem.has_missing
 
 
 @pytest.mark.parametrize("k", [4, 330])

@@ -29,7 +29,7 @@ NEAR_ZERO = 0.1  # share of its value by which coefficients may lower the object
 THREADED = 1 << 21  # multiplications of a pass from which fits go on side by side; digits 1.28
 # Of tol, for folds: what is left to fall has the same sign in all of them, and so in mean scores.
 FOLD_TOL = 0.3  # 1: clinc150_minilm, 2,000 rows, by .19 of their standard error; .3: .07; .1: .06
-OF_DATA = ("missing", "plain", "entry_weights")  # what weights do not change
+OF_DATA = ("has_missing", "entry_weights")  # what weights do not change
 
 
 def _tells_nobody():

@@ -20,7 +20,6 @@ from skce._solvers.columns import (
     centre_of,
     centred_squares,
     divided,
-    draw,
     is_mapped,
     pieces,
     some_rows,
@@ -109,7 +108,7 @@ class Problem(Penalised):
     @cached_property
     def has_missing(self):
         """Whether there is a missing entry."""
-        return bool(self.missing.any())
+        return sparse.issparse(self.targets) and bool(np.isnan(self.targets.data).any())
 
     @property
     def weighs_entries(self):
@@ -153,28 +152,10 @@ class Problem(Penalised):
         """Return the problem with its rows in arrays, which these are."""
         return self
 
-    def sample(self, size, rng):
-        """Draw at most `size` rows with a weight: return them and their number.
-
-        None means all rows, which are then not copied.
-        """
-        rows = draw(self.rows, size, rng)
-        return rows if len(rows) < self.X.shape[0] else None, len(rows)
-
-    @cached_property
-    def missing(self):
-        """Rows with a missing entry."""
-        rows = np.zeros(self.X.shape[0], bool)
-        if sparse.issparse(self.targets):
-            gaps = np.flatnonzero(np.isnan(self.targets.data))
-            rows[np.searchsorted(self.targets.indptr, gaps, "right") - 1] = True
-        return rows
-
-    @cached_property
+    @property
     def plain(self):
         """Whether CSR targets are tau: no smoothing, weights or missing entries."""
-        unweighted = self.pos_weight is self.entry_weight is None
-        return unweighted and not (self.smoothing or self.has_missing)
+        return not (self.smoothing or self.weighs_entries)
 
     @cached_property
     def plain_sums(self):
