@@ -83,7 +83,6 @@ def test_leverages_are_those_of_the_rows(alpha, storage):
     near = engine.prox_weight
     list(engine.in_parts(1))
     X = problem.X.toarray() if storage == "csr" else problem.X - problem.centre_in_dtype
-    assert (near == 0) == (alpha == 1e3)
     assert np.ptp(engine.metric) > 0
     assert_allclose(engine.leverage, X**2 @ (1 / (near * engine.metric + alpha)), rtol=1e-9)
 

@@ -22,8 +22,6 @@ __all__ = ["SDCA"]
 
 # Of the first pass, for CSR and dense data. 3 for CSR: 20news 1.5, bibtex 1.2; 10 for dense:
 FIRST_Q = {True: 10.0, False: 3.0}  # clinc150_minilm 1.25
-# The proximal term is left out where the penalty bends by so many times as much.
-FAINTEST = 8.0  # 1: clinc150, 8,000 rows, alpha=.1/n: 60 passes were not enough, 9 are
 # Ratio of gap and move below which q grows, above which it falls. It never grows: bibtex 1.8; it
 TIMID, BOLD = 3.0, 50.0  # never falls: 69 passes, not 42, of columns that 8 rows hold, with L1
 # Ratio of a gap to the one before from which q falls too. Without it, pure L1 fits may stand still:
@@ -147,19 +145,12 @@ class SDCA:
             self.Z = V.astype(self.W.dtype)
             self.W = self._read_out()
 
-    def leverage_under_penalty(self):
-        """Return the mean leverage * weight of the rows without a proximal term."""
-        scale = self.dimension * self.metric.mean()
-        return self.overlap * self.largest_weight * scale / max(self.ridge, TINY)
-
     def _prox_weights(self):
-        """Return the weights of the proximal term for q, 0 where the penalty alone is enough.
+        """Return the weights of the proximal term for q.
 
         And that of the intercept, which all rows of a batch share.
         """
-        near = 0.0
-        if FAINTEST * self.leverage_under_penalty() > self.q:
-            near = self.overlap * self.largest_weight * self.dimension / self.q
+        near = self.overlap * self.largest_weight * self.dimension / self.q
         return near, self.batch * self.largest_weight * FIRST_Q[self.sparse] / self.q
 
     def _column_curvature(self):
