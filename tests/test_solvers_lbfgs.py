@@ -10,7 +10,7 @@ from registry import then_long
 from scipy import sparse
 
 from skce import MultiLabelLogistic, MultinomialLogistic
-from skce._solvers import lbfgs, preconditioners
+from skce._solvers import lbfgs, preconditioners, refresh
 from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
 from skce._solvers.preconditioners import Preconditioner
@@ -375,3 +375,23 @@ def test_order_of_few_rows_changes_nothing(name):
         one = model.fit(X, y).coef_
         two = model.fit(X[order], y[order]).coef_
         assert_allclose(two, one, rtol=0, atol=1e-7 * np.abs(one).max())
+
+
+def test_weights_mean_repetition_where_the_first_metric_is_a_diagonal(monkeypatch):
+    made = []
+
+    class Spy(Preconditioner):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self.is_diagonal)
+
+    monkeypatch.setattr(refresh, "Preconditioner", Spy)
+    rng = np.random.default_rng(0)
+    X, times = rng.standard_normal((240, 200)), rng.integers(1, 4, 240)
+    y = X[:, 0] + X[:, 1] > rng.standard_normal(240)
+    model = MultinomialLogistic(alpha=0.01, solver="lbfgs")
+    weighted = model.fit(X, y, sample_weight=times).coef_
+    repeated = model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).coef_
+    assert made[0]
+    assert made.count(True) == 2
+    assert_allclose(repeated, weighted, rtol=0, atol=1e-7 * np.abs(weighted).max())

@@ -78,6 +78,11 @@ class LBFGS:
         found = objective.value_and_gradient(W, self.known)
         self.objective, self.pairs, self.g = objective, Pairs(W.size), np.zeros(W.size)
         self.preconditioner = WholeHessian(objective) if self.exact else preconditioner
+        if not self.exact and preconditioner.is_diagonal:
+            # columns that correlate add up: a step of length 1 begins, and pairs tell the next ones
+            self.pairs = Pairs(W.size, 1.0, np.inf)
+            size = float(np.linalg.norm(preconditioner.to_gradient(found[1])))
+            self.pairs.scale = 1 / max(size, 1.0)
         self._arrive(W, *found)
 
     @property

@@ -28,13 +28,13 @@ class Pairs(Ring):
     other coordinates (all inverted).
     """
 
-    def __new__(cls, size, flattest=1.0):
+    def __new__(cls, size, *_):
         """Make room for as many as MEMORY_SIZE allows."""
         most = max(MEMORY[0], min(MEMORY_SIZE // size, MEMORY[1]))
         return super().__new__(cls, min(size, most), size)
 
-    def __init__(self, size, flattest=1.0):
-        self.scale = 1.0
+    def __init__(self, size, flattest=1.0, most_scale=MOST_SCALE):
+        self.scale, self.most_scale = 1.0, most_scale
         self.flattest = self.cautious_scale = flattest
 
     def add(self, s, y):
@@ -42,7 +42,7 @@ class Pairs(Ring):
         if self.put(s, y, ROUNDING):
             inverse = self.inverse[: self.used].copy()
             inverse.sort()
-            self.scale = min(self.newest, MOST_SCALE)
+            self.scale = min(self.newest, self.most_scale)
             flattest = float(inverse[-1 - int(OUTLIERS * self.used)])
             self.cautious_scale = max(self.flattest, flattest)
 

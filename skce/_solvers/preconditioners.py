@@ -22,8 +22,8 @@ class Preconditioner:
 
     Coordinates U are those where it is the identity. With a curvature for each class it is a
     matrix for each, the diagonal blocks of the Hessian; at the best constants, where these differ
-    by a number and the penalty, it is one, and scales of its columns for each class. Beyond
-    MOST_COLUMNS columns it is their diagonals.
+    by a number and the penalty, it is one, and scales of its columns for each class. Where it is
+    asked for, and beyond MOST_COLUMNS columns, it is their diagonals.
 
     Parameters
     ----------
@@ -36,17 +36,19 @@ class Preconditioner:
         the best constants.
     flat : list, default=None
         The flat directions of another preconditioner of these columns; None looks for them.
+    diagonal : bool, default=False
+        Whether only the diagonals are made, of all rows.
     """
 
-    scales = 1.0
+    scales, is_diagonal = 1.0, False
 
-    def __init__(self, problem, drawn, curvature=None, flat=None):
+    def __init__(self, problem, drawn, curvature=None, flat=None, diagonal=False):
         shares = np.ones(1)
         if curvature is None:
             curvature, shares = _at_constants(problem)
-        self.flat = [] if flat is None else flat
+        self.flat, self.is_diagonal = [] if flat is None else flat, diagonal
         dtype = np.float64 if problem.is_sparse else problem.X.dtype
-        if problem.X.shape[1] > MOST_COLUMNS:
+        if diagonal or problem.X.shape[1] > MOST_COLUMNS:
             D = problem.sum(diagonal_moments, curvature, shares)
             D[:-1] += problem.alpha
             self.shifts = D.shape[1] > 1 and not problem.sigmoid
@@ -115,7 +117,7 @@ class Preconditioner:
 class Unscaled:
     """The place of a preconditioner that is yet to be made, without pairs in its coordinates."""
 
-    flat = None
+    flat, is_diagonal = None, False
 
     def to_gradient(self, gradient):
         """Return the gradient."""

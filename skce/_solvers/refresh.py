@@ -40,13 +40,19 @@ class Refresh:
         """Return a preconditioner of the curvature at the best constants, None for the Hessian.
 
         One that is to be renewed before the first step need not be made: with a penalty, flat
-        directions are seen at any curvature.
+        directions are seen at any curvature. With one it is a diagonal where a matrix, one for
+        all classes, costs more passes than lie between the first two that may follow: 400 x 300,
+        2 classes, .44 of the time, 3,000 x 400, 4 classes, .78. Half as many: mnist, 3,000 rows,
+        1.2.
         """
         if self.whole:
             return None
         if renewed and self.problem.alpha:
             return Unscaled()
-        return Preconditioner(self.problem, self.rows(REFRESH))
+        drawn, k = self.rows(REFRESH), self.problem.k if self.for_each else 1
+        dear = self.cost / k * drawn.number > LONGER * REFRESH * self.n
+        diagonal = bool(self.problem.alpha) and dear
+        return Preconditioner(self.problem, drawn, diagonal=diagonal)
 
     def rows(self, passes):
         """Draw the rows of a preconditioner that may cost so many passes."""
@@ -72,7 +78,8 @@ class Refresh:
             rows = self.n
         else:
             curvature = engine.objective.curvature(self.for_each, self.least_curvature)
-            drawn, flat = self.rows(passes), engine.preconditioner.flat
+            drawn, old = self.rows(passes), engine.preconditioner
+            flat = None if old.is_diagonal else old.flat
             preconditioner = Preconditioner(self.problem, drawn, curvature, flat)
             of_all = drawn.rows is None and not self.least_curvature
             exact = of_all and self.problem.sigmoid and self.for_each
