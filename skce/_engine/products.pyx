@@ -62,7 +62,10 @@ cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexc
 
 cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
                      Py_ssize_t stride, floating *out) noexcept nogil:
-    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, stride)."""
+    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, stride).
+
+    What lies between two rows of out is 0 and stays so.
+    """
     cdef:
         const floating *values = <const floating *>x.values
         const floating *row
@@ -73,7 +76,6 @@ cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floati
             memcpy(out + i * stride, row, x.columns * sizeof(floating))
         else:
             subtract(row, x.columns, mean, out + i * stride)
-        memset(out + i * stride + x.columns, 0, (stride - x.columns) * sizeof(floating))
 
 
 cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
@@ -101,9 +103,11 @@ cdef void batch_logits(
     """
     cdef:
         const floating *later[BLOCK_ROWS]
-        Py_ssize_t i
+        const floating *intercept = w + x.columns * k
+        Py_ssize_t i, c
     for i in range(n):
-        memcpy(logits + i * k, w + x.columns * k, k * sizeof(floating))
+        for c in range(k):  # a call of memcpy takes longer for few
+            logits[i * k + c] = intercept[c]
     if x.sparse:
         csr_gather(w, x.columns, k, n, order, x.indptr, x.indices, x.wide, x.values, logits)
         return

@@ -19,11 +19,13 @@ __all__ = [
 
 def encode_labels(y, classes=None, least=2):
     """Return the classes of labels y (n,), at least so many, and the class number of each row."""
-    y = labels_of(y)
-    classes = classes_of(y) if classes is None else classes
+    known = classes is not None
+    y, classes = (labels_of(y), classes) if known else (y, classes_of(y))
     if len(classes) < least:
         got = f"one class, {shown(classes[0])}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")
+    if not known:
+        return classes, np.searchsorted(classes, y).astype(np.int32)
     numbers = class_numbers(y, classes)
     if (numbers < 0).any():
         unseen = np.unique(y[numbers < 0])[:5].tolist()

@@ -169,9 +169,9 @@ class FitMixin(CallbackSupportMixin):
 
     def _hooks(self, data, y, weights):
         """Return what callbacks are told of the rows trained on."""
-        rows = np.flatnonzero(data.weights)
         told = {"X": getattr(data.X, "parts", data.X), "y": y}
-        if self.early_stopping and len(rows) < len(data.weights) and not data.in_parts:
+        if self.early_stopping and not (data.in_parts or data.weights.all()):
+            rows = np.flatnonzero(data.weights)
             told = {"X": lambda: data.X[rows], "y": lambda: read_y(y)[rows]}
             weights = None if weights is None else weights[rows]
         return {**told, "metadata": None if weights is None else {"sample_weight": weights}}

@@ -88,12 +88,12 @@ class Problem(Penalised):
     @cached_property
     def rows(self):
         """Rows with a weight."""
-        return np.flatnonzero(self.weights).astype(np.intp)
+        return np.flatnonzero(self.weights != 0)
 
     @cached_property
     def n_weighted(self):
         """The number of rows with a weight."""
-        return len(self.rows)
+        return np.count_nonzero(self.weights)
 
     @cached_property
     def total_weight(self):

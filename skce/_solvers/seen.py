@@ -46,7 +46,7 @@ class Seen:
     def of_rows(cls, X, targets, weights, k, centred):
         """Look at the rows of a fit, of a dense X at a sample."""
         seen = cls(X.shape[1], k, sparse.issparse(X))
-        live = np.flatnonzero(weights)
+        live = np.flatnonzero(weights != 0)
         seen.rows, seen.weight = len(live), float(weights.sum())
         seen.positives = positives(targets, weights, k)
         seen.looked = seen.weight
@@ -169,6 +169,5 @@ def positives(targets, weights, k):
     """Return the weighted sums of the targets of each output; one above 1 counts as 1."""
     if isinstance(targets, np.ndarray):
         return np.bincount(targets, weights, k).astype(float)
-    rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
     on = np.fmax(np.minimum(targets.data, 1), 0)  # 0 where it is missing
-    return np.bincount(targets.indices, on * weights[rows], k)
+    return np.bincount(targets.indices, on * np.repeat(weights, np.diff(targets.indptr)), k)
