@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import Plain
-from scipy import sparse
+from scipy import optimize, sparse, special
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -180,3 +180,40 @@ def test_outliers_do_not_end_a_fit_early(draw, K):
         exact.fit(A, y)
         least = log_loss(y, exact.predict_proba(A)) + 5e-4 * (exact.coef_**2).sum()
         assert model.objective_ - least <= model.tol * model.objective_
+
+
+def _of_differences(first, d, Y, alpha, softmax):
+    """Return the least objective of columns (first, first + d), found in columns (first, d)."""
+    Z = np.column_stack([first / 1e7, d, np.ones(len(d))])
+
+    def value(v):
+        V = v.reshape(Z.shape[1], -1)
+        logits, rest = Z @ V, V[0] / 1e7 - V[1:-1].sum(axis=0)
+        if softmax:
+            losses = special.logsumexp(logits, axis=1) - (Y * logits).sum(axis=1)
+        else:
+            losses = np.logaddexp(0, np.where(Y, -logits, logits)).sum(axis=1)
+        return losses.mean() + alpha / 2 * ((V[1:-1] ** 2).sum() + (rest**2).sum())
+
+    return optimize.minimize(value, np.zeros(Z.shape[1] * Y.shape[1]), tol=1e-6).fun
+
+
+@every_storage
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("softmax", [True, False])
+@pytest.mark.parametrize("size", [1e7, 1e8])
+def test_nearly_equal_columns_tell_classes_by_their_difference(size, softmax, solver, storage):
+    """Their squares, of 1e14 and more beside 1, do not hold it."""
+    rng = np.random.default_rng(0)
+    first, d = size * rng.standard_normal(200), rng.standard_normal((200, 2))
+    A = first[:, None] + np.column_stack([np.zeros(200), d])
+    d = A[:, 1:] - A[:, :1]
+    labels = np.column_stack([np.zeros(200), d]) + rng.gumbel(size=(200, 3))
+    Y = np.eye(3)[labels.argmax(axis=1)]
+    least = _of_differences(first, d, Y, 0.01, softmax)
+    A = sparse.csr_array(A) if storage == "csr" else A
+    estimator = MultinomialLogistic if softmax else MultiLabelLogistic
+    model = estimator(solver=solver, alpha=0.01, random_state=0)
+    model.fit(A, Y.argmax(axis=1) if softmax else Y)
+    assert model.converged_
+    assert_allclose(model.objective_, least, rtol=3e-4)

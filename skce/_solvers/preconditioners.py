@@ -1,14 +1,22 @@
 """The preconditioner of L-BFGS: what stands in for the Hessian, and the rows it is made of."""
 
+from functools import partial
+
 import numpy as np
 from scipy import linalg
 
 from skce._solvers.cholesky import cholesky, to_unit
 from skce._solvers.columns import rows_enough
 from skce._solvers.rounding import COARSE, SUMMING, TINY, rounding_of
-from skce._solvers.sums import ConstantCurvature, diagonal_moments, row_weights, second_moments
+from skce._solvers.sums import (
+    ConstantCurvature,
+    diagonal_moments,
+    row_weights,
+    second_moments,
+    squares_along,
+)
 
-__all__ = ["Preconditioner", "Unscaled", "has_matrices", "inverse_root"]
+__all__ = ["Preconditioner", "Unscaled", "has_matrices", "inverse_root", "told_apart"]
 
 MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype 3.7
 # Most numbers in one matrix for each class; beyond, one serves all.
@@ -69,9 +77,10 @@ class Preconditioner:
         for c, A in enumerate(moments):  # in place
             A[-1, -1] = max(A[-1, -1], TINY)
             scale, flat, least = inverse_root(A, problem)
-            if flat is not None:
+            if flat is not None and at_constants:
                 classes = slice(c, c + 1) if len(moments) > 1 else slice(None)
-                found.append((classes, flat / scale[:, None], flat * scale[:, None]))
+                told = partial(_along, problem, scale[-1])
+                found.append((classes, *told_apart(flat, scale, problem, told)))
             suspect |= least < COARSE * rounding_of(dtype)
         self.C = moments
         if at_constants:
@@ -94,16 +103,21 @@ class Preconditioner:
 
     def to_weights(self, U):
         """Return W (p + 1, k) of its coordinates, without what shifts all classes alike."""
-        return self._centred(self._times(self._columns(U), False).reshape(U.shape))
+        columns = self._times(self._columns(U), False)
+        for classes, N, scaled, gains in self.flat:
+            if gains.any():
+                column = columns[:, classes]
+                column += scaled @ ((gains - 1)[:, None] * (N.T @ column))
+        return self._centred(columns.reshape(U.shape))
 
     def to_gradient(self, gradient):
         """Return the gradient in the coordinates U."""
         columns = self._columns(self._centred(gradient))
         if self.flat:
             columns = columns.copy()
-        for classes, N, scaled in self.flat:  # where only rounding is left of it
+        for classes, N, scaled, gains in self.flat:  # where only rounding is left of it
             column = columns[:, classes]
-            column -= N @ (scaled.T @ column)
+            column += N @ ((gains - 1)[:, None] * (scaled.T @ column))
         return self._times(columns, True).reshape(gradient.shape)
 
     def _columns(self, W):
@@ -122,6 +136,31 @@ class Unscaled:
     def to_gradient(self, gradient):
         """Return the gradient."""
         return gradient
+
+
+def told_apart(flat, scale, problem, told, k=1):
+    """Return a basis of flat directions over and times the scale of columns, with their gains.
+
+    The squares of two large columns tell nothing of a small difference of them: its own do. `told`
+    returns the curvature (m, m) of the data along directions, whose last k rows are of intercepts.
+    A gain is 1 over the root of that and the penalty, 0 where the difference is rounding or no
+    penalty holds it.
+    """
+    penalised = flat * scale[:, None]
+    penalised[-k:] = 0
+    squares, turn = np.linalg.eigh(told(flat * scale[:, None]))
+    flat, penalised = flat @ turn, penalised @ turn
+    gains = np.zeros(len(squares))
+    least = COARSE**2 * rounding_of(problem.X.dtype)
+    known = (squares > least**2) & (problem.alpha > 0)
+    curvature = squares + problem.alpha * np.einsum("ij,ij->j", penalised, penalised)
+    gains[known] = 1 / np.sqrt(curvature[known])
+    return flat / scale[:, None], flat * scale[:, None], gains
+
+
+def _along(problem, scale, V):
+    """Return the curvature (m, m) along V (p + 1, m); scale**-2 is that of the constant."""
+    return problem.sum(squares_along, V) / (scale**2 * problem.total_weight)
 
 
 def has_matrices(problem):

@@ -59,6 +59,7 @@ __all__ = [
     "row_weights",
     "second_moments",
     "squared_lengths",
+    "squares_along",
     "table_sums",
     "target_sums",
     "with_classes",
@@ -237,6 +238,16 @@ def second_moments(problem, drawn, curvature, dtype):
         A += grams
         grams = None  # before the next ones are made
     return A
+
+
+def squares_along(problem, V):
+    """Return the weighted products (m, m) of the centred rows times directions V (p + 1, m)."""
+    total = np.zeros((V.shape[1], V.shape[1]))
+    at_zero = V[-1] - problem.centre_in_dtype.astype(np.float64) @ V[:-1]
+    for rows in pieces(problem.X.shape[0], sum(V.shape)):
+        Z = problem.X[rows].astype(np.float64) @ V[:-1] + at_zero
+        total += Z.T @ (problem.weights[rows, None] * Z)
+    return total
 
 
 def _grams(problem, X, weights):

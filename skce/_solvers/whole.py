@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skce._solvers.preconditioners import Preconditioner, inverse_root
+from skce._solvers.preconditioners import Preconditioner, inverse_root, told_apart
 from skce._solvers.rounding import SUMMING, TINY
 from skce._solvers.sums import hessian
 
@@ -33,8 +33,21 @@ class WholeHessian(Preconditioner):
             shift = np.einsum("jcjc->j", square) / k**2
             blocks = np.einsum("jcjd->jcd", square)
             blocks += shift[:, None, None]
-        inverse_root(A, problem, k)
+        scale, flat, _ = inverse_root(A, problem, k)
         self.C = A[None]
+        if flat is None or not flat.size:
+            return
+
+        def told(V):
+            shape = problem.X.shape[1] + 1, k
+            out = [objective.product(v.reshape(shape)) for v in V.T]
+            for v, product in zip(V.T, out, strict=True):
+                product[:-1] -= problem.alpha * v.reshape(shape)[:-1]
+            return V.T @ np.column_stack([product.ravel() for product in out])
+
+        N, scaled, gains = told_apart(flat, scale, problem, told, k)
+        known = gains > 0
+        self.flat = [(slice(None), N[:, known], scaled[:, known], gains[known])]
 
     def _columns(self, W):
         return W.reshape(-1, 1)
