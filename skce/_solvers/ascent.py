@@ -86,8 +86,8 @@ class SDCA:
     def _metric(self):
         """Return the squared scale of each column."""
         if self.sparse:
-            columns, count = self.problem.sums_of_squares[:2]
-            scale = columns / np.maximum(count, 1)
+            squares = self.problem.sums_of_squares
+            scale = squares.columns / np.maximum(squares.entries, 1)
         else:  # of all rows: a sample misses rare columns, in which steps then are far too short
             scale = self.problem.column_squares / self.problem.weights.sum()
         seen = scale > 0

@@ -190,7 +190,7 @@ def _judged(problem, before, rng, limits):
     if problem.knows_constants and problem.at_best_intercept <= before.objective:
         W = np.zeros_like(W)
     found = _go_on(problem, replace(before, W=W), rng, replace(limits, max_iter=left))
-    return replace(found, ended=before.ended) if found.ran_out else found
+    return replace(found, ended=before.ended, ran_out=False) if found.ran_out else found
 
 
 def _settled(problem, found, goal):

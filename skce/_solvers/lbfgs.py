@@ -176,13 +176,14 @@ def minimize(problem, start, rng, limits, near=None):
     refresh = Refresh(problem, rng)
     engine, before = _begin(problem, start, rng, refresh, curve, limits, near)
     stop = Stop(problem, engine, limits)
-    most_passes, stalled = PASSES * limits.max_iter, 0
+    most_passes, stalled, ran_out = PASSES * limits.max_iter, 0, False
     while True:
         _tell(engine, before + engine.passes, curve, limits)
         if stop():  # step 4
             break
         if before + engine.passes + refresh.spent >= most_passes:
             stop.ended = f"max_iter={limits.max_iter} was reached, after {most_passes} passes"
+            ran_out = True
             break
         if refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)
@@ -200,7 +201,7 @@ def minimize(problem, start, rng, limits, near=None):
         elif not moved or stalled > MOST_STALLED:
             stop.ended = stop.stalled()
             break
-    return stop.result(curve, before + engine.passes)
+    return stop.result(curve, before + engine.passes, ran_out)
 
 
 def _begin(problem, start, rng, refresh, curve, limits, near):

@@ -78,6 +78,8 @@ class Result:
         Whether it was found in double, whatever the dtype of X.
     held_out : float
         Loss of the rows that a fold holds out, where it was asked for.
+    ran_out : bool
+        Whether `Limits.max_iter` ended it.
     """
 
     W: np.ndarray
@@ -91,8 +93,4 @@ class Result:
     q: Any = None
     in_double: bool = False
     held_out: float = np.nan
-
-    @property
-    def ran_out(self):
-        """Whether `Limits.max_iter` ended it."""
-        return self.ended is not None and self.ended.startswith("max_iter")
+    ran_out: bool = False

@@ -94,9 +94,10 @@ def minimize(problem, start, rng, limits, near=None):
     gaps: list[float] = []
     least, risen = (np.inf, np.inf, engine.W), 0
 
-    def result(W, value, gap, ended):
+    def result(W, value, gap, ended, ran_out=False):
         W = W.astype(np.float64, copy=False)
-        return Result(W, value, gap, gap, curve, engine.passes, ended, q=engine.q)
+        told = {"ended": ended, "ran_out": ran_out, "q": engine.q}
+        return Result(W, value, gap, gap, curve, engine.passes, **told)
 
     while engine.passes < limits.max_iter:
         for _ in engine.in_parts(limits.parts):
@@ -128,7 +129,7 @@ def minimize(problem, start, rng, limits, near=None):
             "give a larger tol or alpha, or scale the columns of X"
         )
     else:
-        ended = f"max_iter={limits.max_iter} was reached"
+        return result(W, value, gap, f"max_iter={limits.max_iter} was reached", True)
     return result(W, value, gap, ended)
 
 

@@ -52,7 +52,7 @@ class Seen:
         seen.looked = seen.weight
         with np.errstate(all="ignore"):  # columns too large are left alone
             if seen.is_sparse:
-                square, count = squares(Matrix(X), weights)[:2]
+                square, count, _, _ = squares(Matrix(X), weights)
                 square = np.fmin(square / np.maximum(count, 1), MOST**2)
                 seen.columns = np.stack([square, count])
                 seen.largest = count.sum() / seen.rows + 1  # at most

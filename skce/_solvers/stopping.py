@@ -87,13 +87,14 @@ class Stop:
         gap = f"rounding in {problem.X.dtype} left a gap of about {engine.estimate:.1g}"
         return f"{gap}: give a larger tol or alpha, or scale the columns of X"
 
-    def result(self, curve, passes):
+    def result(self, curve, passes, ran_out):
         """Return the Result, without a bound of the gap where the limits do not ask for one."""
         engine, proof = self.engine, self.proof
         if proof is None and not self.limits.prove:
             proof = engine.objective.rounded(engine.W), engine.value, np.inf
         W, value, gap = proof or engine.objective.certified(engine.W, engine.gradient)
-        return Result(W, value, gap, SAFETY * engine.estimate, curve, passes, self.ended, engine)
+        estimate = SAFETY * engine.estimate
+        return Result(W, value, gap, estimate, curve, passes, self.ended, engine, ran_out=ran_out)
 
 
 def is_slow(gaps, goal):

@@ -87,7 +87,7 @@ def squared_lengths(problem, scale):
     """Return the sums (n,) of the squares in the rows, times a scale (p,)."""
     if problem.is_sparse:
         if np.ptp(scale) == 0:
-            return problem.sums_of_squares[2] * scale[0]
+            return problem.sums_of_squares.rows * scale[0]
         return row_squares(problem.data.X, scale)
     lengths = np.empty(problem.X.shape[0])
     scale = np.fmin(scale, np.finfo(problem.X.dtype).max)
@@ -192,7 +192,7 @@ def target_sums(problem):
 def column_squares(problem):
     """Return the weighted sums of the squares of the centred columns (p,)."""
     if problem.is_sparse:
-        return problem.sums_of_squares[3]
+        return problem.sums_of_squares.weighted
     total = np.zeros(problem.X.shape[1])
     for rows, squares in problem.squares():
         total += problem.weights[rows].astype(squares.dtype) @ squares
