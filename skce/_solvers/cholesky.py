@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import linalg
 
-from skce._solvers.rounding import COARSE, ROUNDING, SINGULAR
+from skce._solvers.rounding import COARSE, ROUNDING, SINGULAR, SUMMING
 
 __all__ = ["cholesky", "singular_directions", "to_unit"]
 
@@ -53,7 +53,8 @@ def _mirror(L):
 
 def singular_directions(A):
     """Return an orthonormal basis (p, m) of the null space of A, of unit diagonal, to rounding."""
-    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=ROUNDING * len(A), lower=1)
+    # centred in float32, collinear columns have squared pivots of ROUNDING times how many they are
+    c, order, rank, _ = linalg.lapack.dpstrf(A, tol=SUMMING, lower=1)
     if rank == len(A):
         return np.zeros((len(A), 0))
     rest = linalg.solve_triangular(
