@@ -377,6 +377,24 @@ def test_order_of_few_rows_changes_nothing(name):
         assert_allclose(two, one, rtol=0, atol=1e-7 * np.abs(one).max())
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("n", "p", "seed"), [(40, 60, 0), (40, 60, 1), (300, 450, 4)])
+def test_weights_mean_repetition_where_distinct_rows_are_few(n, p, seed, name, storage):
+    """Repeated, they are more than the columns; of 300, rounding once chose the coordinates."""
+    estimator, options, targets = MODELS[name]
+    rng = np.random.default_rng(seed)
+    X, times = rng.standard_normal((n, p)), rng.integers(1, 5, n)
+    scores = X @ rng.standard_normal((p, 3)) / p**0.5 * 4
+    y = np.asarray(targets(scores + rng.gumbel(size=(n, 3))))
+    rows, X = np.repeat(np.arange(n), times), storage(X)
+    model = estimator(solver="lbfgs", alpha=1e-2, **options)
+    weighted = model.fit(X, y, sample_weight=times).coef_
+    repeated = model.fit(X[rows], y[rows]).coef_
+    assert len(rows) > p
+    assert_allclose(repeated, weighted, rtol=0, atol=1e-7 * np.abs(weighted).max())
+
+
 def test_weights_mean_repetition_where_the_first_metric_is_a_diagonal(monkeypatch):
     made = []
 

@@ -1,4 +1,7 @@
-"""No more rows than columns: weights are sought in the span of the rows, where the optimum is."""
+"""No more rows than columns: weights are sought in the span of the rows, where the optimum is.
+
+Equal rows count once, so that repetition of rows does not lead elsewhere than their weights.
+"""
 
 from dataclasses import replace
 
@@ -10,14 +13,41 @@ from skce._solvers.rounding import ROUNDING, SINGULAR
 
 __all__ = ["Span", "is_wide"]
 
+REPEATED = 8  # times the columns: of more rows, equal ones are not looked for; memory bounds it
+
 
 def is_wide(problem):
     """Tell whether weights are found in the span of the rows: no more rows than columns.
 
     1,000 x 4,000, 3 classes: a ninth of the time; 700 x 1,000: two thirds; 60 x 60: the same.
     """
-    n, p = problem.n_weighted, problem.X.shape[1]
-    return n <= min(p, MOST_COLUMNS) and not (problem.is_sparse and p > MOST_COLUMNS)
+    n, p, X = problem.n_weighted, problem.X.shape[1], problem.X
+    most = min(p, MOST_COLUMNS)
+    if n > REPEATED * most or (problem.is_sparse and p > MOST_COLUMNS):
+        return False
+    if n <= most or not (isinstance(X, np.ndarray) or sparse.issparse(X)):
+        return n <= most
+    looked_at = [X] if sparse.issparse(X) else [X[:, :: p // 16 + 1], X]  # few columns tell mostly
+    return all(_distinct(part, problem.rows, most) is not None for part in looked_at)
+
+
+def _distinct(X, rows, most):
+    """Return the number of each row among the distinct ones, None where these are more than most.
+
+    It stops at the first row too many, which is early where rows do not repeat.
+    """
+    seen: dict[bytes, int] = {}
+    numbers = []
+    for row in rows:
+        if sparse.issparse(X):
+            part = slice(X.indptr[row], X.indptr[row + 1])
+            key = X.indices[part].tobytes() + X.data[part].tobytes()
+        else:
+            key = X[row].tobytes()
+        numbers.append(seen.setdefault(key, len(seen)))
+        if len(seen) > most:
+            return None
+    return np.array(numbers)
 
 
 class Span:
@@ -31,16 +61,18 @@ class Span:
     """
 
     def __init__(self, problem):
-        Z = problem.X[problem.rows].astype(np.float64)
+        numbers = _distinct(problem.X, problem.rows, len(problem.rows))
+        distinct = problem.rows[np.unique(numbers, return_index=True)[1]]
+        Z = problem.X[distinct].astype(np.float64)
         if sparse.issparse(Z):
             gram = (Z @ Z.T).toarray()
         else:
             Z -= 0 if problem.centre is None else problem.centre
             gram = Z @ Z.T
         size = np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
-        factor, order, rank, _ = linalg.lapack.dpstrf(
-            gram / size / size[:, None], SINGULAR, lower=1
-        )
+        gram = gram / size / size[:, None]
+        np.fill_diagonal(gram, gram.diagonal().round())  # or rounding would choose the first pivot
+        factor, order, rank, _ = linalg.lapack.dpstrf(gram, SINGULAR, lower=1)
         if problem.alpha and rank < len(size) - (problem.centre is not None):
             order, found = self._by_qr(Z.toarray() if sparse.issparse(Z) else Z)
         else:
@@ -49,7 +81,7 @@ class Span:
             self.rows, self.factor = Z[order[:rank]], found[:rank].copy()
             self.factor[0, 0] = self.factor[0, 0] or 1.0  # where all rows are 0
         coordinates = np.zeros((problem.X.shape[0], found.shape[1]))
-        coordinates[problem.rows[order]] = found
+        coordinates[problem.rows] = found[np.argsort(order)[numbers]]
         self.problem = replace(problem, X=coordinates, centre=None, in_span=True).in_double()
 
     def _by_qr(self, Z):
