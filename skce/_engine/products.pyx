@@ -5,8 +5,7 @@
 #    where those stay in the cache; BLAS makes the larger ones. For 10 outputs of 784 features that is
 #    180 to 220 GFLOP/s in float32 against OpenBLAS's 60 to 100 (its AVX2 code), 75 to 105 against 45 in
 #    float64, and as fast as OpenBLAS with AVX2 only.
-# 2. While a block is multiplied, the rows of the next one are fetched: mnist, an epoch in float32,
-#    30 ms without, 22 ms with.
+# 2. While a block is multiplied, the rows of the next are fetched: mnist, float32, an epoch 22 ms for 30.
 
 from collections import namedtuple
 
@@ -64,10 +63,7 @@ cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexc
 
 cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
                      Py_ssize_t stride, floating *out) noexcept nogil:
-    """Copy the rows order[:n] of a dense matrix, less mean unless that is NULL, to out (n, stride).
-
-    What lies between two rows of out is 0 and stays so.
-    """
+    """Copy rows order[:n] of dense X, less mean unless that is NULL, to out (n, stride), 0 between."""
     cdef:
         const floating *values = <const floating *>x.values
         const floating *row
