@@ -217,3 +217,15 @@ def test_nearly_equal_columns_tell_classes_by_their_difference(size, softmax, so
     model.fit(A, Y.argmax(axis=1) if softmax else Y)
     assert model.converged_
     assert_allclose(model.objective_, least, rtol=3e-4)
+
+
+@pytest.mark.parametrize("seed", [5, 10, 15, 29, 35])
+def test_flat_directions_that_a_label_does_not_take_for_flat_end_no_fit(seed):
+    """Of a collinear column of large scale they lie next to those: fits left gaps of 1e6."""
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((150, 8)) * 10.0 ** rng.uniform(-4, 4, 8)
+    A[:, -1] = A[:, :-1] @ rng.standard_normal(7)
+    Z = (A - A.mean(axis=0)) / A.std(axis=0)
+    Y = Z @ rng.standard_normal((8, 3)) + rng.logistic(size=(150, 3)) > 0
+    for alpha in (1e-7, 1e-8):
+        assert MultiLabelLogistic(alpha=alpha, tol=1e-2).fit(A, Y).converged_

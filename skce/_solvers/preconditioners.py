@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from numpy.linalg import norm
 from scipy import linalg
 
 from skce._solvers.cholesky import cholesky, to_unit
@@ -54,7 +55,7 @@ class Preconditioner:
         shares = np.ones(1)
         if curvature is None:
             curvature, shares = _at_constants(problem)
-        self.flat, self.is_diagonal = [] if flat is None else flat, diagonal
+        self.flat, self.gains, self.is_diagonal = [] if flat is None else flat, [], diagonal
         dtype = np.float64 if problem.is_sparse else problem.X.dtype
         if diagonal or problem.X.shape[1] > MOST_COLUMNS:
             D = problem.sum(diagonal_moments, curvature, shares)
@@ -71,6 +72,7 @@ class Preconditioner:
     def _factor(self, problem, drawn, curvature, shares, dtype, at_constants):
         """Set C and flat, from products in dtype; tell whether these are too coarse."""
         moments, suspect, found = _moments(problem, drawn, curvature, dtype), False, []
+        scales = []
         moments *= shares.mean()
         if len(shares) > 1:
             self.scales = _scales(moments[0].diagonal(), shares, problem.alpha)
@@ -81,11 +83,28 @@ class Preconditioner:
                 classes = slice(c, c + 1) if len(moments) > 1 else slice(None)
                 told = partial(_along, problem, scale[-1])
                 found.append((classes, *told_apart(flat, scale, problem, told)))
+            scales.append(scale)
             suspect |= least < COARSE * rounding_of(dtype)
         self.C = moments
         if at_constants:
             self.flat = found
+        self.gains = self._gains(None if at_constants else scales)
         return suspect
+
+    def _gains(self, scales):
+        """Return the gains along the flat directions, for each class or one for all.
+
+        Directions of another preconditioner need not be flat here: where the matrix itself is long
+        along one, it is not made longer.
+        """
+        own = [np.ones((len(gains), 1)) for *_, gains in self.flat]
+        for f, (classes, N, _, _) in enumerate(self.flat if scales else []):
+            here = [
+                norm(N.T * scale, axis=1) / np.maximum(norm(N.T @ C, axis=1), TINY)
+                for C, scale in zip(self.C, scales, strict=True)
+            ]
+            own[f] = np.minimum(np.column_stack(here), 1)[:, classes if len(here) > 1 else slice(1)]
+        return [gains[:, None] * share for (*_, gains), share in zip(self.flat, own, strict=True)]
 
     def _times(self, U, turned):
         """Return each matrix, or its transpose, times its columns of U, or one times all."""
@@ -104,10 +123,10 @@ class Preconditioner:
     def to_weights(self, U):
         """Return W (p + 1, k) of its coordinates, without what shifts all classes alike."""
         columns = self._times(self._columns(U), False)
-        for classes, N, scaled, gains in self.flat:
+        for (classes, N, scaled, _), gains in zip(self.flat, self.gains, strict=True):
             if gains.any():
                 column = columns[:, classes]
-                column += scaled @ ((gains - 1)[:, None] * (N.T @ column))
+                column += scaled @ ((gains - 1) * (N.T @ column))
         return self._centred(columns.reshape(U.shape))
 
     def to_gradient(self, gradient):
@@ -115,9 +134,9 @@ class Preconditioner:
         columns = self._columns(self._centred(gradient))
         if self.flat:
             columns = columns.copy()
-        for classes, N, scaled, gains in self.flat:  # where only rounding is left of it
-            column = columns[:, classes]
-            column += N @ ((gains - 1)[:, None] * (scaled.T @ column))
+        for (classes, N, scaled, _), gains in zip(self.flat, self.gains, strict=True):
+            column = columns[:, classes]  # where only rounding is left of it
+            column += N @ ((gains - 1) * (scaled.T @ column))
         return self._times(columns, True).reshape(gradient.shape)
 
     def _columns(self, W):

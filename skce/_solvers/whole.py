@@ -23,7 +23,7 @@ class WholeHessian(Preconditioner):
 
     def __init__(self, objective):
         problem = objective.problem
-        k, self.shifts, self.flat = problem.k, problem.k > 1, []
+        k, self.shifts, self.flat, self.gains = problem.k, problem.k > 1, [], []
         A = problem.sum(hessian, objective.table)
         square = A.reshape(2 * (problem.X.shape[1] + 1, k))
         if not problem.fit_intercept:
@@ -48,6 +48,7 @@ class WholeHessian(Preconditioner):
         N, scaled, gains = told_apart(flat, scale, problem, told, k)
         known = gains > 0
         self.flat = [(slice(None), N[:, known], scaled[:, known], gains[known])]
+        self.gains = self._gains(None)
 
     def _columns(self, W):
         return W.reshape(-1, 1)
