@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from registry import then_long
 from scipy import sparse
+from sklearn.base import clone
 
 from skce import MultiLabelLogistic, MultinomialLogistic
 from skce._solvers import refresh
@@ -104,3 +105,18 @@ def test_weights_mean_repetition_where_the_first_metric_is_a_diagonal(monkeypatc
     assert made[0]
     assert made.count(True) == 2
     assert_allclose(repeated, weighted, rtol=0, atol=1e-7 * np.abs(weighted).max())
+
+
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_order_of_rows_does_not_choose_the_basis_of_their_span(seed, storage):
+    """The diagonals that such fits begin with are others in another basis."""
+    rng = np.random.default_rng(seed)
+    n, k = 150 + 50 * seed, 2 + seed % 3
+    A = rng.standard_normal((n, n + 50)) * 10.0 ** rng.uniform(-1, 1, n + 50)
+    y = (A @ rng.standard_normal((n + 50, k)) / 30 + rng.gumbel(size=(n, k))).argmax(axis=1)
+    A = sparse.csr_array(A) if storage == "csr" else A
+    order = rng.permutation(n)
+    model = MultinomialLogistic(alpha=0.01, solver="lbfgs")
+    one, other = (clone(model).fit(A[o], y[o]) for o in (np.arange(n), order))
+    assert_allclose(one.coef_, other.coef_, rtol=0, atol=1e-7 * abs(one.coef_).max())

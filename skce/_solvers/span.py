@@ -39,15 +39,18 @@ def _distinct(X, rows, most):
     seen: dict[bytes, int] = {}
     numbers = []
     for row in rows:
-        if sparse.issparse(X):
-            part = slice(X.indptr[row], X.indptr[row + 1])
-            key = X.indices[part].tobytes() + X.data[part].tobytes()
-        else:
-            key = X[row].tobytes()
-        numbers.append(seen.setdefault(key, len(seen)))
+        numbers.append(seen.setdefault(_content(X, row), len(seen)))
         if len(seen) > most:
             return None
     return np.array(numbers)
+
+
+def _content(X, row):
+    """Return the bytes of a row."""
+    if not sparse.issparse(X):
+        return X[row].tobytes()
+    part = slice(X.indptr[row], X.indptr[row + 1])
+    return X.indices[part].tobytes() + X.data[part].tobytes()
 
 
 class Span:
@@ -63,6 +66,9 @@ class Span:
     def __init__(self, problem):
         numbers = _distinct(problem.X, problem.rows, len(problem.rows))
         distinct = problem.rows[np.unique(numbers, return_index=True)[1]]
+        # in an order of their own: another basis has other diagonals
+        own = sorted(range(len(distinct)), key=lambda i: _content(problem.X, distinct[i]))
+        distinct, numbers = distinct[own], np.argsort(own)[numbers]
         Z = problem.X[distinct].astype(np.float64)
         if sparse.issparse(Z):
             gram = (Z @ Z.T).toarray()
