@@ -20,7 +20,10 @@ __all__ = [
 def encode_labels(y, classes=None, least=2):
     """Return the classes of labels y (n,), at least so many, and the class number of each row."""
     known = classes is not None
-    y, classes = (labels_of(y), classes) if known else (y, classes_of(y))
+    if known:
+        labels_of(y)
+    else:
+        classes = classes_of(y)
     if len(classes) < least:
         got = f"one class, {shown(classes[0])}" if len(classes) else "none"
         raise ValueError(f"y must have at least 2 classes, got {got}.")

@@ -96,8 +96,8 @@ def minimize(problem, start, rng, limits, near=None):
 
     def result(W, value, gap, ended, ran_out=False):
         W = W.astype(np.float64, copy=False)
-        told = {"ended": ended, "ran_out": ran_out, "q": engine.q}
-        return Result(W, value, gap, gap, curve, engine.passes, **told)
+        passes, q = engine.passes, engine.q
+        return Result(W, value, gap, gap, curve, passes, ended, q=q, ran_out=ran_out)
 
     while engine.passes < limits.max_iter:
         for _ in engine.in_parts(limits.parts):

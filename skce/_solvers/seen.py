@@ -52,10 +52,10 @@ class Seen:
         seen.looked = seen.weight
         with np.errstate(all="ignore"):  # columns too large are left alone
             if seen.is_sparse:
-                square, count, _, _ = squares(Matrix(X), weights)
-                square = np.fmin(square / np.maximum(count, 1), MOST**2)
-                seen.columns = np.stack([square, count])
-                seen.largest = count.sum() / seen.rows + 1  # at most
+                sums = squares(Matrix(X), weights)
+                square = np.fmin(sums.columns / np.maximum(sums.entries, 1), MOST**2)
+                seen.columns = np.stack([square, sums.entries])
+                seen.largest = sums.entries.sum() / seen.rows + 1  # at most
                 return seen
             most = min(SAMPLE, max(SAMPLE_SIZE // X.shape[1], 1))
             sample = X[live[:: -(-len(live) // most)]].astype(np.float64, copy=False)  # a copy

@@ -34,23 +34,22 @@ def is_wide(problem):
 def _distinct(X, rows, most):
     """Return the number of each row among the distinct ones, None where these are more than most.
 
-    It stops at the first row too many, which is early where rows do not repeat.
+    These are in the order of their bytes. It stops at the first row too many, which is early where
+    rows do not repeat.
     """
-    seen: dict[bytes, int] = {}
-    numbers = []
+    seen: dict[bytes, bytes] = {}
+    contents = []
     for row in rows:
-        numbers.append(seen.setdefault(_content(X, row), len(seen)))
+        if sparse.issparse(X):
+            part = slice(X.indptr[row], X.indptr[row + 1])
+            content = X.indices[part].tobytes() + X.data[part].tobytes()
+        else:
+            content = X[row].tobytes()
+        contents.append(seen.setdefault(content, content))
         if len(seen) > most:
             return None
-    return np.array(numbers)
-
-
-def _content(X, row):
-    """Return the bytes of a row."""
-    if not sparse.issparse(X):
-        return X[row].tobytes()
-    part = slice(X.indptr[row], X.indptr[row + 1])
-    return X.indices[part].tobytes() + X.data[part].tobytes()
+    numbers = {content: i for i, content in enumerate(sorted(seen))}
+    return np.array([numbers[content] for content in contents])
 
 
 class Span:
@@ -64,11 +63,9 @@ class Span:
     """
 
     def __init__(self, problem):
+        # in an order of their own: another basis has other diagonals
         numbers = _distinct(problem.X, problem.rows, len(problem.rows))
         distinct = problem.rows[np.unique(numbers, return_index=True)[1]]
-        # in an order of their own: another basis has other diagonals
-        own = sorted(range(len(distinct)), key=lambda i: _content(problem.X, distinct[i]))
-        distinct, numbers = distinct[own], np.argsort(own)[numbers]
         Z = problem.X[distinct].astype(np.float64)
         if sparse.issparse(Z):
             gram = (Z @ Z.T).toarray()
