@@ -39,11 +39,12 @@ class WholeHessian(Preconditioner):
             return
 
         def told(V):
-            shape = problem.X.shape[1] + 1, k
-            out = [objective.product(v.reshape(shape)) for v in V.T]
-            for v, product in zip(V.T, out, strict=True):
-                product[:-1] -= problem.alpha * v.reshape(shape)[:-1]
-            return V.T @ np.column_stack([product.ravel() for product in out])
+            products = []
+            for W in V.T.reshape(-1, problem.X.shape[1] + 1, k):
+                product = objective.product(W)
+                product[:-1] -= problem.alpha * W[:-1]
+                products.append(product.ravel())
+            return V.T @ np.column_stack(products)
 
         N, scaled, gains = told_apart(flat, scale, problem, told, k)
         known = gains > 0
