@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from skce import MultiLabelLogistic, MultinomialLogistic
-from skce._solvers.ascent import SDCA
+from skce._solvers.ascent import CHANGED, FIRST_Q, SDCA
 from skce._solvers.auto import find_optimum
 from skce._solvers.result import Limits
 from skce._solvers.sdca import GROUP, SplitSDCA
@@ -80,11 +80,18 @@ def test_leverages_are_those_of_the_rows(alpha, storage):
     case = case_of("softmax" if "softmax" in KINDS else next(iter(KINDS)), storage=storage)
     problem = replace(case.problem, alpha=alpha)
     engine = SDCA(problem, np.zeros(case.plain.shape), np.random.RandomState(0))
-    near = engine.prox_weight
-    list(engine.in_parts(1))
     X = problem.X.toarray() if storage == "csr" else problem.X - problem.centre_in_dtype
     assert np.ptp(engine.metric) > 0
-    assert_allclose(engine.leverage, X**2 @ (1 / (near * engine.metric + alpha)), rtol=1e-9)
+    for times in (1, 1.5, 1000):  # q
+        engine.q = times * FIRST_Q[storage == "csr"]
+        near, _ = engine._prox_weights()
+        list(engine.in_parts(1))
+        inverse = 1 / (near * engine.metric + alpha)
+        told = engine.leverage * (engine.problem.column_squares @ inverse)
+        expected = X**2 @ inverse
+        assert_allclose(problem.weights @ told, problem.weights @ expected, rtol=1e-9)
+        off = problem.weights @ np.abs(told - expected) / (problem.weights @ expected)
+        assert off <= (1e-9 if times == 1 else CHANGED)
 
 
 @every_storage

@@ -93,6 +93,7 @@ def minimize(problem, start, rng, limits, near=None):
     curve: list[float] = []
     gaps: list[float] = []
     least, risen = (np.inf, np.inf, engine.W), 0
+    share = 1 / NEAR  # of the estimated gap, that the bound is
 
     def result(W, value, gap, ended, ran_out=False):
         W = W.astype(np.float64, copy=False)
@@ -106,12 +107,13 @@ def minimize(problem, start, rng, limits, near=None):
             limits.report("sdca", engine.passes, engine.value, lambda: engine.W, gap)
         gaps.append(engine.estimated_gap)
         goal = problem.goal(engine.value, limits.tol)
-        if engine.estimated_gap <= NEAR * goal:
+        if share * engine.estimated_gap <= goal:
             engine.turn_back()
             value, gap = engine.evaluate(engine.W)
             if problem.is_within(gap, value, limits.tol):
                 return result(engine.W, value, gap, None)
             engine.turn_back(-1.0)
+            share = min(1.0, gap / engine.estimated_gap)
         if limits.may_give_up and engine.Z is None and is_slow(gaps, goal):
             return result(engine.W, np.inf, np.inf, GAVE_UP)
         if engine.passes % MOST_PASSES == 0:  # rounding may hold the gap up
