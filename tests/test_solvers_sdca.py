@@ -1,6 +1,7 @@
 """Passes of SDCA against plain NumPy: what each leaves behind, and where they end."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from skce._solvers.ascent import CHANGED, FIRST_Q, SDCA
 from skce._solvers.auto import find_optimum
 from skce._solvers.result import Limits
 from skce._solvers.sdca import GROUP, SplitSDCA
+from skce._solvers.stopping import MOST_PASSES
 
 every_kind = pytest.mark.parametrize("name", KINDS)
 every_storage = pytest.mark.parametrize("storage", ["dense", "csr"])
@@ -117,6 +119,29 @@ def test_passes_end_at_the_optimum(name, seed, storage):
     assert plain.objective(engine.W) - least <= 2e-9
     list(engine.in_parts(1))
     assert_allclose(engine.value, value, rtol=1e-5)  # of the pass, an estimate
+
+
+def test_bounds_are_made_where_the_last_one_tells_that_they_may_be_enough(monkeypatch):
+    made, evaluate = [], SDCA.evaluate
+
+    def counted(engine, W):
+        found = evaluate(engine, W)
+        if engine.passes % MOST_PASSES:  # where they are made whatever the estimate
+            made.append((engine.estimated_gap, found[1]))
+        return found
+
+    monkeypatch.setattr(SDCA, "evaluate", counted)
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((30, 30)))[0]  # columns that correlate: slow passes
+    X = rng.standard_normal((400, 30)) * np.logspace(0, 2, 30) @ turn
+    y = (X[:, :3] / 20 + rng.gumbel(size=(400, 3))).argmax(axis=1)
+    options = {"solver": "sdca", "alpha": 1e-2, "max_iter": 1000, "random_state": 0}
+    model = MultinomialLogistic(**options).fit(X, y)
+    assert model.converged_
+    goal = model.tol * model.objective_
+    assert 2 <= len(made) <= 6
+    for (estimate, gap), (later, _) in pairwise(made):
+        assert later * min(1, gap / estimate) <= 1.001 * goal
 
 
 @every_storage
