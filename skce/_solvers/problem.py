@@ -25,7 +25,6 @@ from skce._solvers.columns import (
     some_rows,
 )
 from skce._solvers.penalised import Penalised
-from skce._solvers.rounding import TINY
 from skce._solvers.sums import draw_rows, leverages
 
 __all__ = ["Problem"]
@@ -207,18 +206,6 @@ class Problem(Penalised):
         for rows, _, mass in self.dense_targets():
             out[rows] = mass
         return out
-
-    @property
-    def largest_mean_weight(self):
-        """The largest of the outputs' mean weights of an entry, weighted by itself."""
-        sums, squares = np.zeros(self.k), np.zeros(self.k)
-        for rows in pieces(self.X.shape[0], self.k):
-            weights = self.weights[rows, None]
-            if self.sigmoid and self.entry_weights is not None:
-                weights = weights * self.entry_weights[rows]
-            sums += weights.sum(axis=0)
-            squares += np.square(weights).sum(axis=0)
-        return float((squares / np.maximum(sums, TINY)).max())
 
     @property
     def start_table(self):

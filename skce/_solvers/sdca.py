@@ -69,15 +69,9 @@ class SplitSDCA:
         for engine in self.engines:
             engine.turn_back(times)
 
-    def evaluate(self, W):
+    def evaluate(self):
         """Return the objective and the bound of the gap at W."""
-        ends = np.cumsum([engine.problem.k for engine in self.engines])
-        parts = np.split(W, ends[:-1], axis=1)
-        found = [
-            engine.evaluate(np.ascontiguousarray(part))
-            for engine, part in zip(self.engines, parts, strict=True)
-        ]
-        return tuple(np.sum(found, axis=0).tolist())
+        return tuple(np.sum([engine.evaluate() for engine in self.engines], axis=0).tolist())
 
 
 def minimize(problem, start, rng, limits, near=None):
@@ -92,7 +86,7 @@ def minimize(problem, start, rng, limits, near=None):
     engine = (SplitSDCA if several else SDCA)(problem, start, rng, q)
     curve: list[float] = []
     gaps: list[float] = []
-    least, risen = (np.inf, np.inf, engine.W), 0
+    least, risen = (np.inf, np.inf, engine.W), 0  # gap, value and W
     share = 1 / NEAR  # of the estimated gap, that the bound is
 
     def result(W, value, gap, ended, ran_out=False):
@@ -109,7 +103,7 @@ def minimize(problem, start, rng, limits, near=None):
         goal = problem.goal(engine.value, limits.tol)
         if share * engine.estimated_gap <= goal:
             engine.turn_back()
-            value, gap = engine.evaluate(engine.W)
+            value, gap = engine.evaluate()
             if problem.is_within(gap, value, limits.tol):
                 return result(engine.W, value, gap, None)
             engine.turn_back(-1.0)
@@ -117,12 +111,13 @@ def minimize(problem, start, rng, limits, near=None):
         if limits.may_give_up and engine.Z is None and is_slow(gaps, goal):
             return result(engine.W, np.inf, np.inf, GAVE_UP)
         if engine.passes % MOST_PASSES == 0:  # rounding may hold the gap up
-            value, gap = engine.evaluate(engine.W)
-            risen = 0 if gap < least[1] else risen + 1  # a pure L1's stands still and then falls
-            least = min(least, (value, gap, engine.W.copy()), key=_by_gap)
+            value, gap = engine.evaluate()
+            risen = 0 if gap < least[0] else risen + 1  # a pure L1's stands still and then falls
+            least = (gap, value, engine.W.copy()) if risen == 0 else least
             if risen == 2:
                 break
-    value, gap, W = min(least, (*engine.evaluate(engine.W), engine.W), key=_by_gap)
+    value, gap = engine.evaluate()
+    gap, value, W = (gap, value, engine.W) if gap <= least[0] else least
     if problem.is_within(gap, value, limits.tol):
         ended = None
     elif engine.passes < limits.max_iter or is_slow(gaps, problem.goal(value, limits.tol)):
@@ -133,8 +128,3 @@ def minimize(problem, start, rng, limits, near=None):
     else:
         return result(W, value, gap, f"max_iter={limits.max_iter} was reached", True)
     return result(W, value, gap, ended)
-
-
-def _by_gap(end):
-    value, gap, _ = end
-    return gap, value
