@@ -219,6 +219,30 @@ def test_nearly_equal_columns_tell_classes_by_their_difference(size, softmax, so
     assert_allclose(model.objective_, least, rtol=3e-4)
 
 
+@every_storage
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("seed", "k"), [(0, 2), (1, 3)])
+def test_columns_far_from_zero_are_learnt_by_their_deviations(seed, k, dtype, storage):
+    """CSR is not centred: of squares of its columns nothing is left of these."""
+    rng = np.random.default_rng(seed)
+    Z, far = rng.standard_normal((200, 4)), rng.uniform(0.25, 1, 4)
+    A = 1e-3 * (Z + far / (1000 * np.finfo(dtype).eps)).astype(dtype)
+    y = (2 * Z[:, :k] + rng.gumbel(size=(200, k))).argmax(axis=1)
+    D = A.astype(float) - A.mean(axis=0, dtype=float)
+    unit = D.std(axis=0)
+
+    def value(v):
+        V = v.reshape(5, k)
+        logits = D / unit @ V[1:] + V[0]
+        losses = special.logsumexp(logits, axis=1) - logits[np.arange(200), y]
+        return losses.mean() + 1e-8 / 2 * ((V[1:] / unit[:, None]) ** 2).sum()
+
+    least = optimize.minimize(value, np.zeros(5 * k), tol=1e-7).fun
+    model = MultinomialLogistic(alpha=5e-9 if k == 2 else 1e-8, random_state=0)
+    assert not fit(model, sparse.csr_array(A) if storage == "csr" else A, y)
+    assert model.objective_ - least <= 1e-3 * least
+
+
 @pytest.mark.parametrize("seed", [5, 10, 15, 29, 35])
 def test_flat_directions_that_a_label_does_not_take_for_flat_end_no_fit(seed):
     """Of a collinear column of large scale they lie next to those: fits left gaps of 1e6."""

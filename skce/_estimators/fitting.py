@@ -270,7 +270,7 @@ class FitMixin(CallbackSupportMixin):
         """Set the attributes of the run that found the optimum."""
         self.objective_ = float(found.objective)
         self.dual_gap_ = float(found.gap) if np.isfinite(found.gap) else np.nan
-        self.gap_estimate_ = float(found.estimate)
+        self.gap_estimate_ = float(np.fmin(found.estimate, found.gap))
         self.certified_ = bool(problem.is_within(found.gap, found.objective, self.tol))
         self._ended(None, found.ended, found.curve, found.passes)
 

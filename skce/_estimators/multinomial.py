@@ -127,8 +127,8 @@ class MultinomialLogistic(BaseCrossEntropy):
         alpha=0, after `partial_fit` and, unless `certified` or found by "sdca", with
         `early_stopping`.
     gap_estimate_ : float
-        Estimate of the same, times 3 to be safe; of "sdca" the bound. NaN for "sgd", "adagrad",
-        "adam" and after `partial_fit`.
+        Estimate of the same, times 3 to be safe, or the bound where that is less. NaN for "sgd",
+        "adagrad", "adam" and after `partial_fit`.
     n_iter_ : int
         Passes made, evaluations and products with the Hessian included; `partial_fit` adds 1.
     loss_curve_ : list of float

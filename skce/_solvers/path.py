@@ -228,7 +228,7 @@ def with_penalty(problem, alpha, l1_ratio):
 def proven(problem, found):
     """Return a result with the objective at its weights and the bound of the gap."""
     W, value, gap = Objective(problem).certified(found.W)
-    return replace(found, W=W, objective=value, gap=gap, estimate=min(found.estimate, gap))
+    return replace(found, W=W, objective=value, gap=gap)
 
 
 def untold(problem, train, test):

@@ -24,6 +24,7 @@ MOST_COLUMNS = 4000  # for a p x p matrix; 0: segment 4.5, satimage 3.7, covtype
 MATRICES_SIZE = 1 << 23  # 0: covtype 5.2, covtype_scaled 2.9, letter_scaled 2.3
 # The same of few rows, of which a pass is faster than products with more. As above: mnist, 1,000
 CACHED_SIZE = 1 << 18  # rows, 3.5, 3,000 rows 1.8; 2**20: 3,000 x 400 drawn, 4 classes, 1.5
+LEAST_SQUARE = (COARSE * rounding_of(float)) ** 2  # of differences of columns of unit size
 
 
 class Preconditioner:
@@ -162,18 +163,15 @@ def told_apart(flat, scale, problem, told, k=1):
 
     The squares of two large columns tell nothing of a small difference of them: its own do. `told`
     returns the curvature (m, m) of the data along directions, whose last k rows are of intercepts.
-    A gain is 1 over the root of that and the penalty, 0 where the difference is rounding or no
-    penalty holds it.
+    A gain is 1 over the root of that, but for rounding, and the penalty; 0 without a penalty.
     """
     penalised = flat * scale[:, None]
     penalised[-k:] = 0
     squares, turn = np.linalg.eigh(told(flat * scale[:, None]))
     flat, penalised = flat @ turn, penalised @ turn
-    gains = np.zeros(len(squares))
-    least = COARSE**2 * rounding_of(problem.X.dtype)
-    known = (squares > least**2) & (problem.alpha > 0)
-    curvature = squares + problem.alpha * np.einsum("ij,ij->j", penalised, penalised)
-    gains[known] = 1 / np.sqrt(curvature[known])
+    curvature = np.maximum(squares, LEAST_SQUARE)
+    curvature += problem.alpha * np.einsum("ij,ij->j", penalised, penalised)
+    gains = bool(problem.alpha) / np.sqrt(curvature)
     return flat / scale[:, None], flat * scale[:, None], gains
 
 

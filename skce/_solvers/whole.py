@@ -46,9 +46,7 @@ class WholeHessian(Preconditioner):
                 products.append(product.ravel())
             return V.T @ np.column_stack(products)
 
-        N, scaled, gains = told_apart(flat, scale, problem, told, k)
-        known = gains > 0
-        self.flat = [(slice(None), N[:, known], scaled[:, known], gains[known])]
+        self.flat = [(slice(None), *told_apart(flat, scale, problem, told, k))]
         self.gains = self._gains(None)
 
     def _columns(self, W):
