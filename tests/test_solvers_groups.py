@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skce import MultiLabelLogistic, MultinomialLogistic, losses
 from skce._estimators import control, fitting, predict
+from skce._kernels import threads as threads_of_python
 from skce._solvers import groups
 
 STORAGE = {"dense": np.asarray, "csr": sparse.csr_matrix}
@@ -90,7 +91,8 @@ def test_numbers_of_the_fit_are_those_of_all_labels(storage, l1_ratio, prune, sm
 def test_bits_do_not_depend_on_the_number_of_threads(storage, prune, small_groups, monkeypatch):
     found = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(groups, "thread_count", lambda threads=threads: threads)
+        for module in (groups, threads_of_python):
+            monkeypatch.setattr(module, "thread_count", lambda threads=threads: threads)
         model = MultiLabelLogistic(random_state=0, prune=prune).fit(STORAGE[storage](X), Y)
         found.append((dense(model.coef_), model.intercept_, model.loss_curve_, model.dual_gap_))
     for one in found[1:]:

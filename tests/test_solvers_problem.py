@@ -258,7 +258,7 @@ def test_one_over_m_is_softmax_with_row_weights():
 @pytest.mark.parametrize("k", [4, 330])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gap_with_missing_entries_is_a_bound_far_from_any_optimum(k, dtype):
-    """Intercepts in the hundreds, where curvature vanishes; 330 classes have no matrix."""
+    """Intercepts in the hundreds, where curvature vanishes."""
     for seed in range(12 if k == 4 else 2):
         rng = np.random.default_rng(seed)
         T = np.where(rng.random((5, k)) < 0.5, np.nan, (rng.random((5, k)) < 0.4) * 1.0)

@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 
 import numpy as np
@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 from skce._kernels import cpu
 
-__all__ = ["check_threads", "in_threads", "one_blas_thread", "thread_count"]
+__all__ = ["check_threads", "in_threads", "one_blas_thread", "side_by_side", "thread_count"]
 
 MOST_WAITING = 1 << 25  # bytes of results that threads may hold
 CPUS = os.cpu_count() or 1
@@ -42,6 +42,24 @@ def in_threads(function, parts, size):
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(parts), threads):
             yield from pool.map(function, parts[first : first + threads])
+
+
+@contextmanager
+def side_by_side(calls):
+    """Give a function that begins one of so many calls, and returns one that waits for its result.
+
+    Threads share those of a pass. One makes the call when it is waited for.
+    """
+    threads = min(thread_count(), calls)
+    if threads < 2:
+        yield partial
+        return
+    share = partial(cpu.allow_threads, thread_count() // threads)
+    with ThreadPoolExecutor(threads, initializer=share) as pool:
+        try:
+            yield lambda *call: pool.submit(*call).result
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _BlasLimit:

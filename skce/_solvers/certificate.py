@@ -2,25 +2,16 @@
 
 import numpy as np
 from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, cg
 
 from skce._engine.passes import Pass
+from skce._solvers.cholesky import cholesky, to_unit
 from skce._solvers.columns import pieces
-from skce._solvers.rounding import NOISE, SUMMING, TINY, rounding_of
-from skce._solvers.sums import (
-    intercept_diagonal,
-    intercept_matrix,
-    intercept_product,
-    table_sums,
-    with_classes,
-    with_intercepts,
-)
+from skce._solvers.rounding import NOISE, TINY, rounding_of
+from skce._solvers.sums import intercept_matrix, table_sums, with_classes, with_intercepts
 
 __all__ = ["certificate"]
 
 MOST_STEPS = 20  # of the intercepts, after which the sums that are wanted are given up
-# Most classes for a k x k matrix, whose cost grows with their cube. Conjugate gradients for all are
-MATRIX_CLASSES = 300  # too rough: test_gap_with_missing_entries_is_a_bound_far_from_any_optimum
 
 
 def certificate(problem, W, table=None, sums=None):
@@ -152,17 +143,10 @@ def _balance(problem, table):
 
 def _intercept_step(problem, table, gradient):
     """Return Newton's step of the intercepts of a softmax, from their gradient and the table."""
-    diagonal = problem.sum(intercept_diagonal, table)
-    unit = np.where(diagonal > TINY, 1 / np.sqrt(np.maximum(diagonal, TINY)), 0.0)
-
-    if problem.k > MATRIX_CLASSES:
-
-        def product(v):
-            return unit * problem.sum(intercept_product, table, unit * v)
-
-        shape = (problem.k, problem.k)
-        H = LinearOperator(shape, matvec=product, dtype=np.float64)
-        return unit * cg(H, unit * gradient, rtol=SUMMING, maxiter=MATRIX_CLASSES)[0]
     H = problem.sum(intercept_matrix, table)
-    H[np.diag_indices_from(H)] -= H.sum(axis=1)
-    return unit * linalg.lstsq(H * unit[:, None] * unit, unit * gradient, cond=SUMMING)[0]
+    np.fill_diagonal(H, 0)
+    H[H > -TINY] = 0
+    np.fill_diagonal(H, -H.sum(axis=1))
+    scale = to_unit(H)
+    L, _, _ = cholesky(H)
+    return scale * linalg.cho_solve((L, True), scale * gradient)

@@ -1,17 +1,14 @@
 """Labels in groups, one after another: a group is a problem of its own, with its own table."""
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from skce._kernels import cpu
-from skce._kernels.threads import thread_count
+from skce._kernels.threads import side_by_side, thread_count
 from skce._solvers import auto, sdca
 from skce._solvers.objective import Objective
 from skce._solvers.problem import Problem
@@ -135,14 +132,19 @@ def minimize(problem, start, rng, limits, solver, prune=None):
 
     labels, results = Labels(problem, prune), []
     value, passes, curve = problem.at_zero, 0.0, []
-    for group, (*coefficients, at_zero, found) in _in_order(fit, groups, seeds):
-        labels.put(group, *coefficients)
-        results.append(found)
-        value += found.objective - at_zero
-        passes += found.passes * (group.stop - group.start) / problem.k
-        curve.append(value)
-        estimate = sum(found.estimate for found in results)
-        limits.report("groups of labels", passes, value, labels.read, estimate)
+    with side_by_side(len(groups)) as begin:
+        waiting: deque = deque()
+        calls = (begin(fit, *call) for call in zip(groups, seeds, strict=True))
+        for group in groups:  # no more are under way than have a thread, and one that waits
+            waiting.extend(islice(calls, thread_count() + 1 - len(waiting)))
+            *coefficients, at_zero, found = waiting.popleft()()
+            labels.put(group, *coefficients)
+            results.append(found)
+            value += found.objective - at_zero
+            passes += found.passes * (group.stop - group.start) / problem.k
+            curve.append(value)
+            estimate = sum(found.estimate for found in results)
+            limits.report("groups of labels", passes, value, labels.read, estimate)
     return labels.read(), _sum(results, curve, passes)
 
 
@@ -150,30 +152,6 @@ def _groups(k):
     """Return slices of the labels, of at most LABELS each."""
     ends = np.linspace(0, k, -(-k // LABELS) + 1).astype(int).tolist()
     return [slice(first, last) for first, last in pairwise(ends)]
-
-
-def _in_order(fit, groups, seeds):
-    """Yield groups and what `fit` returns of them, which as many threads make as there are."""
-    threads = min(thread_count(), len(groups))
-    calls = list(zip(groups, seeds, strict=True))
-    if threads == 1:
-        yield from ((call[0], fit(*call)) for call in calls)
-        return
-    begin = partial(cpu.allow_threads, thread_count() // threads)
-    with ThreadPoolExecutor(threads, initializer=begin) as pool:
-        waiting: deque = deque()
-        try:
-            for call in calls:
-                waiting.append((call[0], pool.submit(fit, *call)))
-                if len(waiting) > threads:
-                    group, future = waiting.popleft()
-                    yield group, future.result()
-            while waiting:
-                group, future = waiting.popleft()
-                yield group, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
 
 def _pruned(problem, found, prune):
@@ -186,18 +164,10 @@ def _pruned(problem, found, prune):
     W[:-1][np.abs(W[:-1]) <= prune] = 0
     if (W == found.W).all():
         return found
-    value = _objective(problem, W)
+    value = problem.objective(W)
     lost = max(value - found.objective, 0.0) + Objective(problem).noise(value)
     gap, estimate = found.gap + lost, found.estimate + lost
     return replace(found, W=W, objective=value, gap=gap, estimate=estimate)
-
-
-def _objective(problem, W):
-    """Return the objective at W, by the columns of CSR that have a coefficient."""
-    if problem.is_sparse:
-        used = np.union1d(0, np.flatnonzero(W[:-1].any(axis=1)))  # X has a column
-        problem, W = replace(problem, X=problem.X[:, used]), W[[*used, -1]]
-    return problem.objective(W)
 
 
 def _sum(results, curve, passes):

@@ -3,17 +3,14 @@
 A fold is the same problem with other weights of the rows: X is neither copied nor centred anew.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from scipy import sparse
 
 from skce._engine.passes import Pass
-from skce._kernels import cpu
-from skce._kernels.threads import thread_count
+from skce._kernels.threads import side_by_side
 from skce._solvers.auto import minimize, power_of
 from skce._solvers.columns import pieces
 from skce._solvers.lazy import columns_of, on_columns
@@ -147,23 +144,14 @@ class Sweep:
 
     @contextmanager
     def _threads(self):
-        """Give a function that begins a call in a thread and returns one that waits for its result.
-
-        Without threads the call is made when it is waited for.
-        """
+        """`side_by_side`, where passes are long enough; fits that nobody waits for end."""
         X = self.parts[0].X
         work = (X.nnz if self.parts[0].is_sparse else X.size) * self.parts[0].k
-        threads = min(thread_count(), len(self.parts)) if work >= THREADED else 1
-        if threads == 1:
-            yield partial
-            return
-        share = partial(cpu.allow_threads, thread_count() // threads)
-        with ThreadPoolExecutor(threads, initializer=share) as pool:
+        with side_by_side(len(self.parts) if work >= THREADED else 1) as later:
             try:
-                yield lambda *call: pool.submit(*call).result
+                yield later
             finally:
                 self.cancelled = True
-                pool.shutdown(cancel_futures=True)
 
     def _go_on(self, *args):
         """Raise in threads whose fits nobody waits for any more."""

@@ -52,9 +52,7 @@ __all__ = [
     "diagonal_moments",
     "draw_rows",
     "hessian",
-    "intercept_diagonal",
     "intercept_matrix",
-    "intercept_product",
     "leverages",
     "row_weights",
     "second_moments",
@@ -299,28 +297,11 @@ def with_intercepts(problem, table, step):
     return table
 
 
-def intercept_diagonal(problem, table):
-    """Return the diagonal (k,) of the Hessian of a softmax in the intercepts, of probabilities."""
-    diagonal = np.zeros(problem.k)
-    for rows in pieces(len(table), problem.k):
-        proba = table[rows].astype(np.float64)
-        diagonal += problem.weights[rows] @ (proba * (1 - proba))
-    return diagonal
-
-
-def intercept_product(problem, table, v):
-    """Return that Hessian times v (k,)."""
-    out = np.zeros(problem.k)
-    for rows in pieces(len(table), problem.k):
-        proba = table[rows].astype(np.float64)
-        change = proba * v
-        change -= proba * change.sum(axis=1, keepdims=True)
-        out += problem.weights[rows] @ change
-    return out
-
-
 def intercept_matrix(problem, table):
-    """Return what stands beside the diagonal of that Hessian, and on it -p^2 (k, k)."""
+    """Return what stands beside the diagonal of the Hessian of a softmax in its intercepts (k, k).
+
+    `table` has the probabilities.
+    """
     H = np.zeros((problem.k, problem.k))
     for rows in pieces(len(table), problem.k):
         proba = table[rows].astype(np.float64)
@@ -329,6 +310,5 @@ def intercept_matrix(problem, table):
 
 
 OF_TARGETS = {  # these need no X
-    *(target_sums, curvature_sums, table_sums, with_classes, with_intercepts),
-    *(intercept_diagonal, intercept_product, intercept_matrix),
+    *(target_sums, curvature_sums, table_sums, with_classes, with_intercepts, intercept_matrix)
 }
