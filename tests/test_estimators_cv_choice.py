@@ -21,6 +21,8 @@ from skce import (
     MultinomialLogisticCV,
     path,
 )
+from skce._estimators import cv
+from skce._solvers.path import Sweep
 
 
 @pytest.mark.parametrize("seed", then_long(range(4)))
@@ -179,16 +181,20 @@ def test_search_raises_where_no_fold_has_anything_to_score():
 
 
 @pytest.mark.parametrize("kind", ["labels", "shares", "bce", "softmax"])
-@pytest.mark.filterwarnings("ignore:cv leaves training rows")
-def test_a_fold_without_anything_to_score_is_left_out_of_the_means(kind):
+def test_a_fold_without_anything_to_score_is_neither_fitted_nor_counted(kind, monkeypatch):
     """LeaveOneOut has such folds where a class has one row."""
     estimator, params, X, y, _ = _rare(kind, 20)
     if kind == "bce":  # of other labels there would be a score
         y = y[:, [2, 2]]
     folds, alphas = list(LeaveOneOut().split(X)), [1.0, 0.1]
     search = estimator(alphas, cv=folds, one_standard_error=True, **params, **EXACT)
-    with pytest.warns(UserWarning, match="in fold 0: the means of scores are of the"):
+    masks = []
+    monkeypatch.setattr(cv, "Sweep", lambda *args: masks.append(args[1]) or Sweep(*args))
+    message = "tell nothing of .* in fold 0, which .* in fold 0: the means .* of the 19 other folds"
+    with pytest.warns(UserWarning, match=message) as record:
         search.fit(X, y)
+    assert len(record) == 1
+    assert len(masks[0]) == 19
     assert np.isnan(search.scores_[0]).all()
     expected = estimator(alphas, cv=folds[1:], one_standard_error=True, **params, **EXACT)
     expected.fit(X, y)

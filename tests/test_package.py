@@ -31,7 +31,7 @@ ROOMS = {
     "_solvers": ({"_kernels", "_engine", "losses", "optim"}, ARRAYS),
     "_estimators": ({"_kernels", "_engine", "_solvers", "losses"}, {*EVERYTHING, "pyarrow"}),
     "metrics": ({"losses", "_estimators"}, EVERYTHING),
-    "display": ({"losses"}, {*EVERYTHING, "matplotlib"}),
+    "display": ({"losses", "_estimators"}, {*EVERYTHING, "matplotlib"}),
     "inference": ({"_kernels", "_solvers", "_estimators"}, EVERYTHING),
     "dask": (
         {"_kernels", "_solvers", "_estimators", "losses"},

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from skce._estimators.base import BaseCrossEntropy
 from skce._estimators.decorators import fits_with_callbacks
 from skce._estimators.fitting import OPTIMISERS
-from skce._estimators.fold_scores import counted, deviation, first_best, is_worse, strongest
+from skce._estimators.fold_scores import deviation, first_best, is_worse, strongest, with_scores
 from skce._estimators.penalty import penalty_name
 from skce._estimators.targets import listed
 from skce._estimators.validation import (
@@ -42,6 +42,10 @@ __all__ = ["SHARED", "CrossValidatedMixin", "constraints_with_cv", "path_alphas"
 PER_DECADE = 2  # default alphas
 FOLDS = 5  # by default
 PATIENCE = 2  # alphas in a row, worse than the best, after which weaker ones are given up
+NO_NUMBERS = (
+    "scoring must give numbers, got NaN of scoring={!r}: each fold needs rows held out that it is "
+    "defined for, so shuffle or stratify the rows."
+)
 SHARED = (
     *("fit_intercept", "class_weight", "label_smoothing"),
     *("loss", "pos_weight", "threshold", "top_k"),
@@ -91,6 +95,12 @@ def share_vector(name, values, most, zero=False):
         upper = f" and at most {most:g}" if most < np.inf else ""
         raise ValueError(f"{name} must be numbers {above} 0{upper}, got {values}.")
     return values
+
+
+def _left_out(folds):
+    """Say which folds (n_folds,) the means leave out."""
+    means = f"the means of scores are of the {np.count_nonzero(~folds)} other folds"
+    return f"no number for the rows held out in fold {listed(np.flatnonzero(folds))}: {means}"
 
 
 class CrossValidatedMixin(BaseCrossEntropy):
@@ -244,33 +254,42 @@ class CrossValidatedMixin(BaseCrossEntropy):
         return score
 
     def _scored_rows(self, problem, folds, data):
-        """Return what the scores without a scorer are of; warn of what they leave out."""
+        """Return the numbers of the folds that count, and without a scorer what is scored of them.
+
+        Warn of what the scores leave out.
+        """
         weights = [[problem.weights * times for times in fold[1:]] for fold in folds]
         lost = [untold(problem, *each) for each in weights]
-        found = None
+        numbers, tests = np.arange(len(folds)), None
+        ends = "of which its log losses are arbitrary"
         if self.scoring is None:
-            found = [
+            tests = [
                 scored(problem, test, own, data.weights * fold[2])
                 for (_, test), own, fold in zip(weights, lost, folds, strict=True)
             ]
+            some = np.array([len(outputs) > 0 for _, outputs in tests])
+            numbers, tests = numbers[some], [tests[f] for f in numbers[some]]
+            ends = "which its score leaves out"
+            if 0 < len(tests) < len(folds):
+                ends += f", and {_left_out(~some)}"
         classes = data.attributes["classes_"]
         names = [listed(classes[own] if len(own) == len(classes) else classes) for own in lost]
         told = [f"{names[f]} in fold {f}" for f, own in enumerate(lost) if own.any()]
         if told:
-            ends = (
-                "which its score leaves out" if found else "of which its log losses are arbitrary"
-            )
             message = f"cv leaves training rows that tell nothing of {', '.join(told)}, {ends}."
             warnings.warn(message, UserWarning, stacklevel=6)
-        return found
+        if not len(numbers):
+            raise ValueError(NO_NUMBERS.format(self.scoring))
+        return numbers, tests
 
     def _search(self, problem, read, folds, ratios, score, rng, data, begin, stops):
         """Fit the path and set the attributes; end early where `stops` is not empty."""
         limits = Limits(self.tol, self.max_iter, prove=False)
+        numbers, tests = self._scored_rows(problem, folds, data)
+        folds, every = [folds[f] for f in numbers], len(folds)
         masks = [fold[1] for fold in folds]
-        tests = self._scored_rows(problem, folds, data)
         sweep = Sweep(problem, masks, rng, limits, self.solver, begin, tests)
-        self.scores_ = np.full((len(folds), len(ratios), len(self.alphas_)), np.nan)
+        self.scores_ = np.full((every, len(ratios), len(self.alphas_)), np.nan)
         kept: dict = {}
         failed: list = []
         made, began = 0, time.perf_counter()
@@ -281,18 +300,19 @@ class CrossValidatedMixin(BaseCrossEntropy):
                     made += 1 + len(parts)
                     ends = [found.ended for found in (whole, *parts) if found.ended]
                     failed += [(self.alphas_[a], ended) for ended in ends]
-                    scores = self.scores_[:, r, a]
-                    scores[:] = [score(f, found) for f, found in zip(folds, parts, strict=True)]
+                    scores = [score(f, found) for f, found in zip(folds, parts, strict=True)]
+                    self.scores_[numbers, r, a] = scores
+                    counts = with_scores(self.scores_)
+                    own = self.scores_[counts]
                     if self.verbose:
                         seconds = time.perf_counter() - began
                         print(
                             f"l1_ratio {ratio:.3g}, alpha {self.alphas_[a]:.3g}: "
-                            f"score {counted(scores).mean():.6g}, {seconds:.3g} s"
+                            f"score {own[:, r, a].mean():.6g}, {seconds:.3g} s"
                         )
                     kept[r, a] = (
                         whole if self.refit else Result(sum(f.W for f in parts) / len(parts))
                     )
-                    own = counted(self.scores_)
                     best = first_best(own.mean(axis=0))
                     if not self.one_standard_error:
                         kept = {best: kept[best]}
@@ -304,16 +324,9 @@ class CrossValidatedMixin(BaseCrossEntropy):
             if stops:
                 break
         if np.isnan(own.mean(axis=0)).all():
-            raise ValueError(
-                f"scoring must give numbers, got NaN of scoring={self.scoring!r}: each fold needs "
-                "rows held out that it is defined for, so shuffle or stratify the rows."
-            )
+            raise ValueError(NO_NUMBERS.format(self.scoring))
         if len(own) < len(folds):
-            lacking = np.flatnonzero(np.isnan(self.scores_).all(axis=(1, 2)))
-            message = (
-                f"scoring={self.scoring!r} gives no number for the rows held out in fold "
-                f"{listed(lacking)}: the means of scores are of the {len(own)} other folds."
-            )
+            message = f"scoring={self.scoring!r} gives {_left_out(~counts)}."
             warnings.warn(message, UserWarning, stacklevel=5)
         if failed:
             where = ", ".join(f"{alpha:.3g}" for alpha in sorted({a for a, _ in failed})[::-1])

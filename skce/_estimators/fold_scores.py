@@ -2,16 +2,16 @@
 
 import numpy as np
 
-__all__ = ["counted", "deviation", "first_best", "is_worse", "strongest"]
+__all__ = ["deviation", "first_best", "is_worse", "strongest", "with_scores"]
 
 
-def counted(scores):
-    """Return the scores of the folds that have any, of all where none has.
+def with_scores(scores):
+    """Tell which folds (n_folds,) have any score; all where none has.
 
     Others hold out nothing that the score is defined for, as roc_auc of one class.
     """
     some = ~np.isnan(scores).all(axis=tuple(range(1, scores.ndim)))
-    return scores[some] if some.any() else scores
+    return some | ~some.any()
 
 
 def first_best(means):

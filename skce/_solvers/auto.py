@@ -242,12 +242,12 @@ def _in_double(problem, found, rng, limits):
     W[:-1] = W[:-1].astype(dtype)
     objective = Objective(problem)
     W, value, gap = objective.certified(W)
-    proven = problem.l1_ratio > 0 or limits.certified
-    estimate = gap if proven else estimate + max(value - found.objective, 0.0)
+    estimate = gap if problem.l1_ratio else estimate + max(value - found.objective, 0.0)
+    left, what = (gap, "bound of the gap") if limits.certified else (estimate, "gap")
     near = max(goal(value), objective.noise(value))
-    if problem.alpha and not estimate <= near:
+    if problem.alpha and not left <= near:
         ended = ended or (
-            f"rounding of the coefficients left a gap of about {estimate:.1g}: "
+            f"rounding of the coefficients left a {what} of about {left:.1g}: "
             "give X in float64, or a larger tol or alpha"
         )
     found = replace(found, W=W, objective=value, gap=gap, estimate=estimate, ended=ended)

@@ -85,8 +85,12 @@ class Stop:
         near = max(self.aim, engine.objective.noise(engine.value))
         if not self.limits.certified and SAFETY * engine.estimate <= near:
             return None
-        gap = f"rounding in {problem.X.dtype} left a gap of about {engine.estimate:.1g}"
-        return f"{gap}: give a larger tol or alpha, or scale the columns of X"
+        left = f"gap of about {engine.estimate:.1g}"
+        if self.limits.certified:
+            self.proof = engine.objective.certified(engine.W, engine.gradient)
+            left = f"bound of the gap of {self.proof[2]:.1g}"
+        left = f"rounding in {problem.X.dtype} left a {left}"
+        return f"{left}: give a larger tol or alpha, or scale the columns of X"
 
     def result(self, curve, passes, ran_out):
         """Return the Result, without a bound of the gap where the limits do not ask for one."""

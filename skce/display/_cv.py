@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skce._estimators.fold_scores import deviation, with_scores
 from skce.display._artists import axes_of, fitted_model
 
 __all__ = ["CVDisplay"]
@@ -120,14 +121,14 @@ class CVDisplay:
             penalty that was not given up; pandas.DataFrame takes it as it is.
         """
         scores = np.asarray(self.scores, np.float64)
-        scores = scores[~np.isnan(scores).all(axis=(1, 2))]  # other folds have nothing to score
+        scores = scores[with_scores(scores)]
         ratios = np.zeros(1) if self.l1_ratios is None else np.asarray(self.l1_ratios, np.float64)
-        folds, shape = len(scores), scores.shape[1:]
+        shape = scores.shape[1:]
         columns = {
             "l1_ratio": np.broadcast_to(ratios[:, None], shape),
             "alpha": np.broadcast_to(np.asarray(self.alphas, np.float64), shape),
             "score": scores.mean(axis=0),
-            "error": scores.std(axis=0, ddof=min(1, folds - 1)) / np.sqrt(folds),
+            "error": deviation(scores) / np.sqrt(len(scores)),
         }
         made = ~np.isnan(columns["score"])
         return {name: column[made] for name, column in columns.items()}
