@@ -13,6 +13,7 @@ from skce._solvers.lbfgs import LBFGS, minimize
 from skce._solvers.objective import Objective
 from skce._solvers.preconditioners import Preconditioner
 from skce._solvers.result import Limits
+from skce._solvers.stopping import Stop
 from skce._solvers.sums import Drawn, draw_rows, hessian
 from skce._solvers.whole import WholeHessian, is_small
 
@@ -263,6 +264,21 @@ def test_an_end_is_within_tol_and_a_certified_one_has_the_proof(name, seed):
             assert found.gap >= value - least - 1e-12
             assert not certified or found.gap <= goal
             assert certified or min(found.estimate, found.gap) <= goal
+
+
+@many_seeds
+@every_kind
+def test_the_bound_of_the_end_is_above_what_is_left_to_fall(name, seed):
+    case = case_of(name, seed, alpha=1e-2)
+    _, least = case.plain.optimum()
+    engine = start(case.problem)
+    stop = Stop(case.problem, engine, Limits(1e-3, 100))
+    for _ in range(30):
+        ended = stop()
+        assert stop.bound >= engine.value - least - engine.objective.noise(engine.value)
+        assert ended or stop.bound > case.problem.goal(engine.value, 1e-3)
+        if not engine.step(False):
+            break
 
 
 @every_kind

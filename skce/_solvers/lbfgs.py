@@ -12,7 +12,8 @@
    the Hessian becomes a pair too (Morales and Nocedal, 2002, "Enriched methods for large-scale
    unconstrained optimization").
 4. The fit ends after a step along that direction, where SAFETY times the estimate is within the
-   goal; or where the duality gap is, which alone counts for a certified one.
+   goal; or where a bound is, of which the penalty tells most: where that is not far above the
+   estimate, steps go on to it. Of a certified fit the duality gap alone counts.
 """
 
 import numpy as np
@@ -191,7 +192,7 @@ def minimize(problem, start, rng, limits, near=None):
         # an estimate that stays far too high must not keep Newton's direction from mending it
         # (kddcup99); what the pairs tell may be ten times too low: NEAR, mnist 47 passes for 40
         left = min(engine.estimate, NEAR**2 * engine.left)
-        if left <= NEAR * stop.aim:  # step 3
+        if left <= NEAR * stop.aim and NEAR * stop.estimate < stop.bound:  # step 3
             refresh.for_newton(engine)
             moved = engine.step(True) if engine.exact else engine.newton_step(stop.aim)
         else:

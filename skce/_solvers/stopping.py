@@ -29,6 +29,9 @@ class Stop:
     ----------
     aim : float
         What is to be left to fall, for that rule to hold.
+    bound : float
+        How far the objective may fall at most: of the weights the penalty tells, of the intercepts
+        the pairs.
     ended : str or None
         Why it ended without the rule.
     """
@@ -36,6 +39,7 @@ class Stop:
     def __init__(self, problem, engine, limits):
         self.problem, self.engine, self.limits = problem, engine, limits
         self.ended, self.proof, self.tried, self.at_zero = None, None, np.inf, None
+        self.bound = np.inf
 
     def __call__(self):
         problem, engine, self.proof = self.problem, self.engine, None
@@ -48,16 +52,21 @@ class Stop:
                 self.limits.tol if engine.by_newton else min(self.limits.tol, LEAST_GRADIENT)
             )
         bound = engine.objective.bound(engine.gradient)
-        if bound <= min(goal, self.tried):
-            self.tried = bound / 2
-            self.proof = engine.objective.certified(engine.W, engine.gradient)
-            if problem.is_within(self.proof[2], self.proof[1], self.limits.tol):
-                return True
-        if self.limits.certified:
-            self.aim = engine.estimate * goal / max(2 * bound, goal)
+        if not self.limits.certified:
+            self.bound = bound + SAFETY * engine.left
+            told = engine.by_newton and engine.bend >= LEAST_BEND
+            return self.bound <= goal or (told and SAFETY * engine.estimate <= self.aim)
+        self.aim = engine.estimate * goal / max(2 * bound, goal)
+        if bound > min(goal, self.tried):
             return False
-        told = engine.by_newton and engine.bend >= LEAST_BEND
-        return told and SAFETY * engine.estimate <= self.aim
+        self.tried = bound / 2
+        self.proof = engine.objective.certified(engine.W, engine.gradient)
+        return problem.is_within(self.proof[2], self.proof[1], self.limits.tol)
+
+    @property
+    def estimate(self):
+        """Of how far the objective may fall."""
+        return min(SAFETY * self.engine.estimate, self.bound)
 
     def _relative_gradient(self):
         """Return the largest entry of the gradient in standardised columns, over that at zero."""
@@ -83,7 +92,7 @@ class Stop:
                 return None
             return f"rounding left a relative gradient of {left:.1g}: give an alpha above 0"
         near = max(self.aim, engine.objective.noise(engine.value))
-        if not self.limits.certified and SAFETY * engine.estimate <= near:
+        if not self.limits.certified and self.estimate <= near:
             return None
         left = f"gap of about {engine.estimate:.1g}"
         if self.limits.certified:
@@ -98,7 +107,7 @@ class Stop:
         if proof is None and not self.limits.prove:
             proof = engine.objective.rounded(engine.W), engine.value, np.inf
         W, value, gap = proof or engine.objective.certified(engine.W, engine.gradient)
-        estimate = SAFETY * engine.estimate
+        estimate = self.estimate
         return Result(W, value, gap, estimate, curve, passes, self.ended, engine, ran_out=ran_out)
 
 
