@@ -83,8 +83,8 @@ class MultiLabelLogistic(
         and 16 with a `learning_rate` that is given.
     max_iter : int, default=100
         Most passes over the data; "lbfgs" may make 20 · max_iter, products with the Hessian
-        included, and as many again where a fit of float32 goes on in double; "sdca" as many more
-        of "lbfgs" where its duality gap proves nothing.
+        included, and as many again where a fit of float32 goes on in double; "sdca" ends
+        as "lbfgs" where its duality gap proves nothing.
     tol : float, default=1e-3
         "sdca" and "lbfgs" stop within this share of the optimum, at a gap of at most
         tol · max(F − H, √ε · F0): H is the entropy of the targets (0 for labels), F0 the objective

@@ -1,7 +1,8 @@
 """The way to the optimum: which solvers, in which order.
 
 1. The start is that of a warm start, or zero where that is better.
-2. SDCA, where it suits the data; it may give up where L-BFGS is faster.
+2. SDCA, where it suits the data; it may give up where L-BFGS is faster, and does where its bound
+   stands still: with a weak penalty that may be far from the gap, and rounding holds it there.
 3. L-BFGS goes on from there, in the span of the rows where these are few.
 4. Zero or the best constants, where these are no worse than what was found.
 5. The same once more in double, where the dtype of X is too coarse for the logits or for tol.
@@ -136,8 +137,6 @@ def find_optimum(problem, start, rng, limits, solver, near=None):
         found = found if problem.alpha else replace(found, ended=sdca.GAVE_UP)
     if found.ended == sdca.GAVE_UP:
         found = _go_on(problem, found, rng, limits, near)
-    elif found.ended and not (found.ran_out or problem.l1_ratio):
-        found = _judged(problem, found, rng, limits)
     return _settled(problem, found, partial(problem.goal, tol=limits.tol))
 
 
@@ -180,19 +179,6 @@ def _go_on(problem, before, rng, limits, near=None):
         found = lbfgs.minimize(problem, before.W, rng, limits, engine)
     passes = int(np.ceil(found.passes + before.passes))
     return replace(found, curve=[*before.curve, *found.curve], passes=passes, q=before.q)
-
-
-def _judged(problem, before, rng, limits):
-    """Let L-BFGS make the passes that SDCA left, max_iter at least, where its bound proves nothing.
-
-    With a weak penalty the bound may be far from the gap, and rounding then holds it there.
-    """
-    left = max(limits.max_iter - int(before.passes), -(-limits.max_iter // lbfgs.PASSES))
-    W = before.W
-    if problem.knows_constants and problem.at_best_intercept <= before.objective:
-        W = np.zeros_like(W)
-    found = _go_on(problem, replace(before, W=W), rng, replace(limits, max_iter=left))
-    return replace(found, ended=before.ended, ran_out=False) if found.ran_out else found
 
 
 def _settled(problem, found, goal):

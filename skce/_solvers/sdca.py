@@ -120,11 +120,13 @@ def minimize(problem, start, rng, limits, near=None):
     gap, value, W = (gap, value, engine.W) if gap <= least[0] else least
     if problem.is_within(gap, value, limits.tol):
         ended = None
-    elif engine.passes < limits.max_iter or is_slow(gaps, problem.goal(value, limits.tol)):
+    elif engine.passes == limits.max_iter and not is_slow(gaps, problem.goal(value, limits.tol)):
+        return result(W, value, gap, f"max_iter={limits.max_iter} was reached", True)
+    elif engine.Z is None:
+        ended = GAVE_UP
+    else:
         ended = (
             f"the gap of {gap:.1g} falls too slowly: "
             "give a larger tol or alpha, or scale the columns of X"
         )
-    else:
-        return result(W, value, gap, f"max_iter={limits.max_iter} was reached", True)
     return result(W, value, gap, ended)
