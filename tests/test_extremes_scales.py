@@ -219,6 +219,26 @@ def test_nearly_equal_columns_tell_classes_by_their_difference(size, softmax, so
     assert_allclose(model.objective_, least, rtol=3e-4)
 
 
+@every_storage
+@pytest.mark.parametrize("size", [1.0, 1e3])
+def test_without_an_intercept_the_first_step_meets_the_curvature_of_zero_weights(size, storage):
+    """Where a row weighs nearly all, that of the labels' shares is nearly 0."""
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        z, weights = rng.standard_normal((14, 1)), 10 ** rng.uniform(-8, 8, 14)
+        A, Y = size * (150 + z), (z > 0) ^ (rng.random((14, 3)) < 0.3)
+
+        def value(w, y, a=A[:, 0], weights=weights):
+            losses = np.logaddexp(0, np.where(y, -a * w, a * w))
+            return weights @ losses / weights.sum() + 1e-6 / 2 * w**2
+
+        least = sum(optimize.minimize_scalar(value, args=(y,), tol=1e-9).fun for y in Y.T)
+        model = MultiLabelLogistic(alpha=1e-6, fit_intercept=False, random_state=0)
+        model.fit(sparse.csr_array(A) if storage == "csr" else A, Y, sample_weight=weights)
+        assert model.converged_
+        assert model.objective_ - least <= 1e-3 * least
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_proof_that_rounding_prevents_is_told_by_its_bound(dtype):
     """With heavy tails the bound of the optimum itself is that of zero weights."""

@@ -191,6 +191,8 @@ def _at_constants(problem):
     """Return the curvature of each row at the best constants, and shares to multiply it by."""
     sums, total = problem.target_sums, problem.label_weights
     shares = np.divide(sums, total, out=np.zeros(problem.k), where=total > 0)
+    if not problem.fit_intercept:  # the constants are 0, whatever the shares
+        shares[:] = 0.5 if problem.sigmoid else 1 / problem.k
     shares = np.maximum(shares * (1 - shares), np.finfo(float).eps)  # as the constants are bounded
     each = has_matrices(problem) and not problem.in_span  # scales differ in other coordinates
     if problem.weighs_entries:
