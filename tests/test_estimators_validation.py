@@ -346,3 +346,13 @@ def test_probability_rows_sum_to_1_and_hold_no_zeros():
     assert_allclose(rows.toarray(), SHARES, rtol=1e-12)
     assert_allclose(rows.sum(axis=1), 1, rtol=1e-15)
     assert rows.nnz == np.count_nonzero(SHARES)
+
+
+@pytest.mark.parametrize("dtype", "bBhHiIqQ")
+def test_classes_of_integers_are_their_values(dtype):
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    for lowest in (least, most - 5, max(least, -3)):  # a difference may be above the largest number
+        y = np.array([lowest + i for i in (5, 0, 3, 3, 5, 0)], dtype)
+        assert_array_equal(classes_of(y), np.unique(y), strict=True)
+    y = np.array([least, most] * 300, dtype)
+    assert_array_equal(classes_of(y), np.unique(y), strict=True)

@@ -227,7 +227,7 @@ def test_scaled_rows_and_residuals(simd, shapes):
 
 
 @pytest.mark.parametrize("positive", [False, True])
-def test_softplus_mix_is_the_loss_and_its_scaled_derivative(simd, positive):
+def test_softplus_mix_is_the_loss_and_its_scaled_derivatives(simd, positive):
     for n in (1, 2, 15, 16, 17, 100):
         x = rng.choice([-100, -2.5, -0.0, 0, 1e-3, 0.5, 30, 80], n)
         t = rng.choice([0, 0.5, 1, np.nan], n)
@@ -236,13 +236,17 @@ def test_softplus_mix_is_the_loss_and_its_scaled_derivative(simd, positive):
         s, t, loss = simd.array(x), simd.array(t), simd.array(np.zeros(n))
         x = s.astype(np.longdouble)
         positive_n = simd.array(weight) if positive else None
-        simd("softplus_mix", s, s, n, t, positive_n, 0.75, 0.125, 1.5, loss)
+        bend = simd.array(np.zeros(n))
+        simd("softplus_mix", s, s, bend, n, t, positive_n, 0.75, 0.125, 1.5, loss)
         q = 0.75 * t + 0.125
         expected = (1 - q) * np.logaddexp(0, x) + weight * q * np.logaddexp(0, -x)
         slope = (1 - q) / (1 + np.exp(-x)) - weight * q / (1 + np.exp(x))
         assert_allclose(loss, np.where(t == t, expected, 0).astype(float), rtol=8 * simd.eps)
         slope = np.where(t == t, 1.5 * slope, 0).astype(float)
         assert_allclose(s, slope, rtol=8 * simd.eps, atol=4 * simd.eps)
+        curvature = (1 - q + weight * q) * np.exp(-abs(x)) / (1 + np.exp(-abs(x))) ** 2
+        curvature = np.where(t == t, 1.5 * curvature, 0).astype(float)
+        assert_allclose(bend, curvature, rtol=8 * simd.eps, atol=4 * simd.eps)
 
 
 def wide(*arrays):
@@ -264,10 +268,13 @@ def test_packed_products(simd):
             ahead = simd.array(x.ctypes.data + np.arange(n) * x.strides[0], np.uintp)
             simd("packed_forward", x, n, stride + 3, stride, k, w, ahead, out)
             assert (abs(out - expected) <= (p + 2) * simd.eps * limit).all()
-            x = simd.array(x[:, :stride])
-            expected, limit = (o + b.T @ a for a, b, o in wide(x, out, w))
-            simd("packed_backward", x, n, stride, k, out, w)
-            assert (abs(w - expected) <= (n + 2) * simd.eps * limit).all()
+            x, before = simd.array(x[:, :stride]), w.copy()
+            r = simd.array(rng.standard_normal((n, k + 2)))
+            columns = LANES * (1 + k % (stride // LANES))
+            expected, limit = (o + b[:, :k].T @ a for a, b, o in wide(x, r, w))
+            simd("packed_backward", x, n, columns, stride, k, r, k + 2, w)
+            assert (abs(w - expected) <= (n + 2) * simd.eps * limit)[:, :columns].all()
+            assert_array_equal(w[:, columns:], before[:, columns:])
 
 
 @pytest.mark.parametrize("index", [np.int32, np.int64])

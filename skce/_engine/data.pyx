@@ -106,6 +106,8 @@ cdef class EpochData:
                 raise ValueError("targets must hold each index once in a row.")
             if targets.shape[1] != n_outputs or targets.dtype != X.dtype:
                 raise ValueError(f"targets must be of shape (n, {n_outputs}) and dtype {X.dtype}.")
+            if n_outputs == 1:  # no smaller as CSR
+                self.Y = Matrix(targets.toarray())
             return
         if loss != Loss.SOFTMAX:
             raise ValueError("Labels are for the softmax cross-entropy only.")

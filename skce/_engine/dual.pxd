@@ -145,12 +145,18 @@ cdef inline void add_rows(
     const double *loss, double *space, double *values,
 ) noexcept nogil:
     """values += the weighted sums of young and loss (n, k); rows of s without weight <- 0."""
-    cdef Py_ssize_t i
-    row_sums(young, n, k, 0, <double *>NULL, space)
-    row_sums(loss, n, k, 0, <double *>NULL, space + n)
+    cdef:
+        Py_ssize_t i
+        double young_sum = 0, loss_sum = 0
+    if k > 1:
+        row_sums(young, n, k, 0, <double *>NULL, space)
+        row_sums(loss, n, k, 0, <double *>NULL, space + n)
+        young, loss = space, space + n
     for i in range(n):
         if weights[i] == 0:
             memset(s + i * k, 0, k * sizeof(floating))
         else:
-            values[0] += weights[i] * space[i]
-            values[1] += weights[i] * space[n + i]
+            young_sum += weights[i] * young[i]
+            loss_sum += weights[i] * loss[i]
+    values[0] += young_sum
+    values[1] += loss_sum

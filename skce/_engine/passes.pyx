@@ -16,11 +16,11 @@ from skce._kernels import cpu
 from skce._engine.data cimport EpochData, Rows, address
 from skce._engine.dual cimport DUAL_SPACE, DUAL_TERMS, dual_rows
 from skce._engine.products cimport (
-    BLAS_ROWS, BLOCK_ROWS, aligned, batch_logits, in_lines, load_sparse, packed_stride, scatter_residuals)
-from skce._kernels.blocks cimport Loss, xent
+    BLAS_ROWS, BLOCK_ROWS, aligned, batch_logits, in_lines, load_targets, packed_stride, scatter_residuals)
+from skce._kernels.blocks cimport Loss, xent_curvature
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.proba cimport softmax_into
-from skce._kernels.simd cimport logistic, pack, skce_set_level
+from skce._kernels.simd cimport pack, row_sums, skce_set_level
 
 skce_set_level(cpu.level_number)
 
@@ -231,28 +231,32 @@ cdef void _part(
             if a.of_entries != NULL:
                 of_entries = <const floating *>a.of_entries + first * k
             if a.kind == PRODUCT:
-                for i in range(n):
-                    product_row(a, residuals + i * k, row_table + i * k, a.weights[first + i])
+                product_rows(a, residuals, row_table, a.weights + first, n)
+            elif a.soft and a.y.sparse:
+                load_targets(a.y, order, n, targets)
+            elif a.soft:
+                targets = <floating *>a.y.values + first * k
             else:
-                if a.soft:
-                    load_sparse(a.y, order, n, targets)
-                else:
-                    labels = a.labels + first
+                labels = a.labels + first
             if a.kind == LOSS:
-                if table != NULL:
-                    memcpy(row_table, residuals, n * k * sizeof(floating))
-                    store_curvature(a, row_table, targets, positive, of_entries, a.weights + first, n)
-                found[0] += xent(a.loss, residuals, residuals, labels, targets, positive, of_entries,
-                                 a.weights + first, a.smoothing, n, k, space + k)
+                if table != NULL and a.loss != Loss.SIGMOID:
+                    store_proba(a, residuals, targets, a.weights + first, n, row_table)
+                found[0] += xent_curvature(
+                    a.loss, residuals, residuals, labels, targets, positive, of_entries, a.weights + first,
+                    a.smoothing, n, k, space + k, row_table)
             elif a.kind == DUAL:
                 for i in range(n):
                     for c in range(k if not a.soft else 0):
                         targets[i * k + c] = labels[i] == c
                 dual_rows(a.loss == Loss.SIGMOID, n, k, residuals, targets, positive, of_entries, row_table,
                           a.weights + first, a.smoothing, a.scale, a.shift, space + k, found)
-            for i in range(n):
-                for c in range(k):
-                    intercept[c] += residuals[i * k + c]
+            if k == 1:
+                row_sums(residuals, 1, n, 0, <floating *>NULL, space + k)
+                intercept[0] += space[k]
+            else:
+                for i in range(n):
+                    for c in range(k):
+                        intercept[c] += residuals[i * k + c]
             scatter_residuals(a.x, order, n, k, 1, <const floating *>NULL, block, a.stride, packed_sums,
                               residuals, sums)
             first += n
@@ -272,50 +276,41 @@ cdef void add_sums(
             out[j * a.k + c] += sums[c * a.stride + j] if packed else sums[j * a.k + c]
 
 
-cdef void store_curvature(
-    const Plan *a, floating *s, const floating *t, const floating *positive, const floating *of_entries,
-    const double *weights, Py_ssize_t n,
+cdef void store_proba(
+    const Plan *a, const floating *logits, const floating *t, const double *weights, Py_ssize_t n,
+    floating *out,
 ) noexcept nogil:
-    """Replace the logits of n rows by what product_row takes."""
-    cdef:
-        Py_ssize_t k = a.k, i, c, e
-        floating keep, amount
-    if a.loss != Loss.SIGMOID:
-        if a.soft:
-            for e in range(n * k):
-                if t[e] != t[e]:
-                    s[e] = <floating>-INFINITY
-        softmax_into(s, s, n, k)
-        for i in range(n):
-            if weights[i] == 0:
-                memset(s + i * k, 0, k * sizeof(floating))
-        return
-    logistic(s, n * k)
+    """out <- the probabilities of a softmax of n rows, as product_rows takes them."""
+    cdef Py_ssize_t k = a.k, i, e
+    memcpy(out, logits, n * k * sizeof(floating))
+    if a.soft:
+        for e in range(n * k):
+            if t[e] != t[e]:
+                out[e] = <floating>-INFINITY
+    softmax_into(out, out, n, k)
     for i in range(n):
-        for c in range(k):
-            e = i * k + c
-            amount = 1
-            if positive != NULL:
-                keep = <floating>((1 - a.smoothing) * t[e] + a.smoothing / 2)
-                amount = 1 - keep + positive[c] * keep
-            if of_entries != NULL:
-                amount *= of_entries[e]
-            s[e] = <floating>(weights[i] * amount * s[e] * (1 - s[e])) if t[e] == t[e] else 0
+        if weights[i] == 0:
+            memset(out + i * k, 0, k * sizeof(floating))
 
 
-cdef void product_row(const Plan *a, floating *s, const floating *table, double weight) noexcept nogil:
-    """s, the change of the logits of a row, <- their curvature times s."""
+cdef void product_rows(
+    const Plan *a, floating *s, const floating *table, const double *weights, Py_ssize_t n,
+) noexcept nogil:
+    """s, the changes of the logits of n rows, <- their curvature times s."""
     cdef:
-        Py_ssize_t k = a.k, c
-        floating mean = 0, w = <floating>weight
+        Py_ssize_t k = a.k, i, c
+        floating mean, w
     if a.loss == Loss.SIGMOID:
-        for c in range(k):
+        for c in range(n * k):
             s[c] *= table[c]
         return
-    if weight == 0:
-        memset(s, 0, k * sizeof(floating))
-        return
-    for c in range(k):
-        mean += table[c] * s[c]
-    for c in range(k):
-        s[c] = w * table[c] * (s[c] - mean)
+    for i in range(n):
+        mean, w = 0, <floating>weights[i]
+        if weights[i] == 0:
+            memset(s, 0, k * sizeof(floating))
+        else:
+            for c in range(k):
+                mean += table[c] * s[c]
+            for c in range(k):
+                s[c] = w * table[c] * (s[c] - mean)
+        s, table = s + k, table + k

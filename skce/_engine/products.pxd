@@ -15,7 +15,7 @@ cdef void *aligned(list kept, Py_ssize_t size) except NULL
 
 cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexcept nogil
 
-cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil
+cdef void load_targets(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil
 
 cdef void batch_logits(
     Rows x, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t ahead, Py_ssize_t k, const floating *w,

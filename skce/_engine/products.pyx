@@ -22,8 +22,8 @@ from skce._kernels.blas cimport gemm
 from skce._kernels.proba cimport softmax_into
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport (
-    SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, skce_set_level, packed_backward,
-    packed_forward, subtract)
+    SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, load_rows, packed_backward,
+    packed_forward, scale_rows, skce_set_level)
 
 skce_set_level(cpu.level_number)
 
@@ -64,26 +64,20 @@ cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexc
 cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
                      Py_ssize_t stride, floating *out) noexcept nogil:
     """Copy rows order[:n] of dense X, less mean unless that is NULL, to out (n, stride), 0 between."""
-    cdef:
-        const floating *values = <const floating *>x.values
-        const floating *row
-        Py_ssize_t i
-    for i in range(n):
-        row = values + order[i] * x.columns
-        if mean == NULL:
-            memcpy(out + i * stride, row, x.columns * sizeof(floating))
-        else:
-            subtract(row, x.columns, mean, out + i * stride)
+    load_rows(<const floating *>x.values, n, x.columns, order, mean, stride, out)
 
 
-cdef void load_sparse(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
-    """Spread the rows order[:n] of a CSR matrix over out (n, k)."""
+cdef void load_targets(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
+    """Spread the rows order[:n] of targets over out (n, k)."""
     cdef:
         const floating *values = <const floating *>y.values
         const int *narrow = <const int *>y.indices
         const long long *wide = <const long long *>y.indices
         Py_ssize_t i
         long long j
+    if not y.sparse:
+        load_rows(values, n, y.columns, order, <const floating *>NULL, y.columns, out)
+        return
     memset(out, 0, n * y.columns * sizeof(floating))
     for i in range(n):
         for j in range(y.indptr[order[i]], y.indptr[order[i] + 1]):
@@ -128,7 +122,7 @@ cdef void scatter_residuals(
     that is NULL.
     """
     if packed != NULL:
-        packed_backward(block, n, stride, k, residuals, packed)
+        packed_backward(block, n, stride, stride, k, residuals, k, packed)
     elif not x.sparse:
         gemm(True, False, x.columns, k, n, block, residuals, out)
     else:
@@ -203,14 +197,18 @@ def dense_grams(
     """Return Z.T @ diag(weights[:, c]) @ Z for each column c of weights (k, p + 1, p + 1), in X's dtype.
 
     Z is X less mean, and a column of ones. Where a matrix does not stay in the cache BLAS makes it, of
-    weights that are not negative; else panels of rows are made up to the diagonal and mirrored.
+    weights that are not negative; else panels of rows are made up to the diagonal and mirrored, as many
+    in one look at X as stay there.
     """
     cdef:
         Py_ssize_t n = X.shape[0], p = X.shape[1], k = weights.shape[1]
-        Py_ssize_t start, rows, columns, stride, block, first, m, c, i, j
-        floating[:, :, ::1] out
-        floating[:, ::1] z, scaled, sums
-        floating w
+        Py_ssize_t stride = (p + SKCE_LANES) // SKCE_LANES * SKCE_LANES
+        Py_ssize_t tall = PACKED_BYTES // (PANEL * k * stride * sizeof(floating)) * PANEL or PANEL
+        Py_ssize_t order[BLOCK_ROWS]
+        Py_ssize_t start, end, panel, rows, columns, block, first, m, c, i, j
+        floating[:, :, ::1] out, sums
+        floating[:, ::1] z, scaled
+        floating factors[BLOCK_ROWS]
     if weights.shape[0] != n or mean.shape[0] != p:
         raise ValueError(f"weights must have {n} rows and mean {p} entries.")
     dtype = np.dtype(np.float32 if floating is float else np.float64)
@@ -224,30 +222,33 @@ def dense_grams(
             np.matmul(Y.T, Y, out=grams[c])
         return grams
     out = np.empty((k, p + 1, p + 1), dtype)
-    for start in range(0, p + 1, PANEL):
-        rows = min(<Py_ssize_t>PANEL, p + 1 - start)
-        columns = start + rows
-        stride = (columns + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES
-        sums, scaled = aligned_zeros(k * rows, stride, dtype), aligned_zeros(BLOCK_ROWS, rows, dtype)
-        z = aligned_zeros(BLOCK_ROWS, stride, dtype)
+    z, scaled = aligned_zeros(BLOCK_ROWS, stride, dtype), np.empty((BLOCK_ROWS, stride), dtype)
+    z[:, p] = 1
+    for i in range(BLOCK_ROWS):
+        order[i] = i
+    for start in range(0, p + 1, tall):
+        end = min(start + tall, p + 1)
+        sums = aligned_zeros(k * (end - start), stride, dtype).reshape(k, end - start, stride)
         with nogil:
             for block in range((n + BLOCK_ROWS - 1) // BLOCK_ROWS):
                 first = block * BLOCK_ROWS
                 m = min(<Py_ssize_t>BLOCK_ROWS, n - first)
-                for i in range(m):
-                    subtract(&X[first + i, 0], min(columns, p), &mean[0], &z[i, 0])
-                    if columns > p:
-                        z[i, p] = 1
+                load_rows(&X[first, 0], m, p, order, &mean[0], stride, &z[0, 0])
                 for c in range(k):
                     for i in range(m):
-                        w = <floating>weights[first + i, c]
-                        for j in range(rows):
-                            scaled[i, j] = w * z[i, start + j]
-                    packed_backward(&z[0, 0], m, stride, rows, &scaled[0, 0], &sums[c * rows, 0])
+                        factors[i] = <floating>weights[first + i, c]
+                    memcpy(&scaled[0, 0], &z[0, 0], m * stride * sizeof(floating))
+                    scale_rows(&scaled[0, 0], m, stride, 0, factors, <floating *>NULL)
+                    for panel in range((end - start + PANEL - 1) // PANEL):
+                        j = start + panel * PANEL
+                        rows = min(<Py_ssize_t>PANEL, end - j)
+                        columns = (j + rows + SKCE_LANES - 1) // SKCE_LANES * SKCE_LANES
+                        packed_backward(&z[0, 0], m, columns, stride, rows, &scaled[0, j], stride,
+                                        &sums[c, panel * PANEL, 0])
             for c in range(k):
-                for i in range(rows):
-                    for j in range(columns):
-                        out[c, start + i, j] = out[c, j, start + i] = sums[c * rows + i, j]
+                for i in range(end - start):
+                    for j in range(start + i + 1):
+                        out[c, start + i, j] = out[c, j, start + i] = sums[c, i, j]
     return np.asarray(out)
 
 

@@ -26,7 +26,7 @@ from skce._engine.confidence cimport MOST_LENGTH, Confidence, learn
 from skce._engine.data cimport EpochData
 from skce._engine.implicit cimport bounded, squares_of
 from skce._engine.products cimport (
-    BLOCK_ROWS, Rows, batch_logits, load_sparse, packed_stride, scatter_residuals)
+    BLOCK_ROWS, Rows, batch_logits, load_targets, packed_stride, scatter_residuals)
 from skce._kernels.blocks cimport xent
 from skce._kernels.simd cimport axpy, pack, shrink, skce_set_level, unpack
 
@@ -231,7 +231,7 @@ def sgd_run(
                 batch_logits(x, batch, n_b, m - ends[step] - b, k, w, centre, block, stride,
                              packed_w, &residuals[0, 0])
                 if soft:
-                    load_sparse(y, batch, n_b, &target_block[0, 0])
+                    load_targets(y, batch, n_b, &target_block[0, 0])
                 else:
                     for i in range(n_b):
                         batch_labels[i] = problem.labels[batch[i]]

@@ -112,7 +112,9 @@ def check_weights(sample_weight, n, relative=True, allow_all_zero=False):
 def relative_weights(sample_weight, n):
     """Return the row weights over a power of two, below 1, and its exponent."""
     weights = _read_weights(sample_weight, n)
-    power = 0 if sample_weight is None else int(np.frexp(weights.max())[1])
+    if sample_weight is None:
+        return weights, 0
+    power = int(np.frexp(weights.max())[1])
     return np.ldexp(weights, -power), power
 
 

@@ -27,7 +27,15 @@ cdef double xent_alone(
     const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n) noexcept nogil
 
-# For this package: x, the tile of source, which it may be, in which one +inf in a row is 0 and all else -inf
+# For this package: the first one, which leaves in curvature_nk, NULL but for SIGMOID, the derivatives of
+# the residuals
+cdef double xent_curvature(
+    Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
+    const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+    floating *curvature_nk) noexcept nogil
+
+# x, the tile of source, which it may be, in which one +inf in a row is 0 and all else -inf
 cdef floating *settled(
     const floating *source, floating *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t stride,
     floating *top) noexcept nogil

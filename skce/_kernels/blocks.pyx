@@ -237,12 +237,13 @@ cdef double softmax_blocks(
 cdef double sigmoid_blocks(
     bint alone, const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
     const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
-    double *loss,
+    double *loss, floating *curvature,
 ) noexcept nogil:
     cdef:
         Py_ssize_t rows = tile_rows(k), block, piece, i, m, first
         const floating *positive = NULL
         const floating *of_entries = NULL
+        floating *bends = NULL
         double total = 0
     if loss != NULL:
         memset(loss, 0, n * sizeof(double))
@@ -255,17 +256,19 @@ cdef double sigmoid_blocks(
                 positive = pos_weight + first
             if entry_weight != NULL:
                 of_entries = entry_weight + i * k + first
+            if curvature != NULL:
+                bends = curvature + i * k + first
             total += sigmoid_tile(
                 alone, logits + i * k + first, s + i * k + first, targets + i * k + first, positive,
                 of_entries, weight + i, smoothing, m, min(<Py_ssize_t>CHUNK, k - first),
-                NULL if loss == NULL else loss + i)
+                NULL if loss == NULL else loss + i, bends)
     return total
 
 
 cdef double sigmoid_tile(
     bint alone, const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
     const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
-    double *loss,
+    double *loss, floating *curvature,
 ) noexcept nogil:
     """Return the sigmoid cross-entropy of n rows by k labels, n * k <= CHUNK; add it to loss unless NULL."""
     cdef:
@@ -281,13 +284,15 @@ cdef double sigmoid_tile(
         positive = factor
         for i in range(n):
             memcpy(factor + i * k, pos_weight, k * sizeof(floating))
-    softplus_mix(logits, <floating *>NULL if alone else s, n * k, targets, positive, 1 - smoothing,
-                 smoothing / 2, weight[0] if equal else 1.0, entries)
+    softplus_mix(logits, <floating *>NULL if alone else s, curvature, n * k, targets, positive,
+                 1 - smoothing, smoothing / 2, weight[0] if equal else 1.0, entries)
     if entry_weight != NULL:
         for i in range(n * k):
             entries[i] = entry_weight[i] * entries[i] if entry_weight[i] > 0 else 0
         for i in range(0 if alone else n * k):
             s[i] = entry_weight[i] * s[i] if entry_weight[i] > 0 else 0
+        for i in range(0 if curvature == NULL else n * k):
+            curvature[i] = entry_weight[i] * curvature[i] if entry_weight[i] > 0 else 0
     if loss == NULL and equal:
         row_sums(entries, 1, n * k, 0, <floating *>NULL, total)
         return weight[0] * total[0]
@@ -300,6 +305,8 @@ cdef double sigmoid_tile(
         for i in range(n):
             factor[i] = <floating>weight[i]
         scale_rows(s, n, k, 0, factor, <floating *>NULL)
+        if curvature != NULL:
+            scale_rows(curvature, n, k, 0, factor, <floating *>NULL)
     for i in range(n):
         total[i] *= weight[i]
     all_rows = sum_losses(s, <floating *>NULL, weight, n, k, total)
@@ -315,7 +322,17 @@ cdef double xent(
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
 ) noexcept nogil:
     return of_loss(loss, False, logits_nk, residuals_nk, labels_n, targets_nk, pos_weight_k,
-                   entry_weight_nk, weight_n, smoothing, n, k, loss_n)
+                   entry_weight_nk, weight_n, smoothing, n, k, loss_n, <floating *>NULL)
+
+
+cdef double xent_curvature(
+    Loss loss, const floating *logits_nk, floating *residuals_nk, const int *labels_n,
+    const floating *targets_nk, const floating *pos_weight_k, const floating *entry_weight_nk,
+    const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
+    floating *curvature_nk,
+) noexcept nogil:
+    return of_loss(loss, False, logits_nk, residuals_nk, labels_n, targets_nk, pos_weight_k,
+                   entry_weight_nk, weight_n, smoothing, n, k, loss_n, curvature_nk)
 
 
 cdef double xent_alone(
@@ -324,17 +341,17 @@ cdef double xent_alone(
     const double *weight_n, double smoothing, Py_ssize_t n, Py_ssize_t k, double *loss_n,
 ) noexcept nogil:
     return of_loss(loss, True, logits_nk, scratch_nk, labels_n, targets_nk, pos_weight_k,
-                   entry_weight_nk, weight_n, smoothing, n, k, loss_n)
+                   entry_weight_nk, weight_n, smoothing, n, k, loss_n, <floating *>NULL)
 
 
 cdef inline double of_loss(
     Loss loss, bint alone, const floating *logits, floating *s, const int *labels, const floating *targets,
     const floating *pos_weight, const floating *entry_weight, const double *weight, double smoothing,
-    Py_ssize_t n, Py_ssize_t k, double *losses,
+    Py_ssize_t n, Py_ssize_t k, double *losses, floating *curvature,
 ) noexcept nogil:
     if loss == Loss.SOFTMAX:
         return softmax_blocks(alone, logits, s, labels, targets, False, weight, smoothing, n, k, losses)
     if loss == Loss.MULTILABEL_SOFTMAX:
         return softmax_blocks(alone, logits, s, NULL, targets, True, weight, smoothing, n, k, losses)
     return sigmoid_blocks(
-        alone, logits, s, targets, pos_weight, entry_weight, weight, smoothing, n, k, losses)
+        alone, logits, s, targets, pos_weight, entry_weight, weight, smoothing, n, k, losses, curvature)

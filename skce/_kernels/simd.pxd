@@ -41,8 +41,8 @@ cdef extern from "c/skce_simd.h" nogil:
     # runs
     void extent "skce_extent"(const void *x, Py_ssize_t n, double *low, double *high)
     void softplus_mix "skce_softplus_mix"(
-        const void *x, void *r, Py_ssize_t n, const void *t, const void *positive_n, double keep,
-        double spread, double scale, void *l)
+        const void *x, void *r, void *v, Py_ssize_t n, const void *t, const void *positive_n,
+        double keep, double spread, double scale, void *l)
     void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
     void logistic "skce_logistic"(void *x, Py_ssize_t n)
     void logistic_to "skce_logistic_to"(const void *x, Py_ssize_t n, void *out)
@@ -54,7 +54,6 @@ cdef extern from "c/skce_simd.h" nogil:
         const void *p, Py_ssize_t n, const void *t, int binary, void *l)
     void vlog "skce_vlog"(double *x, Py_ssize_t n)
     void log_sums "skce_log_sums"(double *total_n, Py_ssize_t n, const double *rest_n)
-    void subtract "skce_subtract"(const void *x, Py_ssize_t n, const void *mean, void *out)
     void softmax_scales "skce_softmax_scales"(
         void *scale_n, Py_ssize_t n, const double *weight_n, const double *mass_n, const double *total_n)
     void weighted_losses "skce_weighted_losses"(
@@ -69,11 +68,15 @@ cdef extern from "c/skce_simd.h" nogil:
     void blend "skce_blend"(void *average, Py_ssize_t n, double weight, const void *w)
 
     # products
+    void load_rows "skce_load_rows"(
+        const void *x, Py_ssize_t n, Py_ssize_t p, const Py_ssize_t *order, const void *mean,
+        Py_ssize_t stride, void *out)
     void packed_forward "skce_packed_forward"(
         const void *x, Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t stride, Py_ssize_t k, const void *w,
         const void *ahead_n, void *out)
     void packed_backward "skce_packed_backward"(
-        const void *x, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t k, const void *r, void *g)
+        const void *x, Py_ssize_t n, Py_ssize_t columns, Py_ssize_t stride, Py_ssize_t k, const void *r,
+        Py_ssize_t r_stride, void *g)
     void csr_gather "skce_csr_gather"(
         const void *w, Py_ssize_t p, Py_ssize_t k, Py_ssize_t n, const Py_ssize_t *order,
         const long long *indptr, const void *indices, int wide, const void *values, void *out)

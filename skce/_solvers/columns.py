@@ -112,9 +112,11 @@ def centre_of(X, weights, rng):
         rows = draw(rows, most, rng)
     sample = X if len(rows) == len(X) else X[rows]
     sample = sample.astype(np.float64, copy=False)
-    low, high = _extremes(sample)  # a constant column has no rounding to be centred with
-    mean = weights[rows] @ sample / weights[rows].sum()
-    centre = np.where(low == high, low, mean)
+    centre = weights[rows] @ sample / weights[rows].sum()
+    # a constant column has no rounding to be centred with; most vary in a few rows
+    columns = np.flatnonzero((sample[:PIECE_ROWS] == sample[0]).all(axis=0))
+    columns = columns[(sample[:, columns] == sample[0, columns]).all(axis=0)]
+    centre[columns] = sample[0, columns]
     return centre.astype(X.dtype).astype(np.float64)
 
 

@@ -25,6 +25,7 @@ from skce._solvers.columns import (
     some_rows,
 )
 from skce._solvers.penalised import Penalised
+from skce._solvers.seen import positives
 from skce._solvers.sums import draw_rows, leverages
 
 __all__ = ["Problem"]
@@ -159,18 +160,12 @@ class Problem(Penalised):
     @cached_property
     def plain_sums(self):
         """The weighted sums (k,) of tau over the rows, and the entropy of each row."""
-        n, ends, sums = self.X.shape[0], self.targets.indptr, np.zeros(self.k)
-        entropies = np.empty(n)
-        for rows in pieces(n, self.targets.nnz // n + 1):
-            part = slice(ends[rows.start], ends[rows.stop])
-            numbers = np.repeat(
-                np.arange(rows.start, rows.stop), np.diff(ends[rows.start : rows.stop + 1])
-            )
-            tau = self.targets.data[part].astype(np.float64)
-            sums += np.bincount(self.targets.indices[part], self.weights[numbers] * tau, self.k)
-            numbers -= rows.start
-            entropies[rows] = np.bincount(numbers, self._entropy(tau), rows.stop - rows.start)
-        return sums, entropies
+        sums = positives(self.targets, self.weights, self.k)
+        if (self.targets.data == 1).all():
+            return sums, np.zeros(self.X.shape[0])
+        of_rows = self.targets.copy()
+        of_rows.data = self._entropy(of_rows.data.astype(np.float64))
+        return sums, of_rows.sum(axis=1)
 
     def dense_targets(self):
         """Yield, for blocks of rows, tau and the weights of the entries within their row."""

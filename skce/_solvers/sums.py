@@ -258,6 +258,8 @@ def hessian(problem, table):
     The block of two outputs is made of the products of the columns with their curvature.
     """
     X, k, p = problem.X, problem.k, problem.X.shape[1]
+    if X.dtype == np.float64 and k == 1 and not problem.is_sparse:  # no part of which is copied
+        return _grams(problem, X, table)[0]
     a, b = _pairs(k)
     A, H = np.zeros((len(a), p + 1, p + 1)), np.empty((p + 1, k, p + 1, k))
     for rows in problem.pieces(None, 1 + len(a) // p):
