@@ -356,6 +356,20 @@ def test_passes_in_the_dtype_of_X_and_in_double_are_all_counted():
     assert sum(ends) <= found.passes <= sum(ends) + 1
 
 
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("p", [256, 257])
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_sdca_begins_where_it_is_faster(storage, p, k):
+    X, y = np.random.default_rng(0).standard_normal((60, p)), np.arange(60) % k
+    X, named = sparse.csr_array(X) if storage == "csr" else X, {}
+    for solver in ("auto", "sdca", "lbfgs"):
+        model = MultinomialLogistic(solver=solver, random_state=0).fit(X, y)
+        named[solver] = model.coef_.tobytes()
+    assert named["sdca"] != named["lbfgs"]
+    expected = "sdca" if p > 256 and (storage == "csr" or k > 2) else "lbfgs"
+    assert named["auto"] == named[expected]
+
+
 @pytest.mark.parametrize("solver", ["auto", "lbfgs"])
 def test_classes_without_rows_do_not_spoil_fits_in_float32(solver):
     # their intercepts ran to 1e7, where float32 tells no logit: the objective was below the optimum

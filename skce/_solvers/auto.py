@@ -29,10 +29,6 @@ __all__ = ["find_optimum", "minimize", "power_of"]
 MOST_EXPONENT = (np.finfo(float).maxexp - np.finfo(float).nmant) // 2
 # Up to so many columns L-BFGS is as fast as SDCA, and a fit is a function of the weighted rows.
 FEW_COLUMNS = 256  # 0: a9a .91 s, yeast 1.20
-# Mean squared length * weight of dense rows over alpha, for each class, up to which SDCA is tried:
-# L-BFGS gains most where classes are few. Of 3,000 rows of mnist and of clinc150_minilm at any of
-MOST_LEVERAGE = 6.0  # .1 to 100 SDCA takes .3 to .7 of its time, of 4,000 x 400 drawn, 5 classes,
-# at 1 to 20 1.0 to 3.7 times
 NO_BETTER = "the objective did not fall below that of the best constants"
 FAINT = 1e-12  # penalty that SDCA is given where there is none
 
@@ -151,13 +147,7 @@ def _prefers_sdca(problem, solver, limits):
         return True
     if problem.X.shape[1] <= FEW_COLUMNS:
         return False
-    if limits.parts > 1 or (problem.alpha and problem.is_sparse):
-        return True
-    if problem.alpha == 0:
-        return False
-    rows = problem.some_rows - problem.centre_in_dtype
-    square = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
-    return square <= MOST_LEVERAGE * problem.k * problem.X.shape[0] * problem.alpha
+    return limits.parts > 1 or (problem.alpha > 0 and (problem.is_sparse or problem.k > 1))
 
 
 def _go_on(problem, before, rng, limits, near=None):

@@ -5,7 +5,7 @@ from skce._solvers.preconditioners import Preconditioner, Unscaled, has_matrices
 from skce._solvers.rounding import TINY
 from skce._solvers.whole import WholeHessian, is_small
 
-__all__ = ["Refresh"]
+__all__ = ["REFRESH", "Refresh"]
 
 # Least passes between two preconditioners.
 REFRESH = 10  # 1: letter_scaled and segment 1.4 s; 20: satimage 1.8; one alone: digits 5.8

@@ -108,7 +108,8 @@ def minimize(problem, start, rng, limits, near=None):
                 return result(engine.W, value, gap, None)
             engine.turn_back(-1.0)
             share = min(1.0, gap / engine.estimated_gap)
-        if limits.may_give_up and engine.Z is None and is_slow(gaps, goal):
+        left = limits.max_iter - engine.passes
+        if limits.may_give_up and engine.Z is None and is_slow(gaps, goal, left):
             return result(engine.W, np.inf, np.inf, GAVE_UP)
         if engine.passes % MOST_PASSES == 0:  # rounding may hold the gap up
             value, gap = engine.evaluate()

@@ -112,10 +112,10 @@ class Stop:
         return Result(W, value, gap, estimate, curve, passes, self.ended, engine, ran_out=ran_out)
 
 
-def is_slow(gaps, goal):
+def is_slow(gaps, goal, left=MOST_PASSES):
     """Tell whether the goal is too many passes away, as the gaps of the last ones fell."""
     if len(gaps) <= LOOK_BACK:
         return False
     back = max(LOOK_BACK, len(gaps) // 2)
     rate = np.log(gaps[-1 - back] / max(gaps[-1], TINY)) / back
-    return np.log(max(gaps[-1], TINY) / max(goal, TINY)) > MOST_PASSES * max(rate, TINY)
+    return np.log(max(gaps[-1], TINY) / max(goal, TINY)) > min(left, MOST_PASSES) * max(rate, TINY)
