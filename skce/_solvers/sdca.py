@@ -108,6 +108,7 @@ def minimize(problem, start, rng, limits, near=None):
                 return result(engine.W, value, gap, None)
             engine.turn_back(-1.0)
             share = min(1.0, gap / engine.estimated_gap)
+            gaps[-1] = max(gaps[-1], gap)
         left = limits.max_iter - engine.passes
         if limits.may_give_up and engine.Z is None and is_slow(gaps, goal, left):
             return result(engine.W, np.inf, np.inf, GAVE_UP)
