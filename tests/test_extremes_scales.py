@@ -220,6 +220,19 @@ def test_nearly_equal_columns_tell_classes_by_their_difference(size, softmax, so
 
 
 @every_storage
+def test_intercepts_of_classes_without_rows_stay_where_they_lower_nothing(storage):
+    """Beside collinear columns they are flat directions, which no penalty bounds."""
+    A = np.array([[0.25], [0.5], [-1.0]]) * [1.0, 2.0]
+    Y = np.eye(3)[[2, 0, 2]]
+    model = MultinomialLogistic(random_state=0)
+    model.fit(sparse.csr_array(A) if storage == "csr" else A, Y)
+    assert np.abs(model.intercept_).max() < 1e3
+    value = losses.softmax_cross_entropy(A @ model.coef_.T + model.intercept_, Y)
+    value += 5e-5 * (model.coef_**2).sum()
+    assert_allclose(model.objective_, value, rtol=1e-9)
+
+
+@every_storage
 @pytest.mark.parametrize("size", [1.0, 1e3])
 def test_without_an_intercept_the_first_step_meets_the_curvature_of_zero_weights(size, storage):
     """Where a row weighs nearly all, that of the labels' shares is nearly 0."""

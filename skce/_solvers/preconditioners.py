@@ -163,15 +163,16 @@ def told_apart(flat, scale, problem, told, k=1):
 
     The squares of two large columns tell nothing of a small difference of them: its own do. `told`
     returns the curvature (m, m) of the data along directions, whose last k rows are of intercepts.
-    A gain is 1 over the root of that, but for rounding, and the penalty; 0 without a penalty.
+    A gain is 1 over the root of that and the penalty; 0 without one, and where both are rounding,
+    as for the intercept of a class without rows.
     """
     penalised = flat * scale[:, None]
     penalised[-k:] = 0
-    squares, turn = np.linalg.eigh(told(flat * scale[:, None]))
-    flat, penalised = flat @ turn, penalised @ turn
-    curvature = np.maximum(squares, LEAST_SQUARE)
-    curvature += problem.alpha * np.einsum("ij,ij->j", penalised, penalised)
-    gains = bool(problem.alpha) / np.sqrt(curvature)
+    penalty = problem.alpha * penalised.T @ penalised
+    curvature, turn = np.linalg.eigh(told(flat * scale[:, None]) + penalty)
+    flat = flat @ turn
+    known = (curvature > LEAST_SQUARE) & (problem.alpha > 0)
+    gains = known / np.sqrt(np.maximum(curvature, LEAST_SQUARE))
     return flat / scale[:, None], flat * scale[:, None], gains
 
 
