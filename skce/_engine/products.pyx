@@ -23,7 +23,7 @@ from skce._kernels.proba cimport softmax_into
 from skce._kernels.cpu cimport threads_for
 from skce._kernels.simd cimport (
     SKCE_LANES, SKCE_VECTOR_TYPES, csr_gather, csr_scatter, load_rows, packed_backward,
-    packed_forward, scale_rows, skce_set_level)
+    packed_forward, skce_set_level)
 
 skce_set_level(cpu.level_number)
 
@@ -208,7 +208,9 @@ def dense_grams(
         Py_ssize_t start, end, panel, rows, columns, block, first, m, c, i, j
         floating[:, :, ::1] out, sums
         floating[:, ::1] z, scaled
-        floating factors[BLOCK_ROWS]
+        const floating *x
+        floating *y
+        floating w
     if weights.shape[0] != n or mean.shape[0] != p:
         raise ValueError(f"weights must have {n} rows and mean {p} entries.")
     dtype = np.dtype(np.float32 if floating is float else np.float64)
@@ -236,9 +238,9 @@ def dense_grams(
                 load_rows(&X[first, 0], m, p, order, &mean[0], stride, &z[0, 0])
                 for c in range(k):
                     for i in range(m):
-                        factors[i] = <floating>weights[first + i, c]
-                    memcpy(&scaled[0, 0], &z[0, 0], m * stride * sizeof(floating))
-                    scale_rows(&scaled[0, 0], m, stride, 0, factors, <floating *>NULL)
+                        w, x, y = <floating>weights[first + i, c], &z[i, start], &scaled[i, start]
+                        for j in range(end - start):
+                            y[j] = w * x[j]
                     for panel in range((end - start + PANEL - 1) // PANEL):
                         j = start + panel * PANEL
                         rows = min(<Py_ssize_t>PANEL, end - j)
