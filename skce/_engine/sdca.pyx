@@ -157,8 +157,6 @@ def sdca_epoch(
                 if x.sparse:
                     for i in range(n_b):
                         memcpy(&logits[i, 0], w + p * k, k * sizeof(floating))
-                        if soft:
-                            prefetch_row(x, batch[i], k, z)
                     csr_gather_ahead(w, p, k, n_b, later, batch, x.indptr, x.indices, x.wide, x.values,
                                      &logits[0, 0])
                 else:
@@ -228,13 +226,3 @@ cdef void threshold_row(Rows x, Py_ssize_t row, Py_ssize_t k, const floating *th
     for j in range(x.indptr[row], x.indptr[row + 1]):
         feature = wide[j] if x.wide else narrow[j]
         soft_threshold(w + feature * k, k, threshold[feature], z + feature * k)
-
-
-cdef void prefetch_row(Rows x, Py_ssize_t row, Py_ssize_t k, const floating *z) noexcept nogil:
-    """Ask for the rows of z (p, k) that belong to the features of a CSR row."""
-    cdef:
-        const int *narrow = <const int *>x.indices
-        const long long *wide = <const long long *>x.indices
-        long long j
-    for j in range(x.indptr[row], x.indptr[row + 1]):
-        prefetch(z + <Py_ssize_t>(wide[j] if x.wide else narrow[j]) * k, k)
