@@ -76,7 +76,8 @@ class SDCA:
         self.centre_W = self.W.copy()
         self.ridge = problem.alpha * (1 - problem.l1_ratio)
         self.prox_weight, self.intercept_prox_weight = self._prox_weights()
-        self.leverage, self.scale = None, 0.0  # in means, and those of the squares of columns
+        # in means, and those of the squares of columns
+        self.leverage, self.scale = np.zeros(problem.X.shape[0]), np.zeros(len(self.metric))
         self.Z = self.W.copy() if problem.l1_ratio else None
         self.table, self.negentropy = problem.start_table
         if self.W.any():
@@ -153,7 +154,7 @@ class SDCA:
             inverse[-1] = 1 / self.intercept_prox_weight
         mean = float(problem.column_squares @ inverse[:-1]) or 1.0
         scale = inverse[:-1] / mean
-        if self.leverage is None or problem.column_squares @ abs(scale - self.scale) > CHANGED:
+        if problem.column_squares @ abs(scale - self.scale) > CHANGED:
             self.leverage, self.scale = squared_lengths(problem, scale), scale
         leverage = mean * self.leverage + self.batch * inverse[-1]
         centre = None if problem.centre is None else problem.centre_in_dtype
