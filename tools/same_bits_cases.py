@@ -24,7 +24,7 @@ TARGETS = (
 FIELDS = ("coef_", "intercept_", "objective_", "dual_gap_", "loss_curve_", "n_iter_", "converged_")
 ROWS, COLUMNS, CLASSES = 240, 6, 4
 # seeds of `_hard`; the last ones go ways that few go
-HARD = (*range(41), 62, 75, 79, 91, 160, 212, 352, 400, 587)
+HARD = (*range(41), 62, 75, 79, 91, 160, 212, 239, 352, 400, 587, 2458, 2959)
 
 
 def cases():
@@ -109,7 +109,7 @@ def _ways():
     many = ("labels", "csr", "float64", {"n": 500, "p": 80, "k": 130})
     gigabyte = ("labels", "dense", "float32", {"n": 900_000, "p": 1, "k": 300})
     small, stalling = ("classes", "dense", "float64"), ("classes", "dense", "float32")
-    samples = ("classes", "dense", "float32", {"n": 40_000, "p": 64, "k": 3})
+    samples = ("classes", "dense", "float32", {"n": 60_000, "p": 64, "k": 3})
     return {
         "one row": _fit(("1/M", "dense", "float64", {"n": 1, "p": 4, "k": 3}), solver="lbfgs"),
         "no row has a target": _fit(("1/M none", "dense", "float64")),
@@ -127,6 +127,9 @@ def _ways():
         "one matrix, missing": _fit(missing, alpha=1e-3, solver="lbfgs"),
         "tall counts, some rows": _fit(tall_counts, alpha=1e-5, solver="lbfgs"),
         "certified": _fit(small, alpha=1e-3, certified=True, solver="lbfgs"),
+        "certified, rounding": _fit(
+            stalling, alpha=1e-3, tol=1e-13, certified=True, solver="lbfgs"
+        ),
         "many labels": _fit(many, alpha=1e-3),
         "tall, samples of rows": _fit(tall, alpha=1e-5),
         "tall, weights": _fit(tall, weighted=True, alpha=1e-5),
@@ -137,12 +140,13 @@ def _ways():
         "huge columns, L1": _fit(small, times=1e200, l1_ratio=0.5),
         "tiny columns": _fit(small, times=1e-200),
         "tiny columns, no penalty": _fit(small, times=1e-200, alpha=0.0),
+        "a tiny column, no penalty": _fit(stalling, times=[1e-25, *5 * [1.0]], alpha=0.0),
         "huge and tiny columns, no penalty": _fit(small, times=[1e-200, *5 * [1e3]], alpha=0.0),
         "columns that are nearly alike": _fit(("classes", "alike", "float32"), alpha=1e-3),
         "columns that are nearly alike, no penalty": _fit(
             ("classes", "alike", "float32"), alpha=0.0
         ),
-        "many rows, samples of them": _fit(samples, alpha=1e-5, solver="lbfgs"),
+        "many rows, samples of them": _fit(samples, alpha=1e-7, solver="lbfgs"),
         "many rows, samples of them, one step": _fit(
             samples, alpha=1e-5, solver="lbfgs", max_iter=1
         ),
