@@ -82,6 +82,7 @@ def test_dense_grams_are_those_of_the_centred_columns_and_the_constant(dtype, p)
         found = dense_grams(X, mean, weights.copy(order))
         assert_allclose(found, expected, rtol=error, atol=error * 75)
         assert found.dtype == dtype
+    assert dense_grams(X, mean, weights[:, :0]).shape == (0, p + 1, p + 1)
     with pytest.raises(ValueError, match="weights must have 75 rows"):
         dense_grams(X, mean, weights[1:])
     with pytest.raises(ValueError, match=f"mean {p} entries"):

@@ -348,7 +348,7 @@ def test_probability_rows_sum_to_1_and_hold_no_zeros():
     assert rows.nnz == np.count_nonzero(SHARES)
 
 
-@pytest.mark.parametrize("dtype", "bBhHiIqQ")
+@pytest.mark.parametrize("dtype", [*"bBhHiIqQ", ">i4"])
 def test_classes_of_integers_are_their_values(dtype):
     least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
     for lowest in (least, most - 5, max(least, -3)):  # a difference may be above the largest number

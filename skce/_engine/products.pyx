@@ -203,7 +203,7 @@ def dense_grams(
     cdef:
         Py_ssize_t n = X.shape[0], p = X.shape[1], k = weights.shape[1]
         Py_ssize_t stride = (p + SKCE_LANES) // SKCE_LANES * SKCE_LANES
-        Py_ssize_t tall = PACKED_BYTES // (PANEL * k * stride * sizeof(floating)) * PANEL or PANEL
+        Py_ssize_t tall = PACKED_BYTES // (PANEL * max(k, 1) * stride * sizeof(floating)) * PANEL or PANEL
         Py_ssize_t order[BLOCK_ROWS]
         Py_ssize_t start, end, panel, rows, columns, block, first, m, c, i, j
         floating[:, :, ::1] out, sums

@@ -70,7 +70,7 @@ def classes_of(y, name="y", few=False):
 
 def _unique(y):
     """Return the sorted values of y; integers of a small range are counted, a sixth of the time."""
-    if y.dtype.kind in "iu" and len(y):
+    if y.dtype.kind in "iu" and y.dtype.isnative and len(y):
         low, high = y.min(), y.max()
         if int(high) - int(low) <= len(y):  # differences may wrap around, and back
             above = np.subtract(y, low, dtype=np.intp, casting="unsafe")
