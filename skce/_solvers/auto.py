@@ -161,9 +161,11 @@ def _go_on(problem, before, rng, limits, near=None):
         inside = replace(limits, report=report, prove=False)
         found = lbfgs.minimize(span.problem, span.inside(before.W), rng, inside)
         found = replace(found, W=span.outside(found.W), engine=None, in_double=True)
-        if limits.prove:
-            W, value, gap = Objective(problem).certified(found.W)
-            found = replace(found, W=W, objective=value, gap=gap)
+        if limits.prove:  # in double: the dtype of X hides what rounding W adds to the objective
+            W = Objective(problem).rounded(found.W)
+            W, value, gap = Objective(in_double(problem)).certified(W)
+            estimate = found.estimate + max(value - found.objective, 0.0)
+            found = replace(found, W=W, objective=value, gap=gap, estimate=estimate)
     else:
         engine = near.engine if near is not None and before.W.any() else None
         found = lbfgs.minimize(problem, before.W, rng, limits, engine)
@@ -201,7 +203,8 @@ def _is_rough(problem, found, tol):
         return True
     eps = rounding_of(problem.X.dtype)
     goal = problem.goal(found.objective, tol)
-    if problem.alpha > 0 and goal < COARSE * eps * found.objective:
+    too_far = found.in_double and found.estimate > goal  # W was rounded
+    if problem.alpha > 0 and (too_far or goal < COARSE * eps * found.objective):
         return True
     if problem.alpha == 0 and _has_lost_columns(problem, problem.X.dtype):
         return True
