@@ -191,7 +191,7 @@ def minimize(problem, start, rng, limits, near=None):
             break
         # near the goal fewer passes are left than one costs, but for the whole Hessian, with which
         # steps are Newton's: segment, 500 rows, 1.3
-        worth = refresh.whole or engine.estimate > NEAR**2 * stop.aim
+        worth = refresh.whole or engine.estimate > NEAR * stop.aim
         if worth and refresh.is_due(engine.passes) and not engine.exact:  # step 2
             refresh.renew(engine)
         value = engine.value
