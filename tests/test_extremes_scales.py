@@ -302,3 +302,17 @@ def test_flat_directions_that_a_label_does_not_take_for_flat_end_no_fit(seed):
     Y = Z @ rng.standard_normal((8, 3)) + rng.logistic(size=(150, 3)) > 0
     for alpha in (1e-7, 1e-8):
         assert MultiLabelLogistic(alpha=alpha, tol=1e-2).fit(A, Y).converged_
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gap_tells_what_rounding_the_coefficients_of_a_span_adds(seed):
+    rng = np.random.default_rng(seed)
+    Z = rng.standard_normal((60, 4))
+    X = Z @ rng.standard_normal((4, 90)) + 1e-4 * rng.standard_normal((60, 90))
+    X = (X * 10 ** rng.uniform(-5, 5, 90)).astype(np.float32)
+    y = (Z.sum(axis=1) + rng.standard_normal(60) > 0).astype(int)
+    found = MultinomialLogistic(alpha=1e-3, tol=1e-6).fit(X, y)
+    least = MultinomialLogistic(alpha=1e-3, tol=1e-8).fit(X.astype(float), y)
+    gap = found.objective_ - least.objective_
+    assert gap - 1e-8 * least.objective_ <= found.gap_estimate_ <= gap + 1e-6 * found.objective_
+    assert found.converged_

@@ -347,3 +347,14 @@ def test_kernels_serve_other_extensions(third, kind, dtype):
     assert_allclose(losses, expected[0].astype(float), rtol=tolerance, atol=tolerance)
     assert_allclose(residuals, expected[1].astype(float), rtol=tolerance, atol=tolerance)
     assert_allclose(total, losses.sum(), rtol=1e-14)
+
+
+def test_unknown_level_is_refused_in_one_sentence():
+    env = {**os.environ, "SKCE_CPU_LEVEL": "sse9"}
+    command = [sys.executable, "-c", "import skce"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 1
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: The environment variable SKCE_CPU_LEVEL must be one of")
+    assert "'sse9'" in message
+    assert message.count(". ") == 0

@@ -61,12 +61,6 @@ cdef Py_ssize_t packed_stride(Py_ssize_t p, Py_ssize_t k, Py_ssize_t item) noexc
     return stride if SKCE_VECTOR_TYPES and k * stride * item <= PACKED_BYTES else 0
 
 
-cdef void load_dense(Rows x, const Py_ssize_t *order, Py_ssize_t n, const floating *mean,
-                     Py_ssize_t stride, floating *out) noexcept nogil:
-    """Copy rows order[:n] of dense X, less mean unless that is NULL, to out (n, stride), 0 between."""
-    load_rows(<const floating *>x.values, n, x.columns, order, mean, stride, out)
-
-
 cdef void load_targets(Rows y, const Py_ssize_t *order, Py_ssize_t n, floating *out) noexcept nogil:
     """Spread the rows order[:n] of targets over out (n, k)."""
     cdef:
@@ -103,7 +97,7 @@ cdef void batch_logits(
     if x.sparse:
         csr_gather(w, x.columns, k, n, order, x.indptr, x.indices, x.wide, x.values, logits)
         return
-    load_dense(x, order, n, mean, stride, block)
+    load_rows(<const floating *>x.values, n, x.columns, order, mean, stride, block)
     if packed != NULL:
         for i in range(n):
             later[i] = <const floating *>x.values + order[min(i + n, ahead - 1)] * x.columns
@@ -209,8 +203,7 @@ def dense_grams(
         floating[:, :, ::1] out, sums
         floating[:, ::1] z, scaled
         const floating *x
-        floating *y
-        floating w
+        floating *y, w
     if weights.shape[0] != n or mean.shape[0] != p:
         raise ValueError(f"weights must have {n} rows and mean {p} entries.")
     dtype = np.dtype(np.float32 if floating is float else np.float64)
@@ -399,5 +392,5 @@ cdef void block_logits(Rows x, Py_ssize_t first, Py_ssize_t n, Py_ssize_t n_all,
         if k <= 16 and (first + n - 1) * p + stride <= n_all * p:
             packed_forward(rows, n, p, stride, k, w, later, out)
         else:
-            load_dense(x, order, n, <floating *>NULL, stride, space)
+            load_rows(<const floating *>x.values, n, x.columns, order, <floating *>NULL, stride, space)
             packed_forward(space, n, stride, stride, k, w, later, out)

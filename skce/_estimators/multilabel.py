@@ -217,7 +217,7 @@ class MultiLabelLogistic(
     being what steps and products with the Hessian have told. A solve that is cut short gives too
     little: the decrement of the directions tried. So the rest of g counts with the least curvature
     met, and the whole thrice, which also covers that F is no quadratic while logits have little way
-    to go [7]_. Where few rows have many columns, |g|² / (2 alpha) of the weights and the decrement
+    to go [7]_. Where few rows have many columns, gᵀg / (2 alpha) of the weights and the decrement
     thrice are less, and count. It is no proof: where classes are nearly separable and alpha is tiny
     it may be too low.
 
