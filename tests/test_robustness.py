@@ -69,8 +69,8 @@ def test_constant_column_gets_no_weight_and_costs_no_iterations(alpha):
     model = MultinomialLogistic(alpha=alpha, tol=1e-9, random_state=0).fit(FLAT, y)
     plain = MultinomialLogistic(alpha=alpha, tol=1e-9, random_state=0).fit(FLAT[:, :4], y)
     assert model.n_iter_ <= 1.3 * plain.n_iter_ + 10
-    # without a penalty the optimum is nearly flat
-    assert_allclose(model.predict_proba(FLAT), plain.predict_proba(FLAT[:, :4]), atol=1e-6)
+    # by about the root of the gap; without a penalty the optimum is nearly flat
+    assert_allclose(model.predict_proba(FLAT), plain.predict_proba(FLAT[:, :4]), atol=1e-5)
     assert np.abs(model.coef_[:, 4]).max() < 1e-3
 
 

@@ -348,3 +348,13 @@ def test_estimates_after_sdca_know_flat_directions(alpha):
     assert best.converged_
     assert model.converged_
     assert model.objective_ <= best.objective_ * (1 + model.tol)
+
+
+@pytest.mark.parametrize("seed", [7, 8, 11, 22, 36, 47])
+def test_a_warm_start_that_is_proven_stays_as_it_is(seed):
+    X, y = np.random.default_rng(seed).uniform(size=(30, 3)), np.arange(30) % 3
+    model = MultinomialLogistic(alpha=0.01, warm_start=True).fit(X, y)
+    coef = model.coef_
+    assert model.certified_
+    assert_allclose(model.fit(X, y).coef_, coef, rtol=1e-12)
+    assert model.n_iter_ == 1

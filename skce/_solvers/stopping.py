@@ -53,12 +53,16 @@ class Stop:
                 self.limits.tol if engine.by_newton else min(self.limits.tol, LEAST_GRADIENT)
             )
         bound = engine.objective.bound(engine.gradient)
-        if not self.limits.certified:
+        if self.limits.certified:
+            self.aim = engine.estimate * goal / max(2 * bound, goal)
+        else:
             self.bound = bound + SAFETY * engine.left
             told = engine.by_newton and engine.bend >= LEAST_BEND
-            return self.bound <= goal or (told and SAFETY * engine.estimate <= self.aim)
-        self.aim = engine.estimate * goal / max(2 * bound, goal)
-        if bound > min(goal, self.tried):
+            if self.bound <= goal or (told and SAFETY * engine.estimate <= self.aim):
+                return True
+        # what a fit began with may be proven: fitted once more with warm_start it stays as it is
+        asked = self.limits.certified or engine.passes == 1
+        if not asked or bound > min(goal, self.tried):
             return False
         self.tried = bound / 2
         self.proof = engine.objective.certified(engine.W, engine.gradient)
