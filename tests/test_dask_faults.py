@@ -141,7 +141,7 @@ def test_an_interrupted_fit_leaves_the_estimator_and_the_cluster_as_they_were(cl
     X, y, given, plain = rows_of("float64")
     before = fitted(plain, X, y, given)
     state = {name: id(value) for name, value in vars(before).items()}
-    watch(monkeypatch, 2, lambda: threading.Timer(0.0, interrupt).start())  # of 16 rounds
+    watch(monkeypatch, 6, lambda: threading.Timer(0.0, interrupt).start())
     began = time.monotonic()
     data = in_partitions(X, 3, 300), in_partitions(y, 3, 300)
     with pytest.raises(KeyboardInterrupt):
