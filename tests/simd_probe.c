@@ -102,7 +102,7 @@ struct entry { const char *name; function address; };
 #define TYPE(type, level) \
     LOOPED(exp, type, level) LOOPED(log, type, level) LOOPED(log1p, type, level) \
     LOOPED(log_any, type, level) LOOPED(log1p_any, type, level) ENTRY(log_sums, type, level) \
-    ENTRY(vlog, type, level) ENTRY(logistic, type, level) ENTRY(extent, type, level) \
+    ENTRY(vlog, type, level) ENTRY(logistic_to, type, level) ENTRY(extent, type, level) \
     ENTRY(pack, type, level) ENTRY(unpack, type, level) ENTRY(row_max, type, level) \
     ENTRY(row_sums, type, level) ENTRY(target_sums, type, level) ENTRY(mask_missing, type, level) \
     ENTRY(dots, type, level) ENTRY(exp_rows, type, level) ENTRY(scale_rows, type, level) \

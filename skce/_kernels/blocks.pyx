@@ -265,6 +265,12 @@ cdef double sigmoid_blocks(
     return total
 
 
+cdef inline void weigh(floating *x, const floating *weight, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = weight[i] * x[i] if weight[i] > 0 else 0
+
+
 cdef double sigmoid_tile(
     bint alone, const floating *logits, floating *s, const floating *targets, const floating *pos_weight,
     const floating *entry_weight, const double *weight, double smoothing, Py_ssize_t n, Py_ssize_t k,
@@ -287,12 +293,11 @@ cdef double sigmoid_tile(
     softplus_mix(logits, <floating *>NULL if alone else s, curvature, n * k, targets, positive,
                  1 - smoothing, smoothing / 2, weight[0] if equal else 1.0, entries)
     if entry_weight != NULL:
-        for i in range(n * k):
-            entries[i] = entry_weight[i] * entries[i] if entry_weight[i] > 0 else 0
-        for i in range(0 if alone else n * k):
-            s[i] = entry_weight[i] * s[i] if entry_weight[i] > 0 else 0
-        for i in range(0 if curvature == NULL else n * k):
-            curvature[i] = entry_weight[i] * curvature[i] if entry_weight[i] > 0 else 0
+        weigh(entries, entry_weight, n * k)
+        if not alone:
+            weigh(s, entry_weight, n * k)
+        if curvature != NULL:
+            weigh(curvature, entry_weight, n * k)
     if loss == NULL and equal:
         row_sums(entries, 1, n * k, 0, <floating *>NULL, total)
         return weight[0] * total[0]

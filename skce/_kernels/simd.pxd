@@ -44,7 +44,6 @@ cdef extern from "c/skce_simd.h" nogil:
         const void *x, void *r, void *v, Py_ssize_t n, const void *t, const void *positive_n,
         double keep, double spread, double scale, void *l)
     void prefetch "skce_prefetch"(const void *x, Py_ssize_t n)
-    void logistic "skce_logistic"(void *x, Py_ssize_t n)
     void logistic_to "skce_logistic_to"(const void *x, Py_ssize_t n, void *out)
     void log_logistic_to "skce_log_logistic_to"(const void *x, Py_ssize_t n, void *out)
     void minus_log "skce_minus_log"(void *x, Py_ssize_t n)

@@ -31,8 +31,8 @@ class Stop:
     aim : float
         What is to be left to fall, for that rule to hold.
     bound : float
-        How far the objective may fall at most: of the weights the penalty tells, of the intercepts
-        the pairs.
+        How far the objective may fall: at most, of the weights, by the penalty; of the intercepts
+        as the pairs tell.
     ended : str or None
         Why it ended without the rule.
     """

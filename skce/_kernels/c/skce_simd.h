@@ -136,7 +136,6 @@ static inline void skce_set_level(int level) { skce_level = level; }
 #define skce_scale_rows(x, ...) SKCE_FOR(scale_rows, x)(x, __VA_ARGS__)
 #define skce_residuals(x, ...) SKCE_FOR(residuals, x)(x, __VA_ARGS__)
 #define skce_softplus_mix(x, ...) SKCE_FOR(softplus_mix, x)(x, __VA_ARGS__)
-#define skce_logistic(x, n) SKCE_FOR(logistic, x)(x, n)
 #define skce_vlog(x, n) SKCE_FOR(vlog, x)(x, n)
 #define skce_logistic_to(x, ...) SKCE_FOR(logistic_to, x)(x, __VA_ARGS__)
 #define skce_log_logistic_to(x, ...) SKCE_FOR(log_logistic_to, x)(x, __VA_ARGS__)
